@@ -1,0 +1,43 @@
+"""transferkit evaluate"""
+
+import json
+
+import click
+
+from transferkit.cli import options, render
+
+
+@click.command()
+@click.argument("model", metavar="RUN_OR_MODEL")
+@click.argument("data")
+@click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
+@options.device_option
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def evaluate(model: str, data: str, part: str | None, device: str | None, as_json: bool, quiet: bool) -> None:
+    """Score a classifier on the labelled images in DATA; classes are matched by name.
+
+    RUN_OR_MODEL is a run folder, a model folder or the name of an embedded network.
+
+    \b
+    Examples:
+      transferkit evaluate runs/photos-1 more_photos
+      transferkit evaluate runs/photos-1/model photos --part test --json
+    """
+    from transferkit.ship.classifier import load
+
+    scores = load(model, device=device or "auto").evaluate(data, part=part, progress=render.progress_for(quiet=quiet))
+    for path, reason in scores["refused"]:
+        click.echo(f"left out: {path}: {reason}", err=True)
+    if as_json:
+        click.echo(json.dumps(scores))
+        return
+    render.facts({scores["part"]: render.accuracy_line(scores), "log loss": f"{scores['loss']:.4f}"})
+    click.echo()
+    rows = []
+    for k, name in enumerate(scores["classes"]):
+        count, right = sum(scores["confusion"][k]), scores["confusion"][k][k]
+        if count:
+            rows.append((name, str(count), str(right), f"{right / count:.3f}"))
+    render.table(("class", "images", "right", "recall"), rows)

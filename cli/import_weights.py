@@ -1,0 +1,24 @@
+"""transferkit import"""
+
+from pathlib import Path
+
+import click
+
+from transferkit.cli import options
+
+
+@click.command("import")
+@click.argument("source", metavar="FILE.pth")
+@click.option("-o", "--out", required=True, metavar="FILE.safetensors")
+@options.debug_option
+def import_weights(source: str, out: str) -> None:
+    """Convert the tensors of a PyTorch pickle to safetensors, without running code from it.
+
+    \b
+    Example:
+      transferkit import resnet18.pth -o resnet18.safetensors
+    """
+    from transferkit.zoo.weights import import_pickle
+
+    import_pickle(Path(source), Path(out))
+    click.echo(out)

@@ -1,0 +1,79 @@
+"""The command `transferkit`: its sub-commands, and one line with an exit code for everything that goes wrong."""
+
+import os
+import sys
+import traceback
+
+import click
+
+from transferkit import __version__
+from transferkit.cli.demo import demo
+from transferkit.cli.evaluate import evaluate
+from transferkit.cli.export import export
+from transferkit.cli.finetune import finetune
+from transferkit.cli.import_weights import import_weights
+from transferkit.cli.predict import predict
+from transferkit.cli.report import report
+from transferkit.cli.zoo import zoo
+from transferkit.zoo.errors import StoppedError, TransferkitError
+
+INTERRUPTED = 130  # as a shell reports Ctrl-C
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="transferkit")
+def cli() -> None:
+    """Point it at a folder of photos; get the best classifier this machine can train, with proof.
+
+    \b
+    Start here:
+      transferkit demo                       try everything on an embedded data set
+      transferkit finetune PHOTOS            PHOTOS holds a folder of images for each class
+      transferkit predict runs/PHOTOS-1 NEW  what is on new photos
+    """
+
+
+for command in (finetune, evaluate, predict, export, zoo, import_weights, report, demo):
+    cli.add_command(command)
+
+
+def main() -> None:
+    """Run the command line and end the process with the exit code of what happened."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line on `arguments`; the exit code."""
+    try:
+        cli.main(arguments, prog_name="transferkit", standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _report(error, f"interrupted{_resume_hint(error.__cause__ or error)}", INTERRUPTED, arguments)
+    except StoppedError as error:
+        return _report(error, f"{error}{_resume_hint(error)}", error.exit_code, arguments)
+    except TransferkitError as error:
+        return _report(error, str(error), error.exit_code, arguments)
+    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:  # a bug: said as one, never as a traceback nobody asked for
+        crash_file = getattr(error, "crash_file", None)
+        where = f"the traceback is in {crash_file}" if crash_file else "--debug shows the traceback"
+        return _report(error, f"a bug in transferkit: {type(error).__name__}: {error}; {where}", 1, arguments)
+    return 0
+
+
+def _report(error: BaseException, message: str, exit_code: int, arguments: list[str]) -> int:
+    if "--debug" in arguments:
+        traceback.print_exception(error)
+    click.echo("error: " + " ".join(message.split()), err=True)
+    return exit_code
+
+
+def _resume_hint(error: BaseException) -> str:
+    folder = getattr(error, "run_folder", None)
+    return f"; resume with: transferkit finetune --resume -o {folder}" if folder else ""

@@ -1,0 +1,110 @@
+"""transferkit predict"""
+
+import csv
+import glob
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from transferkit.cli import options
+from transferkit.zoo.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from transferkit.ship.classifier import Prediction
+
+
+@click.command()
+@click.argument("model", metavar="RUN_OR_MODEL")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to list.")
+@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
+              help="json: one object a line.")
+@options.device_option
+@options.debug_option
+def predict(model: str, paths: tuple[str, ...], top: int, form: str, device: str | None) -> None:  # fmt: skip
+    """Say what is on each photo.
+
+    PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'. An unreadable file is listed with the
+    reason and stops nothing.
+
+    \b
+    Examples:
+      transferkit predict runs/photos-1 new.jpg
+      transferkit predict runs/photos-1 holiday/ --top 3 --format csv > holiday.csv
+    """
+    from transferkit.ship.classifier import load
+
+    _check(paths)
+    writer = {"table": _write_table, "csv": _write_csv, "json": _write_json}[form]
+    counts = {"read": 0, "refused": 0}
+
+    def counted(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
+        for prediction in predictions:
+            counts["refused" if prediction.fault else "read"] += 1
+            yield prediction
+
+    writer(counted(load(model, device=device or "auto").stream(_files(paths), top=top)), top)
+    if counts["refused"]:
+        click.echo(f"{counts['refused']} of {sum(counts.values())} files could not be read", err=True)
+    if not counts["read"]:
+        raise DataError("no image could be read" if counts["refused"] else f"no files in {', '.join(paths)}")
+
+
+def _check(paths: tuple[str, ...]) -> None:
+    for path in paths:
+        if not os.path.exists(path) and next(glob.iglob(path, recursive=True), None) is None:
+            raise UsageError(f"no such file or folder: {path}")
+
+
+def _files(paths: tuple[str, ...]) -> Iterator[str]:
+    """Every file that the arguments mean, in order, hidden ones in folders left out; never all in memory."""
+    for path in paths:
+        found = [path] if os.path.exists(path) else glob.iglob(path, recursive=True)
+        for entry in found:
+            yield from _walk(entry) if os.path.isdir(entry) else [entry]
+
+
+def _walk(folder: str) -> Iterator[str]:
+    for root, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield from (os.path.join(root, name) for name in sorted(names) if not name.startswith("."))
+
+
+def _write_table(predictions: "Iterable[Prediction]", top: int) -> None:
+    for prediction in predictions:
+        if prediction.fault:
+            said = f"unreadable: {prediction.fault}"
+        else:
+            said = "  ".join(f"{label} {probability:.3f}" for label, probability in prediction.top)
+        click.echo(f"{_printable(prediction.source)}  {said}")
+
+
+def _write_csv(predictions: "Iterable[Prediction]", top: int) -> None:
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    ranks = [f"{kind}{rank}" for rank in range(2, top + 1) for kind in ("label", "probability")]
+    writer.writerow(["path", "label", "probability", *ranks, "fault"])
+    for prediction in predictions:
+        cells = [cell for label, probability in prediction.top for cell in (label, f"{probability:.6f}")]
+        cells += [""] * (2 + len(ranks) - len(cells))
+        writer.writerow([_printable(prediction.source), *cells, prediction.fault or ""])
+
+
+def _write_json(predictions: "Iterable[Prediction]", top: int) -> None:
+    for prediction in predictions:
+        value: dict = {"path": _printable(prediction.source)}
+        if prediction.fault:
+            value["fault"] = prediction.fault
+        else:
+            value |= {"label": prediction.label, "probability": prediction.probability}
+            value["top"] = [{"label": label, "probability": p} for label, p in prediction.top]
+        click.echo(json.dumps(value))
+
+
+def _printable(path: str) -> str:
+    """A path without bytes or control characters that a terminal would obey or stdout could not encode."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

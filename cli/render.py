@@ -1,0 +1,107 @@
+"""What a person sees: progress on stderr, results on stdout."""
+
+import sys
+import time
+from typing import Any
+
+import click
+
+from transferkit.progress import Progress
+
+
+def progress_for(*, quiet: bool) -> Progress:
+    """Progress for this stderr: none, a live line on a terminal, else plain lines."""
+    if quiet:
+        return Progress()
+    return LiveProgress() if sys.stderr.isatty() else PlainProgress()
+
+
+class PlainProgress(Progress):
+    """A line at the end of each phase and for each note: for logs and pipes."""
+
+    def start(self, phase: str, total: int) -> None:
+        self.phase, self.done, self.started = phase, 0, time.monotonic()
+
+    def advance(self, images: int) -> None:
+        self.done += images
+
+    def note(self, figures: str) -> None:
+        click.echo(figures, err=True)
+
+    def finish(self) -> None:
+        seconds = max(time.monotonic() - self.started, 1e-3)
+        click.echo(f"{self.phase}: {self.done} images, {seconds:.1f} s, {self.done / seconds:.0f} images/s", err=True)
+
+    def say(self, line: str) -> None:
+        click.echo(line, err=True)
+
+
+class LiveProgress(Progress):
+    """One line a phase that is redrawn: bar, images a second, time left, and the last figures; it stays when the phase ends."""
+
+    def __init__(self):
+        self.bar = None
+
+    def start(self, phase: str, total: int) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.progress import Progress as Bar
+
+        self.finish()
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(compact=True),
+            TextColumn("{task.fields[figures]}"),
+        )
+        self.bar = Bar(*columns, console=Console(stderr=True))
+        self.task = self.bar.add_task(phase, total=total, rate="", figures="")
+        self.bar.start()
+
+    def advance(self, images: int) -> None:
+        self.bar.advance(self.task, images)
+        speed = self.bar.tasks[0].speed
+        self.bar.update(self.task, rate=f"{speed:.0f} images/s" if speed else "")
+
+    def note(self, figures: str) -> None:
+        if self.bar:
+            self.bar.update(self.task, figures=figures)
+        else:
+            self.say(figures)
+
+    def finish(self) -> None:
+        if self.bar:
+            self.bar.stop()
+            self.bar = None
+
+    def say(self, line: str) -> None:
+        if self.bar:
+            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+        else:
+            click.echo(line, err=True)
+
+
+def accuracy_line(scores: dict[str, Any]) -> str:
+    """A score in words: what share of how many images, and how sure that is."""
+    low, high = scores["interval"]
+    return (
+        f"{100 * scores['accuracy']:.1f} % of {scores['n']} images right "
+        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
+
+
+def facts(pairs: dict[str, str]) -> None:
+    """Print names and values in two columns."""
+    width = max(len(name) for name in pairs)
+    for name, value in pairs.items():
+        click.echo(f"{name:<{width}}  {value}")
+
+
+def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
+    """Print rows under a header; the first column is text, the others are numbers, to the right."""
+    widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
+    for row in [header, *rows]:
+        cells = [f"{row[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:]))]
+        click.echo("  ".join(cells).rstrip())

@@ -1,0 +1,17 @@
+"""transferkit report"""
+
+from pathlib import Path
+
+import click
+
+from transferkit.cli import options
+
+
+@click.command()
+@click.argument("run")
+@options.debug_option
+def report(run: str) -> None:
+    """Write the report of a run again, from the files in its folder, and print where it is."""
+    from transferkit.ship.report import write
+
+    click.echo(str(write(Path(run))))

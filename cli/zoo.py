@@ -1,0 +1,65 @@
+"""transferkit zoo"""
+
+import click
+
+from transferkit.cli import options, render
+from transferkit.zoo import catalog
+
+
+@click.group()
+def zoo() -> None:
+    """The pretrained networks that --backbone knows."""
+
+
+@zoo.command("list")
+@click.argument("pattern", required=False)
+@options.debug_option
+def list_networks(pattern: str | None) -> None:
+    """List the embedded networks, or all of timm and torchvision that match PATTERN.
+
+    \b
+    Examples:
+      transferkit zoo list
+      transferkit zoo list '*convnext*tiny*'
+    """
+    if pattern:
+        for name in catalog.search(pattern):
+            click.echo(name)
+        return
+    rows = [(c.name, f"{c.parameters:,}", f"{c.preprocessing.size_px[0]} px", c.license) for c in catalog.cards()]
+    render.table(("embedded", "parameters", "images", "licence"), rows)
+    click.echo("\nBesides: every timm classifier by its name, torchvision:NAME, hf-hub:ORG/NAME and model folders;")
+    click.echo("transferkit zoo list 'PATTERN' searches them.")
+
+
+@zoo.command()
+@click.argument("name")
+@options.json_option
+@options.debug_option
+def show(name: str, as_json: bool) -> None:
+    """Show the card of a network: preprocessing, licence, source and measured accuracy."""
+    card = catalog.card(name)
+    if as_json:
+        click.echo(card.to_json(), nl=False)
+        return
+    size = " x ".join(str(side) for side in card.preprocessing.size_px)
+    render.facts({
+        "name": card.name,
+        "architecture": card.architecture,
+        "parameters": f"{card.parameters:,}",
+        "images": f"{size} px, {card.preprocessing.interpolation}, crop {card.preprocessing.crop_pct}",
+        "mean, std": f"{card.preprocessing.mean}, {card.preprocessing.std}",
+        "licence": card.license,
+        "source": card.source,
+        **({"about": card.description} if card.description else {}),
+        **{f"accuracy, {data}": str(score) for data, score in card.measured.items()},
+    })  # fmt: skip
+
+
+@zoo.command()
+@click.argument("name")
+@options.debug_option
+def fetch(name: str) -> None:
+    """Download the weights of a network, so that it can be used without a connection."""
+    model = catalog.create(name)
+    click.echo(f"{model.card.name} is on this machine: {model.card.parameters:,} parameters")

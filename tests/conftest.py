@@ -1,0 +1,36 @@
+"""Fixtures: small real image folders made from scikit-learn's digits, and the shared weights where they are present."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def write_digits(folder: Path, *, classes: tuple[int, ...], per_class: int, size_px: int = 32) -> Path:
+    """Write `per_class` digits of each class as PNG files in `folder`/CLASS and return `folder`."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    for digit in classes:
+        (folder / f"digit {digit}").mkdir(parents=True)
+        for index, pixels in enumerate(digits.images[digits.target == digit][:per_class]):
+            image = Image.fromarray((pixels * 15.9).astype(np.uint8)).resize((size_px, size_px), Image.Resampling.BICUBIC)
+            image.save(folder / f"digit {digit}" / f"{index:03d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digit_folder(tmp_path_factory) -> Path:
+    """Three classes of 24 digits each; read-only by convention."""
+    return write_digits(tmp_path_factory.mktemp("data") / "digits", classes=(0, 1, 4), per_class=24)
+
+
+@pytest.fixture
+def shared() -> Path:
+    """The folder of real weights and photos; skips where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("the shared weights and photos are not on this machine")
+    return SHARED

@@ -1,0 +1,137 @@
+"""Exports: every format gives PyTorch's answers from raw pixels, says how to use it, and is never half written."""
+
+import io
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+
+from transferkit.model.build import create
+from transferkit.ship.artifact import Artifact
+from transferkit.ship.export import FORMATS, export
+from transferkit.zoo.errors import ParityError, UsageError
+
+NETWORKS = {"convnet": ("resnet10t", 64), "vit": ("vit_tiny_patch16_224", 32)}
+CLASSES = ("ant", "bee", "wasp")
+
+
+@pytest.fixture(scope="module", params=NETWORKS)
+def model(request) -> Artifact:
+    """A small network with random weights, a head that tells images apart, and three classes."""
+    name, size_px = NETWORKS[request.param]
+    return build(name, size_px=size_px)
+
+
+def build(name: str, *, size_px: int) -> Artifact:
+    torch.manual_seed(0)
+    backbone = create(name, num_classes=len(CLASSES), weights="none", image_size=size_px)
+    with torch.no_grad():
+        backbone.classifier.layers[0].weight.normal_()
+    return Artifact(backbone=backbone, classes=CLASSES, preprocessing=backbone.card.preprocessing, record={"seed": 0})
+
+
+def photos(model: Artifact, count: int) -> torch.Tensor:
+    height, width = model.preprocessing.size_px
+    rng = np.random.default_rng(0)
+    coarse = torch.from_numpy(rng.integers(0, 256, (count, 3, 4, 4))).float()
+    return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").to(torch.uint8)
+
+
+def softmax_of_logits(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
+    """The oracle: normalisation and softmax by NumPy in double precision, around the network's logits."""
+    mean, std = (np.array(v)[:, None, None] for v in (model.preprocessing.mean, model.preprocessing.std))
+    x = torch.from_numpy(((pixels.numpy() / 255 - mean) / std).astype(np.float32))
+    with torch.no_grad():
+        logits = model.backbone(x).numpy().astype(np.float64)
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def test_onnx_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path, capfd):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    path = export(model, format="onnx", out=tmp_path / "m.onnx", pixels=photos(model, 3))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["m.onnx"]
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    assert session.get_inputs()[0].shape == ["batch", 3, *model.preprocessing.size_px]
+    for count in (1, 3):
+        x = photos(model, count)
+        (found,) = session.run(["probabilities"], {"pixels": x.numpy()})
+        np.testing.assert_allclose(found, softmax_of_logits(model, x), atol=1e-4)
+    facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == list(CLASSES)
+    assert tuple(json.loads(facts["preprocessing"])["size_px"]) == model.preprocessing.size_px
+    assert capfd.readouterr() == ("", "")
+    assert str(Path(timm.__file__).parent).encode() not in path.read_bytes()
+
+
+def test_torch_export_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path):
+    path = export(model, format="torch-export", out=tmp_path / "m.pt2", pixels=photos(model, 3))
+    extra = {"transferkit.json": ""}
+    graph = torch.export.load(io.BytesIO(path.read_bytes()), extra_files=extra).module()
+    for count in (1, 3):
+        x = photos(model, count)
+        np.testing.assert_allclose(graph(x).numpy(), softmax_of_logits(model, x), atol=1e-4)
+    assert json.loads(json.loads(extra["transferkit.json"])["classes"]) == list(CLASSES)
+
+
+def test_a_timm_folder_opens_in_plain_timm(model, tmp_path):
+    path = export(model, format="timm", out=tmp_path / "folder", pixels=photos(model, 1))
+    native = timm.create_model(f"local-dir:{path}", pretrained=True).eval()
+    x = photos(model, 1).float()
+    with torch.no_grad():
+        assert torch.equal(native(x), model.backbone(x))
+
+
+def test_a_safetensors_file_holds_the_weights_and_what_they_mean(model, tmp_path):
+    path = export(model, format="safetensors", out=tmp_path / "m.safetensors", pixels=photos(model, 1))
+    with safe_open(path, "pt") as file:
+        own = json.loads(file.metadata()["transferkit"])
+        assert all(
+            torch.equal(file.get_tensor(name), value) for name, value in model.backbone.model.state_dict().items()
+        )
+    assert own["classes"] == list(CLASSES)
+    assert own["spec"]["architecture"] == model.backbone.spec["architecture"]
+
+
+def test_an_export_that_answers_otherwise_is_refused_and_leaves_nothing(tmp_path):
+    model = build("resnet10t", size_px=64)
+    torch.nn.init.constant_(model.backbone.classifier.layers[0].bias, torch.nan)  # no probability equals itself
+    with pytest.raises(ParityError, match="nothing was written"):
+        export(model, format="torch-export", out=tmp_path / "m.pt2", pixels=photos(model, 2))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_network_that_cannot_become_a_graph_is_refused_in_one_line(tmp_path):
+    model = build("resnet10t", size_px=64)
+    model.backbone.model.register_forward_pre_hook(lambda _, arguments: arguments[0].sum().item() and None)
+    with pytest.raises(ParityError, match="resnet10t cannot be exported as torch-export: ") as caught:
+        export(model, format="torch-export", out=tmp_path / "m.pt2", pixels=photos(model, 1))
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_package_is_named_with_the_command_that_installs_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)  # what Python itself puts there to block an import
+    model = build("resnet10t", size_px=64)
+    with pytest.raises(UsageError, match=r"pip install 'transferkit\[export\]'"):
+        export(model, format="onnx", out=tmp_path / "m.onnx", pixels=photos(model, 1))
+
+
+def test_wrong_requests_are_usage_errors_and_change_nothing(tmp_path):
+    network = create("torchvision:resnet18", num_classes=3, weights="none", image_size=64)
+    model = Artifact(backbone=network, classes=CLASSES, preprocessing=network.card.preprocessing, record={})
+    (tmp_path / "mine").mkdir()
+    for format, out, reason in (
+        ("tflite", "m.tflite", f"no export format 'tflite'; known: {', '.join(FORMATS)}"),
+        ("timm", "folder", "is no timm network"),
+        ("timm", "mine", "exists already"),
+        ("safetensors", "mine", "exists already"),
+    ):
+        with pytest.raises(UsageError, match=reason):
+            export(model, format=format, out=tmp_path / out, pixels=photos(model, 1))
+    assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]

@@ -1,0 +1,180 @@
+"""The report: its numbers are those of the files, it stands alone, and no name in it can be more than text."""
+
+import csv
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.metrics import precision_recall_fscore_support
+
+from transferkit.ship import report
+from transferkit.zoo.errors import UsageError
+
+HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
+
+
+class Page(HTMLParser):
+    """The text, tags and attributes of a page as a browser takes them."""
+
+    def __init__(self, path: Path):
+        super().__init__()
+        self.text, self.tags, self.links = "", [], []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append(tag)
+        self.links += [value for name, value in attrs if name in ("src", "href", "data", "action") and value]
+        assert not [name for name, _ in attrs if name.startswith("on")]
+
+    def handle_data(self, data):
+        self.text += f"{data} "
+
+
+def line(phase: str, epoch: int, **more) -> dict:
+    scores = {"loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
+    return {"epoch": epoch, "phase": phase, "lr": None, "train": scores, "val": scores, "seconds": 0.1} | more
+
+
+def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: bool = True) -> Path:
+    """The files of a run that was judged as `confusion` says."""
+    n = int(confusion.sum())
+    block = {"accuracy": float(np.trace(confusion) / n), "loss": 0.5, "n": n, "confusion": confusion.tolist()}
+    scores = {
+        "val": block,
+        "test": block if has_test else None,
+        "classes": classes,
+        "backbone": "resnet10t",
+        "strategy": "lp-ft",
+    }
+    run.mkdir()
+    (run / "metrics.json").write_text(
+        json.dumps(scores | {"seconds": {"total": 97.0}, "kept": "probe", "notes": ["The probe was kept."]})
+    )
+    data = {"images": {"train": 80, "val": 20, "test": n}, "ignored": [[".DS_Store", "system file"]]}
+    record = {
+        "command": ["/x/bin/transferkit", "finetune", "my photos"],
+        "seed": 3,
+        "threads": 2,
+        "versions": {"torch": "2.14"},
+    }
+    (run / "run.json").write_text(json.dumps(record | {"data": data}))
+    lines = [line("probe", k, l2=10.0**-k) for k in (1, 2, 3)] + [line("finetune", k) for k in (1, 2)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    with open(run / "quarantine.csv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
+        csv.writer(file).writerows([("path", "reason"), ("bad\udcff.jpg", "truncated")])
+    return run
+
+
+def predictions_of(confusion: np.ndarray, classes: list[str], folder: Path) -> list[tuple[Path, str, str, float]]:
+    """One prediction for every count, the files of which do not exist."""
+    pairs = [(t, s) for t, row in enumerate(confusion) for s, count in enumerate(row) for _ in range(count)]
+    return [(folder / f"{i}.png", classes[t], classes[s], 0.5 + i / 1000) for i, (t, s) in enumerate(pairs)]
+
+
+CONFUSION = np.array([[8, 1, 1], [0, 10, 0], [2, 0, 8]])
+CLASSES = ["cat", "dog", "emu"]
+
+
+@pytest.fixture
+def page(tmp_path) -> Page:
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    return Page(report.write(run, predictions=predictions_of(CONFUSION, CLASSES, tmp_path)))
+
+
+def test_the_headline_is_test_accuracy_with_its_wilson_interval(page):
+    # 26 of 30: scipy.stats.binomtest(26, 30).proportion_ci(method="wilson") is 0.7032 .. 0.9469
+    assert "86.7\u202f%  of 30 test images named correctly" in page.text
+    assert "95 % interval 70.3 to 94.7\u202f% (Wilson)" in page.text
+    assert "commonest class would score 33.3\u202f%" in page.text
+
+
+def test_without_a_test_part_the_headline_says_validation_and_warns(tmp_path):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES, has_test=False)
+    text = Page(report.write(run, predictions=[])).text
+    assert "of 30 validation images named correctly" in text
+    assert "There was no test part." in text
+
+
+def test_recall_and_precision_are_those_of_scikit_learn(page):
+    pairs = [(t, s) for t, row in enumerate(CONFUSION) for s, count in enumerate(row) for _ in range(count)]
+    precision, recall, _, _ = precision_recall_fscore_support(*zip(*pairs))
+    for k, name in enumerate(CLASSES):
+        assert re.search(rf"{name} +10 +{100 * recall[k]:.1f}\u202f% +{100 * precision[k]:.1f}\u202f%", page.text)
+
+
+def test_it_tells_what_was_trained_what_was_left_out_and_how_to_repeat_it(page):
+    for fact in ("resnet10t", "lp-ft", "1 min 37 s", "80 train, 20 val, 30 test", "seed 3, threads 2, torch 2.14"):
+        assert fact in page.text
+    for entry in ("The probe was kept.", "truncated", ".DS_Store", "system file"):
+        assert entry in page.text
+    assert "transferkit finetune 'my photos'" in page.text
+    assert re.search(r"transferkit finetune --config \S+run\.json", page.text)
+
+
+def test_the_page_asks_nothing_of_any_network_and_runs_nothing(page):
+    assert page.links
+    assert all(link.startswith("data:image/") for link in page.links)
+    assert not {"script", "link", "iframe", "object", "form", "base"} & set(page.tags)
+    assert (
+        page.tags.count("img") == 4
+    )  # loss and accuracy, over L2 and over epochs; the pictures of the mistakes are gone
+
+
+def test_hostile_names_stay_text_and_control_characters_become_visible(tmp_path):
+    classes = [HOSTILE, "b", "c"]
+    run = make_run(tmp_path / HOSTILE.replace("/", "-"), CONFUSION, classes)
+    predictions = [(f"{tmp_path}/it\"s <b>'x'.png", HOSTILE, "b", 0.9), ("half\udcff.png", "b", HOSTILE, 0.8)]
+    path = report.write(run, predictions=predictions)
+    page, source = Page(path), path.read_text(encoding="utf-8")
+    assert "script" not in page.tags
+    assert page.tags.count("b") == 2  # the two marks of the headline's scale
+    assert "<script>alert(1)</script>\"'&\\x1b[2J\\u202e" in page.text
+    for name in ("it\"s <b>'x'.png", "half\\udcff.png", "bad\\udcff.jpg"):
+        assert name in page.text
+    assert not [c for c in source if not c.isprintable() and c not in "\n\u202f"]
+
+
+def test_the_surest_mistakes_come_first_at_most_24_each_a_small_jpeg(tmp_path):
+    Image.effect_noise((900, 400), 60).convert("RGB").save(tmp_path / "photo.png")
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    wrong = [(tmp_path / "photo.png", "cat", "dog", p / 100) for p in range(40, 70)]
+    right = [(tmp_path / "photo.png", "cat", "cat", 0.999)]
+    path = report.write(run, predictions=[*wrong, *right])
+    shown = re.findall(r'class="said">dog (\d+\.\d)', path.read_text(encoding="utf-8"))
+    assert shown == [f"{p}.0" for p in range(69, 45, -1)]
+    assert sum(link.startswith("data:image/jpeg") for link in Page(path).links) == 24
+    assert path.stat().st_size < 500_000
+
+
+def test_a_picture_that_is_gone_or_damaged_is_a_grey_box(tmp_path):
+    (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    wrong = [(tmp_path / name, "cat", "dog", 0.9) for name in ("damaged.jpg", "gone.jpg")]
+    assert Page(report.write(run, predictions=wrong)).text.count("cannot be read") == 2
+
+
+@pytest.mark.parametrize("count", [2, 30, 31, 200])
+def test_two_to_two_hundred_classes_fit_as_a_matrix_or_as_the_worst_pairs(tmp_path, count):
+    confusion = 5 * np.eye(count, dtype=int)
+    confusion[0, 1] = 3
+    classes = [f"kind {k}" for k in range(count)]
+    text = Page(report.write(make_run(tmp_path / "run", confusion, classes), predictions=[])).text
+    if count <= 30:
+        assert "A row is a true class" in text
+    else:
+        assert re.search(r"kind 0 +kind 1 +3 +37\.5\u202f%", text)
+
+
+def test_the_same_run_gives_the_same_bytes(tmp_path):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    first, again = (report.write(run, predictions=[]).read_bytes() for _ in range(2))
+    assert first == again
+
+
+def test_a_folder_that_is_no_run_is_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match=r"run\.json"):
+        report.write(tmp_path, predictions=[])

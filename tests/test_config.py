@@ -1,0 +1,57 @@
+import json
+
+import pytest
+
+from transferkit import config
+from transferkit.zoo.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"strategy": "magic"}, "--strategy 'magic' is unknown; allowed: auto, probe"),
+        ({"epochs": 0}, "--epochs 0 is out of range"),
+        ({"batch_size": 1}, "--batch-size 1 is out of range"),
+        ({"val_fraction": 1.0}, "--val-fraction"),
+        ({"lr": float("nan")}, "--lr nan"),
+        ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs'?"),
+        ({"epochs": "many"}, "wrong kind"),
+        ({"strategy": "probe", "freeze": "layer2"}, "drop --freeze"),
+        ({"strategy": "probe", "dropout": 0.5}, "takes no --dropout"),
+    ],
+)
+def test_a_wrong_option_is_named_with_what_is_allowed(options, said):
+    with pytest.raises(UsageError) as caught:
+        config.make("photos", options)
+    assert said in str(caught.value)
+
+
+def test_explicit_options_win_over_the_file_and_the_file_over_defaults(tmp_path):
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"config": {"data": "photos", "seed": 3, "epochs": 7}}))
+    made = config.make(None, {"seed": 4}, file=file)
+    assert (made.data, made.seed, made.epochs, made.strategy) == ("photos", 4, 7, "auto")
+
+
+def test_a_yaml_file_and_python_options_make_the_same_config(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("strategy: lp-ft\nepochs: 5\n")
+    assert config.make("photos", {}, file=file) == config.make("photos", {"strategy": "lp-ft", "epochs": 5})
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "!!python/object:os.system {}"])
+def test_a_file_that_holds_no_options_is_refused(tmp_path, text):
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    with pytest.raises(UsageError):
+        config.make("photos", {}, file=file)
+
+
+def test_without_data_the_message_says_how_to_name_it():
+    with pytest.raises(UsageError, match="transferkit finetune DATA"):
+        config.make(None, {})
+
+
+def test_more_images_mean_fewer_epochs():
+    epochs = [config.FinetuneConfig(data="x").resolved(images=n).epochs for n in (10, 240, 600, 5000)]
+    assert epochs == [25, 25, 10, 5]

@@ -1,0 +1,105 @@
+"""Imports go one way: a file imports only from rooms below its own."""
+
+import ast
+import pkgutil
+from pathlib import Path
+
+import pytest
+
+import transferkit
+
+ROOT = Path(__file__).resolve().parents[1]
+FLOORS = ["zoo.ground", "ground", "data", "model", "train", "judge", "ship", "flow", "cli"]  # each may import those before it
+GROUND_FILES = {"seeds", "config", "metrics", "runtime", "progress", "_checkout"}
+EVERYWHERE = {"transferkit.zoo.errors", "transferkit.zoo.files", "transferkit.zoo.card"}
+
+
+def sources() -> list[Path]:
+    return [path for room in ("zoo", "transferkit", "cli") for path in sorted((ROOT / room).rglob("*.py"))]
+
+
+def imports(path: Path) -> list[str]:
+    found = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path} has a relative import"
+            found += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+    return found
+
+
+def floor(module: str) -> str | None:
+    """The floor of a module of ours; None for everything else."""
+    parts = module.split(".")
+    if parts[0] != "transferkit" or len(parts) == 1:
+        return None
+    if parts[1] in ("flow", "cli"):
+        return parts[1]
+    if parts[1] == "zoo":
+        return "zoo.ground" if ".".join(parts[:3]) in EVERYWHERE else "zoo"
+    if parts[1] in GROUND_FILES or parts[1].startswith("__"):
+        return "ground"
+    return parts[1] if parts[1] in FLOORS else None
+
+
+def own_module(path: Path) -> str:
+    relative = path.relative_to(ROOT).with_suffix("")
+    name = ".".join(relative.parts)
+    return name if name.startswith("transferkit") else f"transferkit.{name}"
+
+
+@pytest.mark.parametrize("path", sources(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_imports_only_from_rooms_below_its_own(path):
+    own = floor(own_module(path)) or "flow"  # transferkit/__init__.py and __main__.py stand above all
+    for module in imports(path):
+        assert not module.split(".")[0] in ("zoo", "cli"), f"{path} imports {module}: write transferkit.{module}"
+        below = floor(module)
+        if below is None or path.name in ("__init__.py", "__main__.py"):
+            continue
+        if own in ("zoo", "zoo.ground"):
+            assert below in ("zoo", "zoo.ground"), f"the zoo imports {module}"
+        elif below == "zoo":
+            assert own_module(path) == "transferkit.model.build" or own == "cli", f"{path} reaches the zoo past model/build.py"
+        else:
+            assert FLOORS.index(below) <= FLOORS.index(own), f"{path} imports {module} from a floor above"
+
+
+def test_rooms_import_each_other_without_a_circle():
+    graph = {own_module(path): set(imports(path)) for path in sources() if path.name != "__init__.py"}
+    done, open_now = set(), []
+
+    def visit(module):
+        assert module not in open_now, f"circle: {' -> '.join([*open_now, module])}"
+        if module in done:
+            return
+        open_now.append(module)
+        for target in graph[module] & graph.keys():
+            visit(target)
+        open_now.pop()
+        done.add(module)
+
+    for module in graph:
+        visit(module)
+
+
+def test_no_file_is_longer_than_250_lines_and_no_function_than_60():
+    for path in sources():
+        text = path.read_text()
+        assert len(text.splitlines()) <= 250, path
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.FunctionDef):
+                assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+def test_packages_can_be_walked_and_end():
+    names = [module.name for module in pkgutil.walk_packages(transferkit.__path__, "transferkit.")]
+    assert "transferkit.flow" in names
+    assert not any("transferkit.transferkit" in name for name in names)
+
+
+def test_pickles_and_code_from_strings_appear_nowhere():
+    banned = ("weights_only=False", "load_state_dict_from_url", "yaml.load(", "trust_remote_code", "eval(", "extractall", "import pickle")
+    for path in sources():
+        text = path.read_text().replace(".eval(", "").replace("_eval(", "")
+        assert not [word for word in banned if word in text], path

@@ -1,0 +1,1 @@
+"""DATA to batches: folder, decode, split, augment, batches."""

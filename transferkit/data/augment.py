@@ -1,0 +1,189 @@
+"""Random views of a photo, each a pure function of one seed. The only file that imports albumentations."""
+
+import copy
+import functools
+import json
+import os
+import random
+import threading
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from transferkit.data.decode import eval_view
+from transferkit.zoo.card import Preprocessing
+from transferkit.zoo.errors import UsageError
+
+PRESETS = ("none", "light", "default", "strong")
+CONTAINERS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
+# Those that map one uint8 RGB image to another and need no boxes, masks, further images, fonts or code.
+TRANSFORMS = frozenset(
+    """
+    AdditiveNoise AdvancedBlur Affine AutoContrast Blur CLAHE CenterCrop ChannelDropout ChannelShuffle
+    ChromaticAberration CoarseDropout ColorJitter Crop CropAndPad D4 Defocus Downscale ElasticTransform Emboss Equalize
+    Erasing FancyPCA GaussNoise GaussianBlur GlassBlur GridDistortion GridDropout GridElasticDeform HEStain
+    HorizontalFlip HueSaturationValue ISONoise Illumination ImageCompression InvertImg LongestMaxSize MedianBlur
+    Morphological MotionBlur MultiplicativeNoise NoOp OpticalDistortion Pad PadIfNeeded Perspective PiecewiseAffine
+    PixelDropout PlanckianJitter PlasmaBrightnessContrast PlasmaShadow Posterize RGBShift RandomBrightnessContrast
+    RandomCrop RandomCropFromBorders RandomFog RandomGamma RandomGravel RandomGridShuffle RandomRain RandomResizedCrop
+    RandomRotate90 RandomScale RandomShadow RandomSizedCrop RandomSnow RandomSunFlare RandomToneCurve Resize
+    RingingOvershoot Rotate SafeRotate SaltAndPepper Sharpen ShiftScaleRotate ShotNoise SmallestMaxSize Solarize Spatter
+    SquareSymmetry Superpixels ThinPlateSpline ToGray ToSepia Transpose UnsharpMask VerticalFlip XYMasking ZoomBlur
+    """.split()  # noqa: SIM905
+)
+MAX_FILE_BYTES = 1 << 20
+
+
+def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
+    """The augmentation of a preset's name, or of a JSON or YAML file as `albumentations.to_dict` describes it.
+
+    Raises: UsageError if it is neither, or if the file names a transform that is not in `TRANSFORMS`.
+    """
+    name = str(name_or_file)
+    if name == "none":
+        return Augment(None, preprocessing, name=name)
+    if name in PRESETS:
+        return Augment(_preset(name, preprocessing), preprocessing, name=name)
+    return Augment(_from_file(Path(name_or_file)), preprocessing, name=name)
+
+
+class Augment:
+    """Maps a decoded photo and a seed to a view; safe to call from many threads: each has its copy of the pipeline."""
+
+    def __init__(self, pipeline: Any, preprocessing: Preprocessing, *, name: str):
+        self.name = name
+        self._pipeline = pipeline
+        self._preprocessing = preprocessing
+        self._copies = threading.local()
+
+    def __call__(self, image: Image.Image, *, seed: int) -> np.ndarray:
+        """The view that `seed` stands for.
+
+        Shapes: (H, W, 3) uint8 with (H, W) = `size_px`; what a file's transforms leave at another size is
+        resized and cropped as for evaluation.
+        Raises: UsageError if the transforms fail on this image or give no uint8 RGB.
+        """
+        if self._pipeline is None:
+            return eval_view(image, self._preprocessing)
+        pipeline = self._thread_copy()
+        # Not set_random_seed: it gives each transform a generator with the same seed, so that all coins fall alike.
+        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        try:
+            view = pipeline(image=np.array(image))["image"]
+        except Exception as error:  # transforms raise anything, from OpenCV's own error to KeyError
+            size = f"{image.width} x {image.height} px"
+            raise UsageError(f"augmentation {self.name} failed on an image of {size}: {_one_line(error)}") from error
+        if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 3:
+            raise UsageError(
+                f"augmentation {self.name} gives {view.dtype} of shape {view.shape}; it must give uint8 RGB"
+            )
+        if view.shape[:2] == self._preprocessing.size_px:
+            return view
+        return eval_view(Image.fromarray(view), self._preprocessing)
+
+    def _thread_copy(self) -> Any:
+        if not hasattr(self._copies, "pipeline"):
+            self._copies.pipeline = copy.deepcopy(self._pipeline)
+        return self._copies.pipeline
+
+
+@functools.cache
+def _albumentations():
+    """The module, imported without its look-up of the latest version, and OpenCV without threads of its own."""
+    os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
+    import albumentations
+    import cv2
+
+    cv2.setNumThreads(0)  # the batches' threads are the parallelism
+    return albumentations
+
+
+def _preset(name: str, preprocessing: Preprocessing) -> Any:
+    """Crop and flip; from `default` on also the light, in `strong` also colour, geometry and a hole."""
+    A = _albumentations()  # noqa: N806
+    import cv2
+
+    smallest = 0.7 if name == "light" else 0.35
+    transforms = [
+        # Pixels are averaged where the crop shrinks: taking every n-th would alias.
+        A.RandomResizedCrop(
+            preprocessing.size_px,
+            scale=(smallest, 1.0),
+            interpolation=cv2.INTER_CUBIC,
+            area_for_downscale="image",
+        ),
+        A.HorizontalFlip(p=0.5),
+    ]
+    if name != "light":
+        transforms += [A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5)]
+    if name == "strong":
+        mean = tuple(round(255 * value) for value in preprocessing.mean)
+        transforms += [
+            A.ColorJitter(brightness=0, contrast=0, saturation=(0.6, 1.4), hue=(-0.05, 0.05), p=0.8),
+            A.Affine(scale=(0.9, 1.1), rotate=(-15, 15), shear=(-5, 5), border_mode=cv2.BORDER_REFLECT_101, p=0.7),
+            A.CoarseDropout(
+                num_holes_range=(1, 1), hole_height_range=(0.1, 0.35), hole_width_range=(0.1, 0.35), fill=mean, p=0.5
+            ),
+        ]
+    return A.Compose(transforms)
+
+
+def _from_file(path: Path) -> Any:
+    """The pipeline in a file.
+
+    Raises: UsageError naming the file and what is wrong with it.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"augmentation {str(path)!r} is unknown; use {', '.join(PRESETS)} or the path of a JSON or YAML file"
+        )
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UsageError(f"augmentation file {path} is larger than {MAX_FILE_BYTES >> 20} MB")
+    try:
+        described = _parse(path)
+        transform = described["transform"]
+        _check(transform, path)
+    except UsageError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UsageError(
+            f"augmentation file {path} is not the JSON or YAML of albumentations.to_dict: {_one_line(error)}"
+        ) from error
+    A = _albumentations()  # noqa: N806
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # an argument that albumentations would only warn of and leave out
+            pipeline = A.from_dict({"transform": transform})
+    except Exception as error:  # constructors raise pydantic's errors, ValueError, TypeError, warnings
+        raise UsageError(f"augmentation file {path} has an argument that is refused: {_one_line(error)}") from error
+    return pipeline if isinstance(pipeline, A.Compose) else A.Compose([pipeline])
+
+
+def _parse(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix.lower() == ".json":
+        return json.loads(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check(transform: dict[str, Any], path: Path) -> None:
+    """Refuse every transform, at any depth, that is not on the lists."""
+    name = transform["__class_fullname__"]
+    if name not in CONTAINERS and name not in TRANSFORMS:
+        raise UsageError(
+            f"augmentation file {path} names {name!r}; allowed are those in transferkit.data.augment.TRANSFORMS"
+        )
+    for child in transform.get("transforms", ()):
+        _check(child, path)
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

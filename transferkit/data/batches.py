@@ -1,0 +1,112 @@
+"""Files to batches of pixels with threads.
+
+Pillow, OpenCV and NumPy release the interpreter's lock, so that nothing has to be forked or pickled.
+"""
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from transferkit.data.decode import DecodeError, decode, read_file
+from transferkit.data.listing import PathTable
+from transferkit.zoo.card import Preprocessing
+
+View = Callable[[Image.Image, int], np.ndarray]  # (decoded image, row) -> (H, W, 3) uint8
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Batch:
+    """The images of some rows, less those in `faults`; where all are, it holds no image and pixels are (0, 3, 0, 0).
+
+    Shapes: rows (b,) int64; pixels (b, 3, H, W) uint8 in channels_last memory; sha256 and bytes of length b.
+    """
+
+    rows: np.ndarray
+    pixels: Tensor
+    sha256: list[str]
+    bytes: list[int]
+    faults: list[tuple[int, str]]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Item:
+    row: int
+    pixels: np.ndarray | None = None
+    sha256: str = ""
+    bytes: int = 0
+    fault: str = ""
+
+
+def batches(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, workers: int) -> Iterator[Batch]:
+    """Yield one batch for each array of `rows`; what it holds does not depend on `workers`.
+
+    A file that cannot be read or decoded becomes a fault with its reason; an error of `view` is raised. At most two
+    batches are held ahead of the consumer; `workers=0` does all in the caller's thread. When the consumer stops early,
+    the images being decoded are finished and the threads end.
+    """
+    items = _items(paths, rows, view, workers=workers)
+    try:
+        for batch in rows:
+            yield _batch(list(islice(items, len(batch))))
+    finally:
+        items.close()
+
+
+def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The network's input: scaled to 0..1, less the mean, over the standard deviation.
+
+    Shapes: (B, 3, H, W) uint8 -> (B, 3, H, W) float32 in channels_last memory, on the same device.
+    Source: the arithmetic, and so every bit, of torchvision's ToTensor and Normalize.
+    """
+    mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
+    x = pixels.to(torch.float32, memory_format=torch.channels_last)
+    return x.div_(255).sub_(mean).div_(std)
+
+
+def _items(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, workers: int) -> Generator[_Item]:
+    every_row = (int(row) for batch in rows for row in batch)
+    if workers == 0:
+        yield from (_prepare(paths, row, view) for row in every_row)
+        return
+    ahead = 2 * max(map(len, rows), default=0)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    waiting = deque()
+    try:
+        for row in every_row:
+            waiting.append(pool.submit(_prepare, paths, row, view))
+            if len(waiting) >= ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _prepare(paths: PathTable, row: int, view: View) -> _Item:
+    try:
+        data = read_file(paths[row])
+        image = decode(data)
+    except DecodeError as error:
+        return _Item(row=row, fault=str(error))
+    return _Item(row=row, pixels=view(image, row), sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+
+
+def _batch(items: list[_Item]) -> Batch:
+    good = [item for item in items if not item.fault]
+    pixels = np.stack([item.pixels for item in good]) if good else np.empty((0, 0, 0, 3), np.uint8)  # (b, H, W, 3)
+    return Batch(
+        rows=np.array([item.row for item in good], np.int64),
+        pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),
+        sha256=[item.sha256 for item in good],
+        bytes=[item.bytes for item in good],
+        faults=[(item.row, item.fault) for item in items if item.fault],
+    )

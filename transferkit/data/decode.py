@@ -1,0 +1,232 @@
+"""Any source to upright RGB pixels, and those to what the network sees: the one path of every command."""
+
+import functools
+import io
+import math
+import os
+import re
+import stat
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from transferkit.data import sniff
+from transferkit.zoo.card import Preprocessing
+from transferkit.zoo.errors import DataError
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # MPO, as phones write it, opens as JPEG
+MIN_SIDE_PX = 2
+MAX_FILE_BYTES = 1 << 30  # more than an uncompressed image at Pillow's bomb limit of 179 megapixels
+MAX_ASPECT = 64  # a longer strip is trimmed before its shorter side is scaled up, or memory would follow its length
+
+ORIENTATION_TAG = 0x0112
+UPRIGHT = {  # EXIF 2.32, section 4.6.4: the turn that undoes each orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filterwarnings` would store it
+
+
+class DecodeError(DataError):
+    """A source that holds no usable image; the message is the reason in a few words, without the source's name."""
+
+
+def decode(source: Path | str | bytes | np.ndarray | Image.Image) -> Image.Image:
+    """The upright RGB image of a file, of a file's bytes, of a uint8 array or of a Pillow image.
+
+    EXIF orientation is applied, 16-bit scaled to 8, transparency laid on white, the first frame of an animation taken.
+    Formats go by content, not by name. Safe to call from many threads.
+
+    Shapes: an array is (H, W), (H, W, 3) or (H, W, 4).
+    Raises: DecodeError with the reason.
+    """
+    _silence_pillow()
+    if isinstance(source, np.ndarray):
+        return _as_rgb(_from_array(source))
+    if isinstance(source, Image.Image):
+        return _loaded(source)
+    data = read_file(source) if isinstance(source, (str, os.PathLike)) else source
+    if not isinstance(data, bytes):
+        raise DecodeError(f"a {type(source).__name__} is no image; a path, bytes, a uint8 array or a Pillow image is")
+    if not data:
+        raise DecodeError("empty file")
+    with _opened(data) as image:
+        return _loaded(image)
+
+
+def read_file(path: Path | str) -> bytes:
+    """The bytes of a regular file.
+
+    Raises: DecodeError if it is missing, may not be read, is over 1 GB, or is a folder, pipe or socket.
+    """
+    try:
+        status = os.stat(path)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
+            raise DecodeError("not a regular file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise DecodeError(f"larger than {MAX_FILE_BYTES >> 20} MB")
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DecodeError((error.strerror or "cannot be read").lower()) from error
+
+
+def eval_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+    """The pixels a network is evaluated on: resized, then cropped or padded in the middle to `size_px`.
+
+    Shapes: (H, W, 3) uint8 with (H, W) = `size_px`.
+    Source: bit for bit timm's `create_transform(is_training=False)` less normalisation (strips over 64 : 1 excepted).
+    """
+    height, width = preprocessing.size_px
+    target = [math.floor(side / preprocessing.crop_pct) for side in preprocessing.size_px]
+    if preprocessing.crop_mode == "center":
+        image = _trimmed(image)
+    resized_height, resized_width = _resized_size(image, target, preprocessing.crop_mode)
+    resample = Image.Resampling[preprocessing.interpolation.upper()]
+    resized = image.resize((resized_width, resized_height), resample)
+    top, left = _offset(resized_height, height), _offset(resized_width, width)
+    if min(top, left) >= 0:
+        return np.array(resized.crop((left, top, left + width, top + height)))
+    canvas = Image.new("RGB", (width, height), tuple(round(255 * value) for value in preprocessing.mean))
+    canvas.paste(resized, (-left, -top))
+    return np.array(canvas)
+
+
+def _trimmed(image: Image.Image) -> Image.Image:
+    longest = MAX_ASPECT * min(image.size)
+    if max(image.size) <= longest:
+        return image
+    width, height = (min(side, longest) for side in image.size)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def _resized_size(image: Image.Image, target: list[int], crop_mode: str) -> tuple[int, int]:
+    """Height and width before the crop, rounded as timm and torchvision round."""
+    height, width = image.height, image.width
+    if crop_mode == "squash":
+        return target[0], target[1]
+    if crop_mode == "center" and target[0] == target[1]:  # torchvision's Resize rounds down
+        side = target[0]
+        return (side, int(side * width / height)) if height <= width else (int(side * height / width), side)
+    choose = max if crop_mode == "border" else min
+    ratio = choose(height / target[0], width / target[1])
+    return max(1, round(height / ratio)), max(1, round(width / ratio))
+
+
+def _offset(have: int, want: int) -> int:
+    """Where the middle `want` pixels of `have` start; negative when there is something to pad."""
+    return round((have - want) / 2) if have >= want else -((want - have) // 2)
+
+
+def _silence_pillow() -> None:
+    """Ignore warnings raised inside Pillow from now on: what matters in them is refused by us with a reason.
+
+    `warnings.catch_warnings` is no way out: it changes the filters of all threads, in whatever order they leave it.
+    """
+    if PILLOW_FILTER not in warnings.filters:
+        warnings.filterwarnings("ignore", module=PILLOW_FILTER[3].pattern)
+
+
+def _opened(data: bytes) -> Image.Image:
+    """The image with its header read, pixels not yet."""
+    formats = FORMATS
+    if sniff.is_heic(data):
+        if not _has_heic_reader():
+            raise DecodeError("HEIC photo: pip install 'transferkit[heic]' to read it")
+        formats = ("HEIF",)
+    try:
+        return Image.open(io.BytesIO(data), formats=formats)
+    except Image.DecompressionBombError as error:
+        raise DecodeError("more pixels than the limit of 179 million") from error
+    except UnidentifiedImageError as error:
+        raise DecodeError(sniff.kind(data)) from error
+    except Exception as error:  # the plugins raise anything on hostile bytes
+        raise DecodeError(_damage(error)) from error
+
+
+@functools.cache
+def _has_heic_reader() -> bool:
+    try:
+        import pillow_heif
+    except ImportError:
+        return False
+    pillow_heif.register_heif_opener()
+    return True
+
+
+def _damage(error: Exception) -> str:
+    if isinstance(error, MemoryError):
+        return "too large for the memory of this machine"
+    return "truncated" if "truncated" in str(error).lower() else "damaged"
+
+
+def _loaded(image: Image.Image) -> Image.Image:
+    if min(image.size) < MIN_SIDE_PX:
+        raise DecodeError(f"{image.width} x {image.height} px; at least {MIN_SIDE_PX} on a side are needed")
+    try:
+        image.load()
+        rgb = _as_rgb(image)
+    except DecodeError:
+        raise
+    except Exception as error:  # as above
+        raise DecodeError(_damage(error)) from error
+    turn = UPRIGHT.get(_orientation(image))
+    return rgb if turn is None else rgb.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1 if there is none that can be read; read after `load`, which turns a TIFF by itself."""
+    try:
+        return int(image.getexif().get(ORIENTATION_TAG, 1))
+    except Exception:  # a broken EXIF block raises anything, and says nothing about the pixels
+        return 1
+
+
+def _as_rgb(image: Image.Image) -> Image.Image:
+    """A new RGB image of any mode: transparency on white, more than 8 bits scaled."""
+    if image.mode.startswith("I;16"):
+        return _from_grey(np.asarray(image), white=65535)
+    if image.mode in ("I", "F"):
+        values = np.asarray(image)
+        return _from_grey(values, white=_white(values))
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(canvas, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _from_grey(values: np.ndarray, *, white: float) -> Image.Image:
+    scaled = np.clip(values * (255.0 / white), 0, 255)
+    return Image.fromarray(np.round(scaled).astype(np.uint8)).convert("RGB")
+
+
+def _white(values: np.ndarray) -> float:
+    """The value that stands for white in a mode that does not say: 1, 255, 65535, or else the largest there is.
+
+    Raises: DecodeError if a value is not finite.
+    """
+    largest = float(values.max())
+    if not np.isfinite(values).all():
+        raise DecodeError("pixel values that are not finite")
+    steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
+    return next((step for step in steps if largest <= step), largest)
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    is_image = pixels.dtype == np.uint8 and (pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in (3, 4)))
+    if not is_image:
+        raise DecodeError(
+            f"array of {pixels.dtype}, shape {pixels.shape}; uint8 (H, W), (H, W, 3) or (H, W, 4) is allowed"
+        )
+    if min(pixels.shape[:2]) < MIN_SIDE_PX:
+        raise DecodeError(f"{pixels.shape[1]} x {pixels.shape[0]} px; at least {MIN_SIDE_PX} on a side are needed")
+    return Image.fromarray(np.ascontiguousarray(pixels))

@@ -1,0 +1,216 @@
+"""DATA to a listing of images: a folder of class folders, a folder with train/ and val/ and test/, or a CSV."""
+
+import os
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.data import table
+from transferkit.data.listing import PARTS, Listing, PathTable, class_name
+from transferkit.zoo.errors import DataError, StorageError, UsageError
+
+SYSTEM_NAMES = (
+    "__macosx",
+    "thumbs.db",
+    "ehthumbs.db",
+    "desktop.ini",
+    "@eadir",
+    "$recycle.bin",
+    "system volume information",
+)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")  # for hints only
+
+HIDDEN = "hidden or system entry"
+LOOSE = "not in a class folder"
+SPECIAL = "not a regular file"
+LOOPED = "folder read before (a link)"
+Ignored = list[tuple[str, str]]  # (path, reason)
+
+
+def read(source: Path | str, *, to_train: bool = True) -> Listing:
+    """The images of DATA with their classes, in an order that depends on names alone.
+
+    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do.
+    Raises: UsageError if there is no such path, DataError if it cannot be used, StorageError if it may not be read.
+    """
+    source = Path(source)
+    try:
+        if source.is_dir():
+            listing = _read_folder(source)
+        elif source.is_file():
+            listing = table.read(source)
+        else:
+            raise UsageError(f"no such folder or CSV file: {source}")
+    except OSError as error:
+        raise StorageError(f"cannot read {error.filename or source}: {error.strerror}") from error
+    if to_train:
+        _check_trainable(listing)
+    return listing
+
+
+def _read_folder(source: Path) -> Listing:
+    ignored: Ignored = []
+    folders = _class_folders(source, "", ignored)
+    part_folders = _part_folders(source, folders)
+    if not part_folders:
+        _require_folders(source, folders)
+        return _listing(source, {"": _files_by_class(source, folders, ignored)}, ignored)
+    ignored += [
+        (relative, "not train, val or test") for relative in folders.values() if relative not in part_folders.values()
+    ]
+    found = {}
+    for part, relative in part_folders.items():
+        class_folders = _class_folders(source, relative, ignored)
+        _require_folders(source / relative, class_folders)
+        found[part] = _files_by_class(source, class_folders, ignored)
+    return _listing(source, found, ignored)
+
+
+def _part_folders(source: Path, folders: dict[str, str]) -> dict[str, str]:
+    """Part to folder; empty if the folders are classes.
+
+    `train` is a part if it holds folders, or if nothing but parts lies beside it.
+
+    Raises: DataError if a part has two folders.
+    """
+    parts = {name: PARTS[name.casefold()] for name in folders if name.casefold() in PARTS}
+    train = next((relative for name, relative in folders.items() if name.casefold() == "train"), None)
+    if train is None or (len(parts) < len(folders) and not _class_folders(source, train, [])):
+        return {}
+    found: dict[str, str] = {}
+    for name, part in parts.items():
+        if part in found:
+            raise DataError(f"{source} has both {found[part]}/ and {folders[name]}/; keep one of them")
+        found[part] = folders[name]
+    return found
+
+
+def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, str]:
+    """NFC name to path relative to `source` of each folder in `relative`, by name; all else in it goes to `ignored`.
+
+    Raises: DataError if two names are the same in NFC, or one is not valid Unicode.
+    """
+    found: dict[str, str] = {}
+    for name, is_folder, _ in _entries(source, relative, ignored):
+        path = _join(relative, name)
+        if not is_folder:
+            ignored.append((path, LOOSE))
+            continue
+        label = class_name(name, source / path)
+        if label in found:
+            raise DataError(
+                f"two class folders of {source / relative} are both named {label!r}, spelled in other bytes; rename one"
+            )
+        found[label] = path
+    return dict(sorted(found.items()))
+
+
+def _files_by_class(source: Path, folders: dict[str, str], ignored: Ignored) -> dict[str, list[str]]:
+    """The files of each class folder and its sub-folders, relative to `source`, by NFC name.
+
+    Raises: DataError naming a class folder without files.
+    """
+    found = {}
+    for label, relative in folders.items():
+        found[label] = sorted(_files(source, relative, ignored), key=_by_name)
+        if not found[label]:
+            raise DataError(f"class folder {source / relative} holds no images; add some or remove it")
+    return found
+
+
+def _files(source: Path, relative: str, ignored: Ignored) -> Iterator[str]:
+    waiting, read_before = [relative], set()
+    while waiting:
+        folder = waiting.pop()
+        status = os.stat(source / folder)
+        identity = (status.st_dev, status.st_ino)
+        if identity in read_before:
+            ignored.append((folder, LOOPED))
+            continue
+        read_before.add(identity)
+        for name, is_folder, is_file in _entries(source, folder, ignored):
+            path = f"{folder}/{name}"
+            if is_folder:
+                waiting.append(path)
+            elif is_file:
+                yield path
+            else:
+                ignored.append((path, SPECIAL))
+
+
+def _entries(source: Path, relative: str, ignored: Ignored) -> Iterator[tuple[str, bool, bool]]:
+    """(name, is a folder, is a regular file) of what is not hidden, by name; links are followed."""
+    with os.scandir(source / relative) as entries:
+        found = sorted(
+            ((entry.name, entry.is_dir(), entry.is_file()) for entry in entries), key=lambda e: _by_name(e[0])
+        )
+    for name, is_folder, is_file in found:
+        if name.startswith(".") or name.casefold() in SYSTEM_NAMES:
+            ignored.append((_join(relative, name), HIDDEN))
+        else:
+            yield name, is_folder, is_file
+
+
+def _require_folders(folder: Path, class_folders: dict[str, str]) -> None:
+    """Raises: DataError, with a hint, if there is no class folder."""
+    if class_folders:
+        return
+    names = os.listdir(folder)
+    images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names)
+    found = f"it holds {images} images directly" if images else "it holds other files" if names else "it is empty"
+    advice = f"put the images of each class into a folder of its own: {folder.name}/CLASS/IMAGE"
+    raise DataError(f"{folder} has no class folders: {found}; {advice}")
+
+
+def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Ignored) -> Listing:
+    """The listing of part to class to relative paths."""
+    classes = sorted({label for by_class in found.values() for label in by_class})
+    number = {label: index for index, label in enumerate(classes)}
+    parts, labels, sizes = [], [], []
+    for part, by_class in found.items():
+        for label, paths in by_class.items():
+            parts.append(part)
+            labels.append(number[label])
+            sizes.append(len(paths))
+    prefix = os.path.join(source, "")
+    every_path = (prefix + path for by_class in found.values() for paths in by_class.values() for path in paths)
+    return Listing(
+        source=source,
+        paths=PathTable.from_paths(every_path),
+        labels=np.repeat(np.array(labels, np.int64), sizes),
+        parts=np.repeat(np.array(parts, "<U5"), sizes),
+        classes=tuple(classes),
+        ignored=tuple(ignored),
+    )
+
+
+def _check_trainable(listing: Listing) -> None:
+    """Raises: DataError if there are too few classes, or one has no image outside val and test."""
+    if len(listing.classes) < 2:
+        only = listing.classes[0]
+        raise DataError(f"{listing.source} has one class ({only!r}); at least 2 are needed{_nesting_hint(listing)}")
+    can_train = (listing.parts == "train") | (listing.parts == "")
+    counts = np.bincount(listing.labels[can_train], minlength=len(listing.classes))
+    missing = [repr(listing.classes[i]) for i in np.flatnonzero(counts == 0)]
+    if missing:
+        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
+        raise DataError(f"{listing.source} has classes without a training image: {names}; val and test may not add any")
+
+
+def _nesting_hint(listing: Listing) -> str:
+    """Words for someone who gave the folder above the right one."""
+    if not listing.source.is_dir() or listing.parts[0]:
+        return ""
+    steps = [listing.relative(row).split("/") for row in range(len(listing.paths))]
+    inner = {names[1] for names in steps if len(names) > 2}
+    return f"; did you mean {listing.source / steps[0][0]}, which holds {len(inner)} folders?" if len(inner) > 1 else ""
+
+
+def _by_name(name: str) -> tuple[str, str]:
+    return unicodedata.normalize("NFC", name), name
+
+
+def _join(relative: str, name: str) -> str:
+    return f"{relative}/{name}" if relative else name

@@ -1,0 +1,92 @@
+"""The images of a data set as plain arrays: where they are, their class, their part, their group."""
+
+import os
+import unicodedata
+from array import array
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from transferkit.zoo.errors import DataError
+
+PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # as written, as meant
+
+
+class PathTable(Sequence):
+    """A sequence of paths in one buffer: a million of them cost their bytes, not a million objects.
+
+    >>> table = PathTable.from_paths(["a/1.png", "b/2.png"])
+    >>> len(table), table[1].name
+    (2, '2.png')
+    """
+
+    def __init__(self, buffer: bytes, ends: np.ndarray):
+        self._buffer = buffer
+        self._ends = ends  # (N,) int64; path i is buffer[ends[i - 1] : ends[i]]
+
+    @classmethod
+    def from_paths(cls, paths: Iterable[str | Path]) -> "PathTable":
+        """The table of `paths`, in their order."""
+        buffer, ends = bytearray(), array("q")
+        for path in paths:
+            buffer += os.fsencode(path)
+            ends.append(len(buffer))
+        return cls(bytes(buffer), np.array(ends, np.int64))
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, row: int) -> Path:
+        row = range(len(self))[row]
+        start = self._ends[row - 1] if row else 0
+        return Path(os.fsdecode(self._buffer[start : self._ends[row]]))
+
+    def subset(self, rows: np.ndarray) -> "PathTable":
+        """The table of the paths at `rows`, in that order."""
+        return PathTable.from_paths(self[int(row)] for row in rows)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Listing:
+    """The images of DATA, none of them opened yet.
+
+    `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of label; images whose `groups` name is
+    the same must not be divided ("" is no group); `ignored` pairs a path relative to `source` with the reason.
+
+    Shapes: paths of length N; labels (N,) int64; parts (N,) str; groups (N,) str or None.
+    """
+
+    source: Path
+    paths: PathTable
+    labels: np.ndarray
+    parts: np.ndarray
+    classes: tuple[str, ...]
+    groups: np.ndarray | None = None
+    ignored: tuple[tuple[str, str], ...] = ()
+
+    def subset(self, rows: np.ndarray) -> "Listing":
+        """The listing of some rows; classes stay, also those that have no image left."""
+        groups = None if self.groups is None else self.groups[rows]
+        return replace(
+            self, paths=self.paths.subset(rows), labels=self.labels[rows], parts=self.parts[rows], groups=groups
+        )
+
+    def relative(self, row: int) -> str:
+        """The path of an image relative to the folder, or to that of the CSV, with forward slashes."""
+        path = self.paths[row]
+        base = self.source if self.source.is_dir() else self.source.parent
+        return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
+
+
+def class_name(name: str, where: Path) -> str:
+    """The class name in NFC.
+
+    Raises: DataError if it is not valid Unicode, as no JSON file could then hold it.
+    """
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise DataError(f"class name {name!r} in {where.parent} is not valid UTF-8; rename it") from error
+    return unicodedata.normalize("NFC", name)

@@ -1,0 +1,1 @@
+"""The network: build, head, freezer, features."""

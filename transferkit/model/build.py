@@ -1,0 +1,30 @@
+"""The only door from the library to the zoo's networks."""
+
+from transferkit.zoo.backbone import Backbone
+from transferkit.zoo.card import ModelCard, Preprocessing
+from transferkit.zoo.catalog import create, rebuild
+from transferkit.zoo.errors import NetworkError
+
+__all__ = ["Backbone", "ModelCard", "Preprocessing", "create", "open_backbone", "rebuild"]
+
+DEFAULTS = {"cpu": "mobilenetv3_large_100.ra_in1k", "gpu": "convnext_tiny.in12k_ft_in1k"}
+EMBEDDED_DEFAULT = "cifar_resnet"
+
+
+def open_backbone(
+    name: str, *, weights: str | None, image_size: int | None, offline: bool, device: str
+) -> tuple[Backbone, str]:
+    """The network of a name, and a line to tell the user, or "".
+
+    "auto" is a small ImageNet network that suits the device, or the embedded network where that cannot be had.
+
+    Raises: UsageError, ModelFileError, NetworkError.
+    """
+    if name != "auto":
+        return create(name, weights=weights, image_size=image_size, offline=offline), ""
+    wanted = DEFAULTS["cpu" if device == "cpu" else "gpu"]
+    try:
+        return create(wanted, weights=weights, image_size=image_size, offline=offline), f"backbone {wanted}"
+    except NetworkError as error:
+        note = f"backbone {EMBEDDED_DEFAULT}, which is embedded: {error}"
+        return create(EMBEDDED_DEFAULT, weights=weights, image_size=image_size), note

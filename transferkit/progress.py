@@ -1,0 +1,20 @@
+"""What long work tells about itself: phases with a count, figures on the way, and lines."""
+
+
+class Progress:
+    """Receives news of a run and shows nothing; the command line has one that draws."""
+
+    def start(self, phase: str, total: int) -> None:
+        """A phase of `total` images begins."""
+
+    def advance(self, images: int) -> None:
+        """So many more images of the phase are done."""
+
+    def note(self, figures: str) -> None:
+        """How the phase stands, such as an epoch's losses."""
+
+    def finish(self) -> None:
+        """The phase is over."""
+
+    def say(self, line: str) -> None:
+        """A line worth reading, whatever phase runs."""

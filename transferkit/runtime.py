@@ -1,0 +1,75 @@
+"""The machine: device, threads, versions, signals."""
+
+import os
+import platform
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+
+from transferkit.zoo.errors import MemoryExhaustedError, StoppedError, UsageError
+
+LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "numpy", "pillow", "safetensors")
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the libraries that decide a result."""
+    return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
+
+
+def pick_device(name: str) -> str:
+    """The torch device for `name`: "auto" is a CUDA or Apple GPU if there is one, else the CPU.
+
+    Raises: UsageError if the device asked for is not there.
+    """
+    import torch
+
+    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    if name == "auto":
+        return next(kind for kind in has if has[kind])
+    kind = name.split(":")[0]
+    if kind not in has:
+        raise UsageError(f"unknown device {name!r}; known: auto, {', '.join(has)}")
+    if not has[kind]:
+        raise UsageError(f"no {kind} device on this machine; leave out --device or use --device cpu")
+    return name
+
+
+def default_workers() -> int:
+    """Threads that read and decode images: one a core, 8 at most."""
+    return min(os.cpu_count() or 1, 8)
+
+
+@contextmanager
+def memory_errors() -> Iterator[None]:
+    """Turn running out of memory inside the block into a MemoryExhaustedError that says what helps."""
+    import torch
+
+    try:
+        yield
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise MemoryExhaustedError(
+            "out of memory; use a smaller --batch-size, a smaller --image-size or another --backbone"
+        ) from error
+    except RuntimeError as error:
+        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+            raise
+        raise MemoryExhaustedError("out of memory; use a smaller --batch-size, --image-size or another --backbone") from error
+
+
+@contextmanager
+def stop_on_sigterm() -> Iterator[None]:
+    """Raise StoppedError in the main thread when SIGTERM arrives inside the block."""
+
+    def stop(number, frame):
+        raise StoppedError("stopped by SIGTERM")
+
+    try:
+        previous = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread: whoever owns it decides
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

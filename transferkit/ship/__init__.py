@@ -1,0 +1,1 @@
+"""What leaves a run: artifact, classifier, export, report."""

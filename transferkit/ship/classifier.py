@@ -1,0 +1,155 @@
+"""A trained classifier, read back: predict one photo or a stream of them, score it on labelled ones, export it."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from transferkit import metrics, runtime
+from transferkit.data import batches, folder
+from transferkit.data.decode import DecodeError, decode, eval_view
+from transferkit.model.build import Backbone
+from transferkit.progress import Progress
+from transferkit.ship import artifact
+from transferkit.ship.artifact import Artifact
+from transferkit.zoo.errors import DataError
+
+Source = str | Path | bytes | np.ndarray | Image.Image
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a classifier says of one image; of an unreadable one `fault` gives the reason and the rest is empty."""
+
+    source: Source
+    label: str | None = None
+    probability: float | None = None
+    top: tuple[tuple[str, float], ...] = ()
+    fault: str | None = None
+
+
+def load(path: str | Path, *, device: str = "auto") -> "Classifier":
+    """The classifier in a run folder or a model folder, or the embedded network of that name.
+
+    Raises: UsageError if there is none, ModelFileError if a file of it is damaged.
+    """
+    return Classifier(artifact.load(path), device=runtime.pick_device(device))
+
+
+class Classifier:
+    """A network in evaluation mode with its classes and its one way of preparing images."""
+
+    def __init__(self, model: Artifact, *, device: str):
+        self.artifact = model
+        self.classes: tuple[str, ...] = model.classes
+        self.preprocessing = model.preprocessing
+        self.backbone: Backbone = model.backbone.to(device).eval()
+        self.device = device
+
+    def stream(self, sources: Iterable[Source], *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:
+        """Yield a prediction for each source, in order, holding no more than `batch_size` images at a time.
+
+        Args: sources, paths, bytes of image files, uint8 arrays or Pillow images; top, how many classes to list.
+        """
+        for source, answer in self._answers(sources, batch_size):
+            if isinstance(answer, str):
+                yield Prediction(source=source, fault=answer)
+                continue
+            best = np.argsort(-answer, kind="stable")[:top]
+            listed = tuple((self.classes[k], float(answer[k])) for k in best)
+            yield Prediction(source=source, label=listed[0][0], probability=listed[0][1], top=listed)
+
+    def predict(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> list[Prediction]:
+        """The same as a list; a single source is taken as a list of one."""
+        if isinstance(sources, (str, Path, bytes, np.ndarray, Image.Image)):
+            sources = [sources]
+        return list(self.stream(sources, top=top, batch_size=batch_size))
+
+    def _answers(self, sources: Iterable[Source], batch_size: int) -> Iterator[tuple[Source, np.ndarray | str]]:
+        """Each source with its probabilities (K,), or with the reason why it cannot be read."""
+        remaining = iter(sources)
+        with ThreadPoolExecutor(runtime.default_workers()) as pool:
+            while chunk := list(islice(remaining, batch_size)):
+                views = list(pool.map(self._view, chunk))
+                pixels = [view for view in views if not isinstance(view, str)]
+                answers = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+                for source, view in zip(chunk, views):
+                    yield source, view if isinstance(view, str) else next(answers)
+
+    def _view(self, source: Source) -> np.ndarray | str:
+        try:
+            return eval_view(decode(source), self.preprocessing)
+        except DecodeError as error:
+            return str(error)
+
+    @torch.no_grad()
+    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Shapes: pixels (B, H, W, 3) uint8 -> (B, K)."""
+        x = batches.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device), self.preprocessing)
+        return self.backbone(x).double().softmax(1).cpu().numpy()
+
+    def evaluate(self, data: str | Path, *, part: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
+        """Scores on labelled images, classes matched by name.
+
+        Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all.
+        Returns: the block of scores that metrics.json has too, with "part", "classes" and "refused": [[path, reason], ...].
+        Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
+        """
+        progress = progress or Progress()
+        listing = folder.read(data, to_train=False)
+        own_label = [self._index(name) for name in listing.classes]
+        part, rows = _choose_part(listing.parts, part)
+        progress.start("evaluating", len(rows))
+        logits, labels, refused = [], [], []
+        for row, (_, answer) in zip(rows, self._answers((listing.paths[row] for row in rows), 32)):
+            if isinstance(answer, str):
+                refused.append([listing.relative(row), answer])
+            else:
+                logits.append(np.log(np.maximum(answer, 1e-300)))
+                labels.append(own_label[listing.labels[row]])
+            progress.advance(1)
+        progress.finish()
+        if not labels:
+            raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
+        scores = metrics.scores(np.array(logits), np.array(labels))
+        return scores | {"part": part, "classes": list(self.classes), "refused": refused}
+
+    def _index(self, name: str) -> int:
+        if name not in self.classes:
+            raise DataError(f"class {name!r} is unknown to this classifier; it knows: {', '.join(self.classes)}")
+        return self.classes.index(name)
+
+    def export(self, kind: str, out: str | Path, *, images: Iterable[Source] = ()) -> Path:
+        """Write the classifier as "safetensors", "timm", "onnx" or "torch-export" and return where.
+
+        The last two are compared with this classifier on `images`, or on noise if there are none, before the file is kept.
+
+        Raises: UsageError for an unknown kind or a missing library, ParityError, StorageError, DataError for an unreadable image.
+        """
+        from transferkit.ship import export
+
+        pixels = [eval_view(decode(source), self.preprocessing) for source in images]
+        if not pixels:
+            noise = np.random.default_rng(0)
+            pixels = list(noise.integers(0, 256, (8, *self.preprocessing.size_px, 3), np.uint8))
+        batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        return export.export(self.artifact, format=kind, out=Path(out), pixels=batch)
+
+
+def _choose_part(parts: np.ndarray, wanted: str | None) -> tuple[str, np.ndarray]:
+    """The part to score and its rows.
+
+    Raises: DataError if there is none of it.
+    """
+    if wanted is None:
+        wanted = next((name for name in ("test", "val") if (parts == name).any()), "all")
+    rows = np.arange(len(parts)) if wanted == "all" else np.flatnonzero(parts == wanted)
+    if not len(rows):
+        raise DataError(f"the data has no {wanted} part; use --part all")
+    return wanted, rows

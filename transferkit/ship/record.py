@@ -1,0 +1,82 @@
+"""What a run writes about itself: run.json and the manifest before training, the scores, model and report after it."""
+
+import hashlib
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+
+from transferkit import metrics, runtime
+from transferkit.data import manifest
+from transferkit.model.build import Backbone
+from transferkit.ship import artifact, report
+from transferkit.ship.runs import RunFolder
+from transferkit.train.intake import Intake
+from transferkit.train.strategies import Fitted
+from transferkit.zoo import files
+from transferkit.zoo.errors import RunConflictError
+
+
+def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str, resume: bool) -> None:
+    """Write run.json, manifest.csv and quarantine.csv; refuse to resume on other images.
+
+    Raises: RunConflictError, StorageError.
+    """
+    listing = taken.listing
+    images = sorted(zip(taken.sha256, listing.labels.tolist(), listing.parts.tolist()))
+    fingerprint = hashlib.sha256(repr((listing.classes, images)).encode()).hexdigest()
+    if resume and files.read_json(run.path / "run.json")["data"]["fingerprint"] != fingerprint:
+        raise RunConflictError(f"the images are not those that {run.path} began with; start again with --overwrite")
+    data = {
+        "source": str(listing.source),
+        "fingerprint": fingerprint,
+        "classes": list(listing.classes),
+        "images": {part: int((listing.parts == part).sum()) for part in ("train", "val", "test")},
+        "refused": len(taken.quarantine),
+        "ignored": [list(entry) for entry in listing.ignored],
+    }
+    record = {
+        "config": config,
+        "command": sys.argv,
+        "seed": config["seed"],
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "versions": runtime.versions(),
+        "data": data,
+    }
+    run.write_json("run.json", record)
+    run.start_metrics()
+    manifest.write_manifest(run.path / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
+    manifest.write_quarantine(run.path / "quarantine.csv", taken.quarantine)
+
+
+def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[tuple[str, str, str, float]]]:
+    """The scores for metrics.json, and (path, label, predicted, probability) of each judged image: test, else validation."""
+    listing = taken.listing
+    rows, logits = fitted.rows, fitted.logits
+    scores = {"val": metrics.scores(logits, listing.labels[rows]), "test": None, "classes": list(listing.classes)}
+    test_rows = np.flatnonzero(listing.parts == "test")
+    if len(test_rows):
+        rows, logits = test_rows, fitted.predict(test_rows)
+        scores["test"] = metrics.scores(logits, listing.labels[rows])
+    probabilities = metrics.softmax(logits)
+    judged = [
+        (str(listing.paths[row]), listing.classes[listing.labels[row]], listing.classes[chosen], float(p[chosen]))
+        for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
+    ]
+    return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": None}, judged
+
+
+def finish(run: RunFolder, model: Backbone, scores: dict[str, Any], judged: list[tuple[str, str, str, float]]) -> None:
+    """Write metrics.json, the model and the report.
+
+    Raises: StorageError.
+    """
+    summary = {part: scores[part] for part in ("val", "test") if scores[part]}
+    record = {"backbone": scores["backbone"], "strategy": scores["kept"], **summary}
+    artifact.save(
+        run.path / "model", model, classes=scores["classes"], preprocessing=model.card.preprocessing, record=record
+    )
+    run.write_json("metrics.json", scores)
+    report.write(run.path, predictions=judged)

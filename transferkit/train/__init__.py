@@ -1,0 +1,1 @@
+"""Training: optim, schedule, probe, loop."""

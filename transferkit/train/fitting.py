@@ -1,0 +1,137 @@
+"""Two ways to fit a classifier: a probe on fixed features, and gradient descent through the network."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from transferkit import metrics
+from transferkit.data import split
+from transferkit.model.features import Features
+from transferkit.train import loop, probe, state
+from transferkit.train.loop import Examples, Plan, Supply
+
+FOLDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How fitting is done, and who is told: `on_record` gets every line of metrics.jsonl."""
+
+    plan: Plan
+    patience: int
+    checkpoint: Path
+    resume: bool
+    on_record: Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """A probe and its evidence.
+
+    Fields: final is fitted on train and val, of_train on train alone; held_out (N, K) are the out-of-fold logits of the rows of
+    train and val, NaN elsewhere.
+    """
+
+    final: probe.Linear
+    of_train: probe.Linear
+    l2: float
+    held_out: np.ndarray
+
+
+def fit_probe(
+    features: Features, train: Examples, val: Examples, *, groups: np.ndarray | None, work: Work
+) -> Probe:
+    """Choose L2 by 5-fold cross-validation over train and val, then fit on both and on train alone.
+
+    Each image counts twice, as it is and mirrored; both views of an image, and all images of a group, lie in the same fold.
+    """
+    rows = np.sort(np.concatenate([train.rows, val.rows]))
+    labels = train.labels[rows]
+    folds = split.folds(labels, FOLDS, seed=work.plan.seed, groups=None if groups is None else groups[rows])
+    weights = _probe_weights(labels, train.num_classes, work.plan.balance)
+    choice = probe.choose_l2(
+        features.views(rows),
+        torch.from_numpy(np.tile(labels, 2)),
+        np.tile(folds, 2),
+        judged=len(rows),
+        class_weights=weights,
+        on_value=work.on_record,
+    )
+    held_out = np.full((len(train.labels), train.num_classes), np.nan)
+    held_out[rows] = choice.logits
+
+    def fit(chosen: np.ndarray) -> probe.Linear:
+        labels = torch.from_numpy(np.tile(train.labels[chosen], 2))
+        return probe.fit(features.views(chosen), labels, choice.l2, class_weights=weights)
+
+    return Probe(final=fit(rows), of_train=fit(train.rows), l2=choice.l2, held_out=held_out)
+
+
+def _probe_weights(labels: np.ndarray, num_classes: int, balance: str) -> torch.Tensor:
+    """Class weights (K,) of the probe's loss; drawing classes equally often and weighting them is the same problem."""
+    if balance == "none":
+        return torch.ones(num_classes)
+    return torch.from_numpy(loop.class_weights(labels, num_classes)).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """The best epoch of a gradient descent: its number, and its logits (n, K) on the validation rows."""
+
+    epoch: int
+    logits: np.ndarray
+
+
+def descend(
+    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, parts: tuple[Examples, Examples], work: Work
+) -> Descent:
+    """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
+
+    Best is the lowest validation log loss, ties by accuracy. Training ends early after `work.patience` epochs without a better one.
+    An interrupted descent goes on from its checkpoint if `work.resume`.
+
+    Raises: DivergedError, StorageError.
+    """
+    train, val = parts
+    plan, records, best_state = work.plan, [], {}
+    if work.resume and (work.checkpoint / "state.json").is_file():
+        saved = state.load(work.checkpoint, optimizer)
+        network.load_state_dict(saved.model)
+        optimizer.load_state_dict(saved.optimizer)
+        records, best_state = saved.records, saved.best
+        plan = dataclasses.replace(plan, first_epoch=len(records))
+        for record in records:
+            work.on_record(record)
+    for record in loop.train_epochs(network, optimizer, supply, train, plan):
+        started = time.monotonic()
+        logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+        scores = metrics.scores(logits, val.labels[val.rows])
+        record["val"] = {"loss": scores["loss"], "accuracy": scores["accuracy"]}
+        record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
+        records.append(record)
+        if best_epoch(records) == record["epoch"]:
+            best_state = state.snapshot(network)
+        work.on_record(record)
+        if record["epoch"] - best_epoch(records) >= work.patience:
+            break
+        if record["epoch"] + 1 < plan.epochs:
+            held = state.Checkpoint(
+                model=state.snapshot(network), best=best_state, optimizer=optimizer.state_dict(), records=records
+            )
+            state.save(work.checkpoint, held)
+    network.load_state_dict(best_state)
+    return Descent(
+        epoch=best_epoch(records), logits=loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+    )
+
+
+def best_epoch(records: list[dict[str, Any]]) -> int:
+    """The epoch of the lowest validation loss, of equal ones that of the highest accuracy, of those the first."""
+    return min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))["epoch"]

@@ -1,0 +1,78 @@
+"""The first pass: every image is read and decoded once, the unreadable are set aside, the frozen features are computed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from transferkit.data import batches
+from transferkit.data.decode import eval_view
+from transferkit.data.folder import Listing
+from transferkit.model import features
+from transferkit.model.build import Backbone
+from transferkit.model.features import Features
+from transferkit.progress import Progress
+from transferkit.train.loop import eval_batches
+from transferkit.train.supply import to_device
+from transferkit.zoo.errors import DataError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Intake:
+    """The readable images, their files' sizes and hashes, the features if asked for, and what was refused and why."""
+
+    listing: Listing
+    features: Features | None
+    bytes: list[int]
+    sha256: list[str]
+    quarantine: list[tuple[str, str]]  # path relative to the data, reason
+
+
+def read_images(
+    listing: Listing, model: Backbone, *, with_features: bool, workers: int, device: str, progress: Progress
+) -> Intake:
+    """Decode every image of `listing`; `with_features` also sends it, and the mirror image of all but test, through `model`.
+
+    Raises: DataError if a class has no readable image left.
+    """
+    count = len(listing.labels)
+    sizes, hashes, quarantine = np.zeros(count, np.int64), np.full(count, "", "<U64"), []
+    preprocessing = model.card.preprocessing
+    rows = eval_batches(np.arange(count))
+    progress.start("reading" if not with_features else "reading, features", count)
+
+    def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
+        for batch in batches.batches(listing.paths, rows, lambda image, row: eval_view(image, preprocessing), workers=workers):
+            sizes[batch.rows], hashes[batch.rows] = batch.bytes, batch.sha256
+            quarantine.extend((listing.relative(row), reason) for row, reason in batch.faults)
+            if len(batch.rows):
+                yield batches.normalise(to_device(batch.pixels, device), preprocessing), batch.rows
+            progress.advance(len(batch.rows) + len(batch.faults))
+
+    if with_features:
+        found = features.extract(model, inputs(), count=count, mirror=listing.parts != "test")
+    else:
+        found = None
+        for _ in inputs():
+            pass
+    progress.finish()
+    good = np.flatnonzero(sizes)
+    _check_classes(listing, good, quarantine)
+    return Intake(
+        listing=listing.subset(good),
+        features=found and found.subset(good),
+        bytes=sizes[good].tolist(),
+        sha256=hashes[good].tolist(),
+        quarantine=quarantine,
+    )
+
+
+def _check_classes(listing: Listing, good: np.ndarray, quarantine: list[tuple[str, str]]) -> None:
+    """Refuse data in which a class has nothing to train on."""
+    trainable = good[np.isin(listing.parts[good], ("", "train"))]
+    counts = np.bincount(listing.labels[trainable], minlength=len(listing.classes))
+    for name, count in zip(listing.classes, counts):
+        if count == 0:
+            first = "; ".join(f"{path}: {reason}" for path, reason in quarantine[:1])
+            raise DataError(f"class {name!r} has no readable image to train on ({first})")

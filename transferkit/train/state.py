@@ -1,0 +1,76 @@
+"""What a stopped run needs to go on: safetensors and JSON, one folder a checkpoint, complete or not there at all."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Network and optimiser after some epochs, the best weights so far, and what was recorded."""
+
+    model: dict[str, Tensor]
+    best: dict[str, Tensor]
+    optimizer: dict[str, Any]
+    records: list[dict[str, Any]]
+
+
+def snapshot(network: nn.Module) -> dict[str, Tensor]:
+    """A copy of the network's state on the CPU, that later steps do not change."""
+    return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    """Write `checkpoint` as `folder`, replacing the one before only when the new one is complete.
+
+    Raises: StorageError.
+    """
+    slots, scalars = _flatten(checkpoint.optimizer)
+    with files.new_folder(folder) as scratch:
+        files.write_safetensors(scratch / "model.safetensors", checkpoint.model)
+        files.write_safetensors(scratch / "best.safetensors", checkpoint.best)
+        files.write_safetensors(scratch / "optimizer.safetensors", slots)
+        hashes = {file.name: files.sha256(file) for file in sorted(scratch.iterdir())}
+        files.write_json(
+            scratch / "state.json", {"records": checkpoint.records, "optimizer": scalars, "sha256": hashes}
+        )
+
+
+def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
+    """Read the checkpoint in `folder`; `optimizer` lends the shape of its groups.
+
+    Raises: ModelFileError if a file is missing or was changed.
+    """
+    record = files.read_json(folder / "state.json")
+    for name, digest in record["sha256"].items():
+        if not (folder / name).is_file() or files.sha256(folder / name) != digest:
+            raise ModelFileError(f"{folder / name} is missing or damaged; start again with --overwrite")
+    state = optimizer.state_dict()
+    state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
+    return Checkpoint(
+        model=files.read_safetensors(folder / "model.safetensors"),
+        best=files.read_safetensors(folder / "best.safetensors"),
+        optimizer=state,
+        records=record["records"],
+    )
+
+
+def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The slots of an optimiser's state as "PARAMETER.SLOT" -> value, tensors and numbers apart."""
+    flat = {f"{number}.{slot}": value for number, slots in state["state"].items() for slot, value in slots.items()}
+    tensors = {key: value for key, value in flat.items() if isinstance(value, Tensor)}
+    return tensors, {key: value for key, value in flat.items() if key not in tensors}
+
+
+def _unflatten(tensors: dict[str, Tensor], scalars: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    state: dict[int, dict[str, Any]] = {}
+    for key, value in (tensors | scalars).items():
+        number, slot = key.split(".", 1)
+        state.setdefault(int(number), {})[slot] = value
+    return state

@@ -1,0 +1,230 @@
+"""A pretrained network of any family under one interface: features, final layers, stages, freezing, cutting in two."""
+
+import dataclasses
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from transferkit.zoo import split
+from transferkit.zoo.card import ModelCard
+from transferkit.zoo.errors import UsageError
+from transferkit.zoo.layers import new_head
+from transferkit.zoo.stages import name_groups, place_modules, separate_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class Anatomy:
+    """Where the parts of a network are, by dotted names.
+
+    `heads`: the final linear layers, whose outputs are averaged. `groups`: the parameters, shallow to deep. `nonlinear`: modules
+    between the final layers and the logits that a new head removes, because features would not map to logits linearly.
+    """
+
+    heads: tuple[str, ...]
+    groups: list[list[str]]
+    nonlinear: tuple[str, ...] = ()
+
+
+class Head(nn.Module):
+    """The final layers of a network as one module; they are shared with it.
+
+    Shapes: (B, D) -> (B, K), where D is the sum of the layers' inputs and the logits are the mean over the layers.
+    """
+
+    def __init__(self, layers: Sequence[nn.Linear | nn.Conv2d]):
+        super().__init__()
+        self.training = layers[0].training
+        self.layers = nn.ModuleList(layers)
+
+    def forward(self, features: Tensor) -> Tensor:
+        logits = []
+        for layer, x in zip(self.layers, features.split([layer.weight.shape[1] for layer in self.layers], dim=1)):
+            logits.append(layer(x[:, :, None, None]).flatten(1) if isinstance(layer, nn.Conv2d) else layer(x))
+        return torch.stack(logits).mean(0)  # (B, K)
+
+
+class Backbone(nn.Module):
+    """A network with its card. `model` is the native network: what is saved are its own names.
+
+    Attributes: card; spec, plain data from which `rebuild` makes the network again, without weights; heads; stages, names from
+    shallow to deep that cover every parameter, the last one being the final layers; frozen, the stages that `freeze` froze.
+    """
+
+    def __init__(self, model: nn.Module, anatomy: Anatomy, *, card: ModelCard, spec: dict):
+        super().__init__()
+        self.model = model
+        self.card = card
+        self.spec = spec
+        self.heads = anatomy.heads
+        self.frozen: frozenset[str] = frozenset()
+        self._nonlinear = anatomy.nonlinear
+        sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+        groups = name_groups(separate_heads(anatomy.groups, anatomy.heads), sizes)
+        self.stages = tuple(groups)
+        self._stage_of_parameter = {name: stage for stage, names in groups.items() for name in names}
+        self._stages_of_module = place_modules(model, self._stage_of_parameter)
+
+    @property
+    def num_features(self) -> int:
+        """The width D of `features`."""
+        return sum(layer.weight.shape[1] for layer in self._layers())
+
+    @property
+    def num_classes(self) -> int:
+        """The number K of logits."""
+        return self._layers()[0].weight.shape[0]
+
+    def _layers(self) -> list[nn.Linear | nn.Conv2d]:
+        return [self.model.get_submodule(name) for name in self.heads]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The native forward pass: (B, 3, H, W) -> (B, K)."""
+        return self.model(x)
+
+    def features(self, x: Tensor) -> Tensor:
+        """What the final layers receive, side by side if they are several; averaged over positions where they see a map.
+
+        Shapes: (B, 3, H, W) -> (B, D).
+        """
+        inputs: dict[nn.Module, Tensor] = {}
+
+        def keep(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+            inputs[layer] = arguments[0]
+
+        layers = self._layers()
+        hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
+        try:
+            self.model(x)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return torch.cat([_pooled(inputs[layer], layer) for layer in layers], dim=1)
+
+    @property
+    def classifier(self) -> Head:
+        """The final layers as one module: in evaluation `classifier(features(x))` equals `forward(x)`.
+
+        One exception: a pretrained SqueezeNet has a rectifier after its final layer, until `reset_head` removes it.
+        """
+        return Head(self._layers())
+
+    def stage_of(self, name: str) -> str:
+        """The stage of a parameter, buffer or module of `model`; a container of several stages counts as the first of them.
+
+        Raises: UsageError for a name that is not in the network.
+        """
+        if name in self._stage_of_parameter:
+            return self._stage_of_parameter[name]
+        places = self._stages_of_module.get(name) or self._stages_of_module.get(name.rpartition(".")[0])
+        if places is None:
+            raise UsageError(f"{self.card.name} has no parameter, buffer or module named {name!r}")
+        return next(stage for stage in self.stages if stage in places)
+
+    def stage_parameters(self) -> dict[str, list[tuple[str, nn.Parameter]]]:
+        """Every parameter of `model` with its name, by stage, shallow to deep."""
+        grouped: dict[str, list[tuple[str, nn.Parameter]]] = {stage: [] for stage in self.stages}
+        for name, parameter in self.model.named_parameters():
+            grouped[self._stage_of_parameter[name]].append((name, parameter))
+        return grouped
+
+    def reset_head(self, num_classes: int, *, dropout: float = 0.0, generator: torch.Generator | None = None) -> None:
+        """Replace the final layers, under their native names, by fresh ones: He-initialised weights, zero biases.
+
+        The card's classes no longer hold and are dropped.
+
+        Raises: UsageError for fewer than one class or a dropout outside 0 .. 1.
+        """
+        if num_classes < 1 or not 0 <= dropout < 1:
+            raise UsageError(f"a head needs num_classes >= 1 and 0 <= dropout < 1, not {num_classes} and {dropout}")
+        for name, layer in zip(self.heads, self._layers()):
+            head = new_head(layer, num_classes, dropout=dropout, generator=generator)
+            self.model.set_submodule(name, head)
+            self._tell_parents(name, num_classes)
+        self.make_linear()
+        self.card = dataclasses.replace(self.card, classes=())
+
+    def _tell_parents(self, head: str, num_classes: int) -> None:
+        """Keep the attribute `num_classes` true, which timm has on the network and on some of its heads."""
+        parts = head.split(".")
+        for depth in range(len(parts)):
+            parent = self.model.get_submodule(".".join(parts[:depth]))
+            if isinstance(getattr(parent, "num_classes", None), int):
+                parent.num_classes = num_classes
+
+    def make_linear(self) -> None:
+        """Remove what stands between the final layers and the logits, where a network has such a thing."""
+        for name in self._nonlinear:
+            self.model.set_submodule(name, nn.Identity())
+            self.spec = {**self.spec, "linear_head": True}
+
+    @torch.no_grad()
+    def set_linear(self, weight: Tensor, bias: Tensor) -> None:
+        """Make the logits `features @ weight.T + bias`; exact for several heads too, whose mean the logits are.
+
+        Shapes: weight (K, D), bias (K,).
+        Raises: UsageError if the shapes are not those of the network.
+        """
+        expected = (self.num_classes, self.num_features)
+        if tuple(weight.shape) != expected or tuple(bias.shape) != expected[:1]:
+            raise UsageError(f"the head takes a weight of shape {expected}, not {tuple(weight.shape)}")
+        self.make_linear()
+        layers = self._layers()
+        for layer, part in zip(layers, weight.split([layer.weight.shape[1] for layer in layers], dim=1)):
+            layer.weight.copy_((part * len(layers)).reshape(layer.weight.shape))
+            layer.bias.copy_(bias)
+
+    def freeze(self, stages: Collection[str]) -> None:
+        """Freeze those stages and thaw all others. Frozen: no gradient, and in evaluation mode whatever `train` is told.
+
+        Raises: UsageError for an unknown stage.
+        """
+        unknown = [stage for stage in stages if stage not in self.stages]
+        if unknown:
+            raise UsageError(f"{self.card.name} has no stage {unknown[0]!r}; its stages are {', '.join(self.stages)}")
+        self.frozen = frozenset(stages)
+        for stage, parameters in self.stage_parameters().items():
+            for _, parameter in parameters:
+                parameter.requires_grad_(stage not in self.frozen)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Backbone":
+        """Set training or evaluation mode; modules all of whose content is frozen stay in evaluation mode."""
+        super().train(mode)
+        for name, module in self.model.named_modules():
+            if self._stages_of_module.get(name, frozenset(self.stages)) <= self.frozen:
+                module.training = False
+        return self
+
+    def split(self, stage: str) -> tuple[nn.Module, nn.Module]:
+        """Two modules that share the weights, such that `suffix(prefix(x))` is `forward(x)` in evaluation.
+
+        The prefix holds everything that depends only on the stages up to and including `stage`. What it returns is a tensor or a
+        tuple of tensors with one row an image. Where a network cannot be cut there, the prefix is an `nn.Identity`.
+
+        Raises: UsageError for an unknown stage.
+        """
+        if stage not in self.stages:
+            raise UsageError(f"{self.card.name} has no stage {stage!r}; its stages are {', '.join(self.stages)}")
+        leaves = {f"model.{name}" for name, places in self._stages_of_module.items() if len(places) == 1}
+        order = {name: depth for depth, name in enumerate(self.stages)}
+        weight = self._layers()[0].weight
+        example = torch.zeros(2, 3, *self.card.preprocessing.size_px, dtype=weight.dtype, device=weight.device)
+        mode = self.training
+        self.eval()
+        try:
+            graph = split.trace(self, leaves, example=example)
+        finally:
+            self.train(mode)
+        whole = nn.Identity(), self.model
+        if graph is None:
+            return whole
+        return split.cut(self, graph, depth=order[stage], depth_of=lambda name: order[self.stage_of(name[6:])]) or whole
+
+
+def _pooled(x: Tensor, layer: nn.Module) -> Tensor:
+    """The mean of a final layer's input over positions: (B, D, H, W) or (B, N, D) -> (B, D)."""
+    if isinstance(layer, nn.Conv2d):
+        return x.mean((2, 3))
+    return x if x.ndim == 2 else x.flatten(1, -2).mean(1)

@@ -1,0 +1,82 @@
+"""Every error that transferkit raises for a user, and the exit code that the command line gives it.
+
+TransferkitError            1   a bug, if nothing below fits
+├── UsageError              2   wrong option, missing path, unknown name
+├── DataError               3   the images or labels are refused
+├── ModelFileError          4   a weights or model file is refused
+├── StorageError            5   disk full, no permission
+├── NetworkError            6   a download failed
+├── RunConflictError        7   the run folder is in use, or belongs to another run
+├── DivergedError           8   the loss is no longer finite
+├── MemoryExhaustedError    9   out of memory
+├── ParityError            10   an export does not give the answers of the model
+└── StoppedError           75   stopped by SIGTERM (130: by Ctrl-C)
+
+A message is one line: what was given, what is allowed, where, and what to do.
+"""
+
+
+class TransferkitError(Exception):
+    """The root of all errors meant for a user; `exit_code` is what the process ends with."""
+
+    exit_code = 1
+
+
+class UsageError(TransferkitError):
+    """A wrong option, a path that does not exist, or a name nobody knows."""
+
+    exit_code = 2
+
+
+class DataError(TransferkitError):
+    """Images or labels that cannot be trained on or scored."""
+
+    exit_code = 3
+
+
+class ModelFileError(TransferkitError):
+    """A weights file or a model folder that is damaged, foreign or does not fit."""
+
+    exit_code = 4
+
+
+class StorageError(TransferkitError):
+    """The disk is full, or the place may not be written or read."""
+
+    exit_code = 5
+
+
+class NetworkError(TransferkitError):
+    """A download failed."""
+
+    exit_code = 6
+
+
+class RunConflictError(TransferkitError):
+    """The run folder is in use or belongs to something else."""
+
+    exit_code = 7
+
+
+class DivergedError(TransferkitError):
+    """Training reached a loss that is not finite."""
+
+    exit_code = 8
+
+
+class MemoryExhaustedError(TransferkitError):
+    """The machine or the accelerator ran out of memory."""
+
+    exit_code = 9
+
+
+class ParityError(TransferkitError):
+    """An exported file gives other answers than the model it came from."""
+
+    exit_code = 10
+
+
+class StoppedError(TransferkitError):
+    """A signal asked for the end: 75 after SIGTERM, 130 after Ctrl-C."""
+
+    exit_code = 75

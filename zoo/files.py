@@ -1,0 +1,199 @@
+"""Files that survive a crash: written beside the target, flushed to disk, renamed into place; read with their size checked.
+
+Source: the order write, fsync, rename, fsync of the folder is that of Pillai et al. 2014, section 2, "All File Systems Are Not
+Created Equal".
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MAX_JSON_BYTES = 16 << 20
+MAX_HEADER_BYTES = 4 << 20  # a safetensors header of the largest timm network is under 200 kB
+
+
+@contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that names `path` and the free space."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot write {path}: {error.strerror or error}{_free_space(path)}") from error
+
+
+def _free_space(path: Path) -> str:
+    for folder in (path, *path.parents):
+        if folder.is_dir():
+            return f" ({shutil.disk_usage(folder).free >> 20} MB free there)"
+    return ""
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` with `data`, whole or not at all; mode 0644 less the umask.
+
+    Raises: StorageError naming the path.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        sync_folder(path.parent)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` with `text` in UTF-8, whole or not at all."""
+    write_bytes(path, text.encode("utf-8", "surrogateescape"))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` with `value` as indented JSON, whole or not at all; a NaN is an error."""
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk, where the system can (Windows cannot open a folder)."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """Yield an empty folder that becomes `target`, replacing what was there, when the block ends without an error.
+
+    Raises: StorageError naming the target.
+    """
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+    try:
+        yield scratch
+        with storage_errors(target):
+            scratch.chmod(0o777 & ~_umask())
+            for file in scratch.rglob("*"):
+                if file.is_file():
+                    _sync_file(file)
+            if target.exists():
+                old = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
+                os.replace(target, old / "old")
+                os.replace(scratch, target)
+                shutil.rmtree(old, ignore_errors=True)
+            else:
+                os.replace(scratch, target)
+            sync_folder(target.parent)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _sync_file(path: Path) -> None:
+    with open(path, "rb+") as file:
+        os.fsync(file.fileno())
+
+
+def sha256(path: Path) -> str:
+    """Hexadecimal SHA-256 of a file's bytes."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() if hasattr(hashlib, "file_digest") else _sha256(file)
+
+
+def _sha256(file) -> str:
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    return digest.hexdigest()
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file.
+
+    Raises: UsageError if it is missing, ModelFileError if it is over 16 MB or no JSON.
+    """
+    if not path.is_file():
+        raise UsageError(f"no such file: {path}")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise ModelFileError(f"{path} is larger than the {MAX_JSON_BYTES >> 20} MB allowed for a JSON file")
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} is not valid JSON: {error}") from error
+
+
+def write_safetensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
+    """Replace `path` with the tensors, whole or not at all."""
+    from safetensors.torch import save
+
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(contiguous, metadata))
+
+
+def read_safetensors(path: Path) -> "dict[str, Tensor]":
+    """The tensors of a safetensors file, in memory of their own.
+
+    Raises: UsageError if it is missing, ModelFileError if it is a pickle, truncated, or has a header that is odd.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load
+
+    if not path.is_file():
+        raise UsageError(f"no such weights file: {path}")
+    check_safetensors_header(path)
+    try:
+        return load(path.read_bytes())
+    except SafetensorError as error:
+        raise ModelFileError(f"{path} is damaged: {error}") from error
+
+
+def check_safetensors_header(path: Path) -> None:
+    """Refuse, before anything is allocated, a file whose header cannot be that of a network.
+
+    Raises: ModelFileError saying why.
+    """
+    with open(path, "rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        header = file.read(length) if 2 <= length <= MAX_HEADER_BYTES else b""
+    if not header.startswith(b"{"):
+        if start.startswith((b"PK", b"\x80\x02")):
+            raise ModelFileError(
+                f"{path} is a pickle, which can run code; convert it: transferkit import {path} -o NEW.safetensors"
+            )
+        raise ModelFileError(f"{path} is not a safetensors file")
+    try:
+        json.loads(header, object_pairs_hook=_unique_pairs)
+    except (ValueError, RecursionError) as error:
+        raise ModelFileError(f"{path} has a damaged header: {error}") from error
+
+
+def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found

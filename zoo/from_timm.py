@@ -1,0 +1,214 @@
+"""Any timm classifier as a Backbone: by name, from the hub, or from a folder in timm's format."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import timm
+from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
+from timm.models._manipulate import group_with_matcher
+from torch import Tensor, nn
+
+from transferkit.zoo.backbone import Anatomy, Backbone
+from transferkit.zoo.card import ModelCard, Preprocessing
+from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.files import read_safetensors, sha256
+from transferkit.zoo.stages import group_by_children
+from transferkit.zoo.weights import first_line, from_hub, misfit
+
+SOURCES = (
+    "file",
+    "hf_hub_filename",
+    "hf_hub_id",
+    "source",
+    "state_dict",
+    "url",
+)  # keys of a cfg that say where weights are
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A timm network before it is built.
+
+    `cfg` is timm's pretrained_cfg. Its weights are the file `filename` in `folder`, or else in the hub's repository `hub`.
+    """
+
+    name: str
+    architecture: str
+    cfg: dict[str, Any]
+    model_args: dict[str, Any] = dataclasses.field(default_factory=dict)
+    hub: str = ""
+    folder: Path | None = None
+    filename: str = "model.safetensors"
+
+    def resized(self, size_px: int) -> "Recipe":
+        """The same for square images of another size; a network of fixed size is built for it."""
+        args = {"img_size": size_px} if self.cfg.get("fixed_input_size") or "img_size" in self.model_args else {}
+        cfg = self.cfg | {"input_size": (3, size_px, size_px)}
+        return dataclasses.replace(self, cfg=cfg, model_args=self.model_args | args)
+
+    def pretrained(self, *, offline: bool) -> Path:
+        """The file of its weights. Raises: NetworkError, UsageError or ModelFileError where there is none."""
+        if self.folder:
+            return self.folder / self.filename
+        if not self.hub:
+            raise ModelFileError(
+                f"timm has no pretrained weights for {self.name}: give a weights file, or none for random ones"
+            )
+        return from_hub(self.hub, self.filename, offline=offline)
+
+    def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> Backbone:
+        """The network with the weights of a safetensors file, or random ones; without `num_classes` it keeps the head it has.
+
+        Weights without a head get a fresh one, of a single class if `num_classes` does not say.
+
+        Raises: ModelFileError if the file does not fit the network.
+        """
+        if weights is None:
+            return self._wrap(self._create(num_classes or self.cfg["num_classes"] or 1))
+        tensors = read_safetensors(weights)
+        had = _classes_in(tensors, self.cfg)
+        model = self._create(had, tensors=tensors, source=weights)
+        if had == 0:
+            model.reset_classifier(num_classes or 1)
+        backbone = self._wrap(model, sha256=sha256(weights))
+        if had == 0 or num_classes not in (None, had):
+            backbone.reset_head(num_classes or 1)
+        return backbone
+
+    def _create(self, num_classes: int, *, tensors: dict[str, Tensor] | None = None, source: Path | None = None):
+        known = {field.name for field in dataclasses.fields(PretrainedCfg)}.difference(SOURCES)
+        cfg = {key: value for key, value in self.cfg.items() if key in known}
+        if tensors is not None:  # timm renames and resizes tensors as the network needs; its own files are never opened
+            if num_classes != cfg["num_classes"]:
+                cfg = cfg | {"num_classes": num_classes, "label_offset": 0}
+            cfg["state_dict"] = tensors
+        try:
+            model = timm.create_model(
+                self.architecture,
+                pretrained=tensors is not None,
+                pretrained_cfg=cfg,
+                num_classes=num_classes,
+                **self._args(),
+            )
+        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelFileError(self._diagnosis(error, num_classes, tensors, source)) from error
+        model.pretrained_cfg.pop("state_dict", None)
+        return model
+
+    def _args(self) -> dict[str, Any]:
+        """`model_args` with the image size of a network that is built for one size, which may depend on the weights' tag."""
+        if not self.cfg.get("fixed_input_size"):
+            return self.model_args
+        return {"img_size": tuple(self.cfg["input_size"][-2:])} | self.model_args
+
+    def _diagnosis(self, error: Exception, num_classes: int, tensors: dict | None, source: Path | None) -> str:
+        if tensors is None:
+            return f"{self.name} cannot be built with model_args {self.model_args}: {first_line(error)}"
+        expected = self._create(num_classes).state_dict()
+        return f"{source} does not fit {self.architecture}: {misfit(expected, tensors) or first_line(error)}"
+
+    def card(self) -> ModelCard:
+        """What is known without building it: all but the number of parameters and the hash of the weights."""
+        size = self.model_args.get("img_size")
+        cfg = self.cfg | ({"input_size": (3, *_pair(size))} if size else {})
+        return ModelCard(
+            name=self.name,
+            architecture=self.architecture,
+            preprocessing=Preprocessing.from_pretrained_cfg(cfg),
+            classes=tuple(cfg.get("label_names") or ()),
+            license=cfg.get("license") or "unknown",
+            source=f"https://huggingface.co/{self.hub}" if self.hub else "unknown",
+            description=cfg.get("description") or "",
+        )
+
+    def _wrap(self, model: nn.Module, *, sha256: str = "") -> Backbone:
+        parameters = sum(parameter.numel() for parameter in model.parameters())
+        card = dataclasses.replace(self.card(), parameters=parameters, sha256=sha256)
+        spec = {"family": "timm", "architecture": self.architecture, "model_args": self._args()}
+        return Backbone(model, dissect(model), card=card, spec=spec)
+
+
+def wrap(model: nn.Module) -> Backbone:
+    """A network that timm made, as a Backbone that shares it."""
+    cfg = dict(model.pretrained_cfg)
+    args = {key: value for key, value in getattr(model, "_model_args", {}).items() if key != "num_classes"}
+    name = cfg.get("architecture") or type(model).__name__
+    return Recipe(name=name, architecture=name, cfg=cfg, model_args=args)._wrap(model)
+
+
+def by_name(name: str) -> Recipe:
+    """The recipe of a timm name, with or without the tag of its weights.
+
+    Raises: UsageError for a name or a tag that timm does not have.
+    """
+    architecture = name.partition(".")[0]
+    cfg = get_pretrained_cfg(name, allow_unregistered=True) if is_model(architecture) else None
+    if cfg is None:
+        raise UsageError(f"timm has no network named {name!r}")
+    values = cfg.to_dict()
+    filename = values.get("hf_hub_filename") or ""
+    if not filename.endswith(".safetensors"):
+        filename = "open_clip_model.safetensors" if filename.startswith("open_clip") else "model.safetensors"
+    return Recipe(
+        name=name, architecture=architecture, cfg=values, hub=values.get("hf_hub_id") or "", filename=filename
+    )
+
+
+def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path | None = None) -> Recipe:
+    """The recipe in the `config.json` of a model folder, or of a repository on the hub, in timm's format.
+
+    Raises: ModelFileError if it names no network that timm has.
+    """
+    architecture = config.get("architecture") if isinstance(config, dict) else None
+    if not isinstance(architecture, str) or not is_model(architecture):
+        raise ModelFileError(f"the config.json of {name} names no timm architecture, but {architecture!r}")
+    cfg = {
+        "num_classes": 1000,
+        **config.get("pretrained_cfg", config),
+    }  # in the first format the file was the cfg itself
+    cfg |= {key: config[key] for key in ("num_classes", "label_names") if key in config}
+    args = config.get("model_args") or {}
+    return Recipe(name=name, architecture=architecture, cfg=cfg, model_args=args, hub=hub, folder=folder)
+
+
+def dissect(model: nn.Module) -> Anatomy:
+    """The final layers and parameter groups of a timm network, by timm's own account of them.
+
+    Raises: UsageError if its classifier is not linear.
+    """
+    parts = model.get_classifier()
+    inside = set()
+    for part in parts if isinstance(parts, (tuple, list)) else (parts,):
+        inside.update(module for module in part.modules() if _is_final(module, model.num_classes))
+    heads = tuple(name for name, module in model.named_modules() if module in inside)
+    if not heads:
+        raise UsageError(f"the classifier of {type(model).__name__} has no linear layer of {model.num_classes} outputs")
+    names = [name for name, _ in model.named_parameters()]
+    if not hasattr(model, "group_matcher"):
+        return Anatomy(heads=heads, groups=group_by_children(names))
+    groups = group_with_matcher(model.named_parameters(), model.group_matcher(coarse=True))
+    first, *rest = groups.values()
+    grouped = {name for group in groups.values() for name in group}
+    return Anatomy(heads=heads, groups=[first + [name for name in names if name not in grouped], *rest])
+
+
+def _is_final(module: nn.Module, num_classes: int) -> bool:
+    if isinstance(module, nn.Linear):
+        return module.out_features == num_classes
+    return isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1) and module.out_channels == num_classes
+
+
+def _classes_in(tensors: dict[str, Tensor], cfg: dict[str, Any]) -> int:
+    """The number of classes of the weights: the rows of the head's tensor, less timm's offset for a background class."""
+    heads = cfg.get("classifier") or ()
+    first = heads if isinstance(heads, str) else next(iter(heads), "")
+    weight = tensors.get(f"{first}.weight")
+    if weight is None or len(weight) == cfg["num_classes"] + (cfg.get("label_offset") or 0):
+        return cfg["num_classes"]
+    return len(weight)
+
+
+def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+    return (size, size) if isinstance(size, int) else tuple(size)

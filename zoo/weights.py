@@ -1,0 +1,185 @@
+"""Weights files: from the hub, from torchvision's server, from a foreign pickle; and whether they fit a network.
+
+A pickle can run code when it is read. The only place that reads one is `import_pickle`, in a child process that keeps tensors alone.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
+from transferkit.zoo.files import sha256, storage_errors, write_safetensors
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+TIMEOUT_SECONDS = 10  # without an answer; a transfer that goes on may take as long as it needs
+IMPORT_SECONDS = 600
+WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
+
+
+def cache_folder() -> Path:
+    """Where downloaded weights are kept: `$TRANSFERKIT_CACHE/weights`, by default under the user's cache folder."""
+    system = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("TRANSFERKIT_CACHE") or system / "transferkit") / "weights"
+
+
+def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
+    """The local copy of a file on the Hugging Face hub, downloaded if it is not cached. `repository` may end in `@REVISION`.
+
+    Raises: UsageError if there is no such repository, ModelFileError if it has no such file, NetworkError.
+    """
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub import errors as hub
+
+    name, _, revision = repository.partition("@")
+    try:
+        path = hf_hub_download(
+            name, filename, revision=revision or None, etag_timeout=TIMEOUT_SECONDS, local_files_only=offline
+        )
+    except hub.LocalEntryNotFoundError as error:
+        reason = (
+            "is not cached and the network may not be used" if offline else "is not cached and cannot be downloaded"
+        )
+        raise NetworkError(f"{filename} of {name} {reason}") from error
+    except hub.RepositoryNotFoundError as error:
+        raise UsageError(f"the hub has no public repository {name}") from error
+    except hub.EntryNotFoundError as error:
+        raise ModelFileError(f"{name} on the hub has no {filename}; only safetensors files are read") from error
+    except hub.HFValidationError as error:
+        raise UsageError(f"{name!r} is no repository name; write hf-hub:ORGANISATION/NAME") from error
+    except Exception as error:  # the errors of whichever HTTP library the hub's client uses have no common root
+        raise NetworkError(f"cannot download {filename} of {name}: {first_line(error)}") from error
+    return Path(path)
+
+
+def from_url(url: str, *, offline: bool = False) -> Path:
+    """The safetensors form of a pickle on a web server, downloaded and imported once.
+
+    A name that ends in `-HASH.pth` must have a SHA-256 that starts with it.
+
+    Raises: NetworkError, ModelFileError.
+    """
+    filename = url.rpartition("/")[2]
+    target = cache_folder() / Path(filename).with_suffix(".safetensors").name
+    if target.is_file():
+        return target
+    if offline:
+        raise NetworkError(f"{filename} is not cached in {target.parent} and the network may not be used")
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            pickle = Path(scratch) / filename
+            _download(url, pickle)
+            import_pickle(pickle, target)
+    return target
+
+
+def _download(url: str, target: Path) -> None:
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(target, "wb") as file:
+            while block := answer.read(1 << 20):
+                file.write(block)
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        raise NetworkError(f"cannot download {url}: {first_line(error)}") from error
+    expected = target.stem.rpartition("-")[2]
+    if not sha256(target).startswith(expected):
+        raise NetworkError(f"{url} did not arrive whole: its SHA-256 does not start with {expected}")
+
+
+def import_pickle(source: Path, target: Path) -> None:
+    """Write the weights in a foreign `.pth` file to `target` as safetensors; the pickle is read in a child process.
+
+    Raises: UsageError if `source` is missing, ModelFileError if it holds anything but one network's weights.
+    """
+    if not source.is_file():
+        raise UsageError(f"no such file: {source}")
+    command = [sys.executable, "-m", "transferkit.zoo.weights", str(source), str(target)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=IMPORT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise ModelFileError(f"{source} was not read within {IMPORT_SECONDS} seconds") from error
+    if child.returncode:
+        reason = child.stderr.strip().splitlines() or [f"the reader ended with {child.returncode}"]
+        raise ModelFileError(f"{source} is refused: {reason[-1]}")
+
+
+def _child(source: str, target: str) -> int:
+    """Read a pickle and write its tensors; the body of the child process. Returns its exit code."""
+    import torch
+
+    try:
+        write_safetensors(Path(target), find_tensors(torch.load(source, map_location="cpu", weights_only=True)))
+    except Exception as error:
+        print(first_line(error), file=sys.stderr)  # noqa: T201: the parent reads it
+        return 1
+    return 0
+
+
+def find_tensors(content: Any) -> "dict[str, Tensor]":
+    """The one dictionary of names to tensors in a checkpoint, with `module.` of DataParallel taken off.
+
+    Raises: ModelFileError if there is none.
+    """
+    import torch
+
+    if not isinstance(content, Mapping):
+        raise ModelFileError(f"it holds a {type(content).__name__}, not a dictionary of tensors")
+    for candidate in (content, *(content.get(key) for key in WRAPPERS)):
+        if (
+            isinstance(candidate, Mapping)
+            and candidate
+            and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in candidate.items())
+        ):
+            return {name.removeprefix("module."): value.clone() for name, value in candidate.items()}
+    raise ModelFileError(f"it has no dictionary of tensors, neither outermost nor under {', '.join(WRAPPERS)}")
+
+
+def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: Path) -> None:
+    """Copy `tensors` into `model`; every name and shape must be the same.
+
+    Raises: ModelFileError that says in one line what differs.
+    """
+    difference = misfit(model.state_dict(), tensors)
+    if difference:
+        raise ModelFileError(f"{source} does not fit the network: {difference}")
+    model.load_state_dict(tensors)
+
+
+def misfit(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> str:
+    """What keeps `found` from being loaded where `expected` is; empty if nothing does."""
+    shapes = [name for name in expected if name in found and expected[name].shape != found[name].shape]
+    missing = [name for name in expected if name not in found]
+    extra = [name for name in found if name not in expected]
+    if (
+        shapes
+        and not missing
+        and not extra
+        and all(expected[name].shape[1:] == found[name].shape[1:] for name in shapes)
+    ):
+        return f"file has {found[shapes[0]].shape[0]} classes, {expected[shapes[0]].shape[0]} asked"
+    reasons = []
+    if missing:
+        reasons.append(f"{len(missing)} of {len(expected)} tensors are missing (first {missing[0]})")
+    if extra:
+        reasons.append(f"{len(extra)} are unknown to it (first {extra[0]})")
+    if shapes:
+        was, now = (tuple(side[shapes[0]].shape) for side in (found, expected))
+        reasons.append(f"{len(shapes)} have another shape (first {shapes[0]}: {was}, not {now})")
+    return "; ".join(reasons)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text, or its type where it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+if __name__ == "__main__":
+    raise SystemExit(_child(*sys.argv[1:]))
