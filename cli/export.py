@@ -1,10 +1,15 @@
 """transferkit export"""
 
+import os
+from itertools import islice
+from pathlib import Path
+
 import click
 
 from transferkit.cli import options
 
 FORMATS = ("safetensors", "timm", "onnx", "torch-export")
+MAX_PHOTOS = 64  # to compare on
 
 
 @click.command()
@@ -16,15 +21,26 @@ FORMATS = ("safetensors", "timm", "onnx", "torch-export")
 def export(model: str, form: str, out: str, images: str | None) -> None:
     """Write a classifier for use elsewhere.
 
-    onnx and torch-export take pixels, 0 to 255, after resize and crop, and give probabilities; before the file is kept, its
-    answers are compared with those of the classifier.
+    onnx and torch-export take pixels, 0 to 255, after resize and crop, and give probabilities; before the file is
+    kept, its answers are compared with those of the classifier.
 
     \b
     Examples:
       transferkit export runs/photos-1 --format onnx -o photos.onnx
       transferkit export runs/photos-1 --format timm -o photos_timm
     """
+    from transferkit.cli.predict import walk
     from transferkit.ship.classifier import load
+    from transferkit.ship.record import PREDICTIONS, read_predictions
 
-    written = load(model, device="cpu").export(form, out, images=images)
+    photos: list[str] = []
+    if images:
+        photos = list(islice(walk(images), MAX_PHOTOS))
+    elif (Path(model) / PREDICTIONS).is_file():
+        photos = [path for path, *_ in read_predictions(Path(model))[:MAX_PHOTOS]]
+    photos = [path for path in photos if os.path.isfile(path)]
+    written = load(model, device="cpu").export(form, out, images=photos)
+    if form in ("onnx", "torch-export"):
+        compared = f"{len(photos)} photos" if photos else "noise, as no photos were named with --images"
+        click.echo(f"the same answers as PyTorch on {compared}", err=True)
     click.echo(str(written))

@@ -13,21 +13,37 @@ from transferkit.config import BALANCES, STRATEGIES
 @click.command()
 @click.argument("data", required=False)
 @click.option("-o", "--out", metavar="RUN", help="Folder of the run.  [default: runs/NAME-N]")
-@click.option("--backbone", metavar="NAME", help="A name of `transferkit zoo list`, any timm name, torchvision:NAME, "
-              "hf-hub:ORG/NAME, or the path of a model folder.  [default: auto]")
+@click.option(
+    "--backbone",
+    metavar="NAME",
+    help="A name of `transferkit zoo list`, any timm name, torchvision:NAME, "
+    "hf-hub:ORG/NAME, or the path of a model folder.  [default: auto]",
+)
 @click.option("--weights", metavar="FILE", help="A safetensors file for the backbone; none: random weights.")
-@click.option("--strategy", type=click.Choice(STRATEGIES), help="probe: fit the head alone. finetune: train all stages. "
-              "lp-ft: probe, then fine-tune from it. auto: lp-ft, but keep the probe unless it is clearly beaten.  [default: auto]")
-@click.option("--freeze", metavar="STAGE", help="Freeze up to and including this stage (--dry-run lists them), or `backbone`.")
+@click.option(
+    "--strategy",
+    type=click.Choice(STRATEGIES),
+    help="probe: fit the head alone. finetune: train all stages. lp-ft: probe, then fine-tune from it. "
+    "auto: lp-ft, but keep the probe unless it is clearly beaten.  [default: auto]",
+)
+@click.option(
+    "--freeze", metavar="STAGE", help="Freeze up to and including this stage (--dry-run lists them), or `backbone`."
+)
 @click.option("--epochs", type=int, help="[default: about 6000 images in all, 5 to 25 epochs]")
 @click.option("--batch-size", type=int, help="[default: a sixteenth of the images, 4 to 32]")
 @click.option("--lr", type=float, help="Peak learning rate.  [default: 0.001]")
-@click.option("--layer-decay", type=float, help="Learning rate of a stage over that of the one above it.  [default: 0.8]")
+@click.option(
+    "--layer-decay", type=float, help="Learning rate of a stage over that of the one above it.  [default: 0.8]"
+)
 @click.option("--l2", type=float, help="Weight decay of fine-tuning; the probe finds its own.  [default: 0.05]")
 @click.option("--dropout", type=float, help="Share of features dropped before the head in fine-tuning.  [default: 0]")
 @click.option("--label-smoothing", type=float, help="Share of the target spread over all classes.  [default: 0]")
-@click.option("--balance", type=click.Choice(BALANCES), help="Make rare classes count as much as common ones.  [default: none]")
-@click.option("--augment", metavar="NAME|FILE", help="none, light, default, strong, or an albumentations JSON or YAML file.")
+@click.option(
+    "--balance", type=click.Choice(BALANCES), help="Make rare classes count as much as common ones.  [default: none]"
+)
+@click.option(
+    "--augment", metavar="NAME|FILE", help="none, light, default, strong, or an albumentations JSON or YAML file."
+)
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
 @click.option("--val-fraction", type=float, help="Share kept for validation if DATA has no val/.  [default: 0.2]")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better validation loss.  [default: 8]")
@@ -47,8 +63,8 @@ def finetune(data: str | None, config_file: str | None, dry_run: bool, resume: b
              quiet: bool, **given: Any) -> None:  # fmt: skip
     """Fit a classifier to the images in DATA.
 
-    DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each of class
-    folders; or a CSV with the columns path,label and optionally split.
+    DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each
+    of class folders; or a CSV with the columns path,label and optionally split.
 
     \b
     Examples:
@@ -64,9 +80,7 @@ def finetune(data: str | None, config_file: str | None, dry_run: bool, resume: b
     if dry_run:
         _show_plan(flow.prepare(data, config_file=config_file, progress=progress, **given))
         return
-    run = flow.finetune(
-        data, config_file=config_file, overwrite=overwrite, resume=resume, progress=progress, **given
-    )
+    run = flow.finetune(data, config_file=config_file, overwrite=overwrite, resume=resume, progress=progress, **given)
     if as_json:
         click.echo(json.dumps(run.metrics | {"run": str(run.folder)}))
     else:
@@ -80,7 +94,11 @@ def _show_plan(setting) -> None:
         "images": f"{len(listing.labels)} of {len(listing.classes)} classes: {', '.join(listing.classes)}",
         "backbone": setting.model.card.name,
         "strategy": config.strategy,
-        "epochs": "none, the head is solved for" if config.strategy == "probe" else f"{config.epochs}, batches of {config.batch_size}",
+        "epochs": (
+            "none, the head is solved for"
+            if config.strategy == "probe"
+            else f"{config.epochs}, batches of {config.batch_size}"
+        ),
         "device": setting.device,
     })  # fmt: skip
     click.echo()

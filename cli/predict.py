@@ -5,7 +5,7 @@ import glob
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import click
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 @click.argument("model", metavar="RUN_OR_MODEL")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to list.")
-@click.option("--format", "form", type=click.Choice(["table", "csv", "json"]), default="table", show_default=True,
-              help="json: one object a line.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="json: one object a line.",
+)
 @options.device_option
 @options.debug_option
 def predict(model: str, paths: tuple[str, ...], top: int, form: str, device: str | None) -> None:  # fmt: skip
     """Say what is on each photo.
 
-    PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'. An unreadable file is listed with the
-    reason and stops nothing.
+    PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'. An unreadable file is
+    listed with the reason and stops nothing.
 
     \b
     Examples:
@@ -65,10 +71,11 @@ def _files(paths: tuple[str, ...]) -> Iterator[str]:
     for path in paths:
         found = [path] if os.path.exists(path) else glob.iglob(path, recursive=True)
         for entry in found:
-            yield from _walk(entry) if os.path.isdir(entry) else [entry]
+            yield from walk(entry) if os.path.isdir(entry) else [entry]
 
 
-def _walk(folder: str) -> Iterator[str]:
+def walk(folder: str) -> Iterator[str]:
+    """Every file in a folder and the folders in it, by name; hidden ones are left out."""
     for root, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (os.path.join(root, name) for name in sorted(names) if not name.startswith("."))

@@ -19,7 +19,10 @@ def progress_for(*, quiet: bool) -> Progress:
 class PlainProgress(Progress):
     """A line at the end of each phase and for each note: for logs and pipes."""
 
+    phase = ""
+
     def start(self, phase: str, total: int) -> None:
+        self.finish()
         self.phase, self.done, self.started = phase, 0, time.monotonic()
 
     def advance(self, images: int) -> None:
@@ -29,15 +32,20 @@ class PlainProgress(Progress):
         click.echo(figures, err=True)
 
     def finish(self) -> None:
-        seconds = max(time.monotonic() - self.started, 1e-3)
-        click.echo(f"{self.phase}: {self.done} images, {seconds:.1f} s, {self.done / seconds:.0f} images/s", err=True)
+        if self.phase:
+            seconds = max(time.monotonic() - self.started, 1e-3)
+            speed = self.done / seconds
+            click.echo(f"{self.phase}: {self.done} images in {seconds:.1f} s, {speed:.0f} images/s", err=True)
+        self.phase = ""
 
     def say(self, line: str) -> None:
         click.echo(line, err=True)
 
 
 class LiveProgress(Progress):
-    """One line a phase that is redrawn: bar, images a second, time left, and the last figures; it stays when the phase ends."""
+    """One line a phase that is redrawn: bar, images a second, time left, and the last figures; it stays when the
+    phase ends.
+    """
 
     def __init__(self):
         self.bar = None

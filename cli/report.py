@@ -12,6 +12,6 @@ from transferkit.cli import options
 @options.debug_option
 def report(run: str) -> None:
     """Write the report of a run again, from the files in its folder, and print where it is."""
-    from transferkit.ship.report import write
+    from transferkit.ship.record import write_report
 
-    click.echo(str(write(Path(run))))
+    click.echo(str(write_report(Path(run))))

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+
+torch.set_num_threads(1)  # the networks here are too small for two
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -17,7 +20,9 @@ def write_digits(folder: Path, *, classes: tuple[int, ...], per_class: int, size
     for digit in classes:
         (folder / f"digit {digit}").mkdir(parents=True)
         for index, pixels in enumerate(digits.images[digits.target == digit][:per_class]):
-            image = Image.fromarray((pixels * 15.9).astype(np.uint8)).resize((size_px, size_px), Image.Resampling.BICUBIC)
+            image = Image.fromarray((pixels * 15.9).astype(np.uint8)).resize(
+                (size_px, size_px), Image.Resampling.BICUBIC
+            )
             image.save(folder / f"digit {digit}" / f"{index:03d}.png")
     return folder
 

@@ -1,8 +1,8 @@
 """Lets a checkout be used in place: `transferkit.zoo` and `transferkit.cli` lie beside the package, not inside it.
 
-An installed wheel has both inside and never needs this file. A checkout keeps them at the top level, so there a finder answers
-for exactly those two names. Appending the root to `transferkit.__path__` is no way out: `pkgutil.walk_packages` would then find
-`transferkit.transferkit.transferkit...` for ever.
+An installed wheel has both inside and never needs this file. A checkout keeps them at the top level, so there a
+finder answers for exactly those two names. Appending the root to `transferkit.__path__` is no way out:
+`pkgutil.walk_packages` would then find `transferkit.transferkit.transferkit...` for ever.
 """
 
 import importlib.util

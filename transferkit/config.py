@@ -63,7 +63,9 @@ class FinetuneConfig:
         if self.strategy == "probe" and self.freeze not in (None, "backbone"):
             raise UsageError(f"--strategy probe freezes the whole backbone; drop --freeze {self.freeze} or use lp-ft")
         if self.strategy == "probe" and self.dropout:
-            raise UsageError("--strategy probe solves for the head exactly and takes no --dropout; use --strategy lp-ft")
+            raise UsageError(
+                "--strategy probe solves for the head exactly and takes no --dropout; use --strategy lp-ft"
+            )
 
     def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)

@@ -41,7 +41,9 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a run starts from: checked options, the images found, a network with a fresh head, and the device it is on."""
+    """What a run starts from: checked options, the images found, a network with a fresh head, and the device it is
+    on.
+    """
 
     config: FinetuneConfig
     listing: "Listing"
@@ -61,8 +63,9 @@ def finetune(
 ) -> Run:
     """Fit a classifier to the images of `data` and write everything about it to a run folder.
 
-    Args: data, a folder of class folders, a folder with train/ [val/] [test/], or a CSV with path,label[,split]; options, the
-    fields of FinetuneConfig, over those in `config_file`; overwrite replaces the run in `out`, resume goes on with it.
+    Args: data, a folder of class folders, a folder with train/ [val/] [test/], or a CSV with path,label[,split];
+    options, the fields of FinetuneConfig, over those in `config_file`; overwrite replaces the run in `out`, resume
+    goes on with it.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
 
@@ -193,9 +196,7 @@ def _fit(
         train=train,
         val=val,
         groups=listing.groups,
-        work=Work(
-            plan=plan, patience=config.patience, checkpoint=run.checkpoint, resume=resume, on_record=news.record
-        ),
+        work=Work(plan=plan, patience=config.patience, checkpoint=run.checkpoint, resume=resume, on_record=news.record),
         freeze=config.freeze,
         lr=config.lr,
         layer_decay=config.layer_decay,
@@ -214,6 +215,8 @@ class _News:
     progress: Progress
     epochs: int
     images: int  # an epoch
+    epochs_done: int = 0
+    is_open: bool = False  # the phase of the progress
 
     def record(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl is there."""
@@ -222,14 +225,16 @@ class _News:
         if line["phase"] == "probe":
             self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
         else:
+            self.epochs_done += 1
             self.progress.note(f"epoch {line['epoch'] + 1}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
 
     def counted(self, supply: "Supply") -> "Supply":
         """The same supply, which tells how many training images have gone through."""
 
         def counting(batches, epoch):
-            if epoch == 0:
-                self.progress.start("fine-tuning", self.epochs * self.images)
+            if epoch is not None and not self.is_open:
+                self.is_open = True
+                self.progress.start("fine-tuning", (self.epochs - self.epochs_done) * self.images)
             for x, rows in supply(batches, epoch):
                 yield x, rows
                 if epoch is not None:

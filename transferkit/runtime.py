@@ -54,7 +54,9 @@ def memory_errors() -> Iterator[None]:
     except RuntimeError as error:
         if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
             raise
-        raise MemoryExhaustedError("out of memory; use a smaller --batch-size, --image-size or another --backbone") from error
+        raise MemoryExhaustedError(
+            "out of memory; use a smaller --batch-size, --image-size or another --backbone"
+        ) from error
 
 
 @contextmanager

@@ -2,12 +2,12 @@
 
 >>> from transferkit import zoo
 >>> zoo.__all__
-['card', 'cards', 'create', 'search', 'suggest', 'wrap']
+['cards', 'create', 'describe', 'search', 'suggest', 'wrap']
 """
 
 import importlib
 
-__all__ = ["card", "cards", "create", "search", "suggest", "wrap"]
+__all__ = ["cards", "create", "describe", "search", "suggest", "wrap"]
 
 
 def __getattr__(name: str):

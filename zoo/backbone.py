@@ -18,8 +18,9 @@ from transferkit.zoo.stages import name_groups, place_modules, separate_heads
 class Anatomy:
     """Where the parts of a network are, by dotted names.
 
-    `heads`: the final linear layers, whose outputs are averaged. `groups`: the parameters, shallow to deep. `nonlinear`: modules
-    between the final layers and the logits that a new head removes, because features would not map to logits linearly.
+    `heads`: the final linear layers, whose outputs are averaged. `groups`: the parameters, shallow to deep.
+    `nonlinear`: modules between the final layers and the logits that a new head removes, because features would not map
+    to logits linearly.
     """
 
     heads: tuple[str, ...]
@@ -48,8 +49,9 @@ class Head(nn.Module):
 class Backbone(nn.Module):
     """A network with its card. `model` is the native network: what is saved are its own names.
 
-    Attributes: card; spec, plain data from which `rebuild` makes the network again, without weights; heads; stages, names from
-    shallow to deep that cover every parameter, the last one being the final layers; frozen, the stages that `freeze` froze.
+    Attributes: card; spec, plain data from which `rebuild` makes the network again, without weights; heads; stages,
+    names from shallow to deep that cover every parameter, the last one being the final layers; frozen, the stages that
+    `freeze` froze.
     """
 
     def __init__(self, model: nn.Module, anatomy: Anatomy, *, card: ModelCard, spec: dict):
@@ -84,7 +86,7 @@ class Backbone(nn.Module):
         return self.model(x)
 
     def features(self, x: Tensor) -> Tensor:
-        """What the final layers receive, side by side if they are several; averaged over positions where they see a map.
+        """What the final layers receive, side by side if they are several, averaged over positions if it is a map.
 
         Shapes: (B, 3, H, W) -> (B, D).
         """
@@ -111,7 +113,7 @@ class Backbone(nn.Module):
         return Head(self._layers())
 
     def stage_of(self, name: str) -> str:
-        """The stage of a parameter, buffer or module of `model`; a container of several stages counts as the first of them.
+        """The stage of a parameter, buffer or module of `model`; a container of several counts as the first of them.
 
         Raises: UsageError for a name that is not in the network.
         """
@@ -176,7 +178,7 @@ class Backbone(nn.Module):
             layer.bias.copy_(bias)
 
     def freeze(self, stages: Collection[str]) -> None:
-        """Freeze those stages and thaw all others. Frozen: no gradient, and in evaluation mode whatever `train` is told.
+        """Freeze those stages, thaw all others. Frozen: no gradient, and in evaluation mode whatever `train` is told.
 
         Raises: UsageError for an unknown stage.
         """
@@ -200,8 +202,9 @@ class Backbone(nn.Module):
     def split(self, stage: str) -> tuple[nn.Module, nn.Module]:
         """Two modules that share the weights, such that `suffix(prefix(x))` is `forward(x)` in evaluation.
 
-        The prefix holds everything that depends only on the stages up to and including `stage`. What it returns is a tensor or a
-        tuple of tensors with one row an image. Where a network cannot be cut there, the prefix is an `nn.Identity`.
+        The prefix holds everything that depends only on the stages up to and including `stage`. What it returns is a
+        tensor or a tuple of tensors with one row an image. Where a network cannot be cut there, the prefix is an
+        `nn.Identity`.
 
         Raises: UsageError for an unknown stage.
         """

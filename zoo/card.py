@@ -15,8 +15,9 @@ CROP_MODES = ("center", "squash", "border")
 class Preprocessing:
     """How a decoded photo becomes the network's input; saved with the weights and used by every command.
 
-    The photo is resized so that its shorter side is `size / crop_pct`, cropped in the middle to `size` (height, width), scaled to
-    0..1 and normalised by `mean` and `std` per channel. `squash` resizes both sides to that length, `border` pads the shorter one.
+    The photo is resized so that its shorter side is `size / crop_pct`, cropped in the middle to `size` (height,
+    width), scaled to 0..1 and normalised by `mean` and `std` per channel. `squash` resizes both sides to that length,
+    `border` pads the shorter one.
     """
 
     size_px: tuple[int, int] = (224, 224)

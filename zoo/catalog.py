@@ -1,7 +1,7 @@
 """From a name to a network. Cards are read without importing torch; everything else imports it when it is called.
 
-A name is an existing path, an embedded name, `torchvision:NAME`, `hf-hub:ORGANISATION/NAME`, `timm:NAME` or a bare timm name; they
-are tried in that order.
+A name is an existing path, an embedded name, `torchvision:NAME`, `hf-hub:ORGANISATION/NAME`, `timm:NAME` or a bare timm
+name; they are tried in that order.
 """
 
 import dataclasses
@@ -49,9 +49,9 @@ def create(
 ) -> "Backbone":
     """A network in evaluation mode, by name or path.
 
-    Args: num_classes, None keeps the head that the weights have; another number than that gives it a fresh one. weights, None for
-    the pretrained ones, "none" for random ones, else a safetensors file. image_size, the side in pixels if not the default.
-    offline, whether to use only what is on this machine.
+    Args: num_classes, None keeps the head that the weights have; another number than that gives it a fresh one.
+    weights, None for the pretrained ones, "none" for random ones, else a safetensors file. image_size, the side in
+    pixels if not the default. offline, whether to use only what is on this machine.
 
     Raises: UsageError for an unknown name, with near misses; ModelFileError; NetworkError.
     """
@@ -101,8 +101,8 @@ def cards() -> list[ModelCard]:
     return [embedded.card(name) for name in embedded.NAMES]
 
 
-def card(name: str) -> ModelCard:
-    """The card of any network that `create` knows by name, without its weights. Raises: UsageError for an unknown name."""
+def describe(name: str) -> ModelCard:
+    """The card of a network that `create` knows, without its weights. Raises: UsageError for an unknown name."""
     if name in embedded.NAMES:
         return embedded.card(name)
     return _find(name, offline=True).card()
@@ -164,7 +164,7 @@ def _in_folder(path: Path) -> Recipe:
     config = read_json(folder / "config.json")
     if isinstance(config, dict) and "transferkit" in config:
         return OwnFolder.read(folder, config["transferkit"])
-    return from_timm.by_config(config, name=str(path), folder=folder)
+    return from_timm.by_config(config, name=folder.resolve().name, folder=folder)
 
 
 def _by_spec(spec: dict[str, Any]) -> Recipe:
@@ -187,7 +187,7 @@ def _by_spec(spec: dict[str, Any]) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFolder:
-    """A model folder that transferkit wrote: the recipe in its spec, with the preprocessing and classes it was trained with."""
+    """A model folder that transferkit wrote: a recipe, and the preprocessing and classes it was trained with."""
 
     folder: Path
     recipe: Recipe
@@ -195,7 +195,7 @@ class OwnFolder:
 
     @classmethod
     def read(cls, folder: Path, record: dict[str, Any]) -> "OwnFolder":
-        """The recipe in the key `transferkit` of a `config.json`. Raises: ModelFileError if something is missing there."""
+        """The recipe under `transferkit` in a `config.json`. Raises: ModelFileError if something is missing there."""
         try:
             recipe = _by_spec(record["spec"])
             values = {key: record[key] for key in ("preprocessing", "classes")}
@@ -223,7 +223,7 @@ class OwnFolder:
         return self.folder / "model.safetensors"
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
-        """The network with the weights of a safetensors file, or random ones; without `num_classes` it keeps the head it has."""
+        """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has."""
         backbone = self.recipe.build(num_classes=num_classes or len(self.own.classes), weights=weights)
         card = self._adopt(backbone.card)
         if backbone.num_classes != len(card.classes):

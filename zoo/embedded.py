@@ -17,7 +17,7 @@ FOLDER = Path(__file__).parent
 
 
 def card(name: str) -> ModelCard:
-    """The card of an embedded network. Raises: UsageError for an unknown name, ModelFileError if the file is missing."""
+    """The card of an embedded network. Raises: UsageError for an unknown name, ModelFileError for a missing file."""
     if name not in NAMES:
         raise UsageError(f"no embedded network {name!r}; embedded: {', '.join(NAMES)}")
     path = FOLDER / "cards" / f"{name}.json"
@@ -51,7 +51,7 @@ class Recipe:
         return dataclasses.replace(known, preprocessing=dataclasses.replace(known.preprocessing, size_px=size))
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
-        """The network with the weights of a safetensors file, or random ones; without `num_classes` it keeps the head it has.
+        """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has.
 
         Raises: ModelFileError if the card is missing or the file does not fit.
         """

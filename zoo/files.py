@@ -1,7 +1,7 @@
-"""Files that survive a crash: written beside the target, flushed to disk, renamed into place; read with their size checked.
+"""Files that survive a crash: written beside the target, flushed to disk, renamed into place.
 
-Source: the order write, fsync, rename, fsync of the folder is that of Pillai et al. 2014, section 2, "All File Systems Are Not
-Created Equal".
+Source: the order write, fsync, rename, fsync of the folder is that of Pillai et al. 2014, section 2, "All File
+Systems Are Not Created Equal".
 """
 
 import hashlib

@@ -17,21 +17,30 @@ from transferkit.zoo.files import read_safetensors, sha256
 from transferkit.zoo.stages import group_by_children
 from transferkit.zoo.weights import first_line, from_hub, misfit
 
-SOURCES = (
-    "file",
-    "hf_hub_filename",
-    "hf_hub_id",
-    "source",
-    "state_dict",
-    "url",
-)  # keys of a cfg that say where weights are
+# The keys of a pretrained_cfg that say where weights are.
+SOURCES = ("file", "hf_hub_filename", "hf_hub_id", "source", "state_dict", "url")
+# Arguments of create_model that name files or switch off safety: never taken from a model's own configuration.
+FORBIDDEN = frozenset(
+    [
+        "cache_dir",
+        "checkpoint_path",
+        "exportable",
+        "no_jit",
+        "pretrained",
+        "pretrained_cfg",
+        "pretrained_cfg_overlay",
+        "scriptable",
+    ]
+)
+AUXILIARY = "aux_head."  # VOLO's second head, which adds the largest answer over positions: not linear in the features
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """A timm network before it is built.
 
-    `cfg` is timm's pretrained_cfg. Its weights are the file `filename` in `folder`, or else in the hub's repository `hub`.
+    `cfg` is timm's pretrained_cfg. Its weights are the file `filename` in `folder`, or else in the hub's repository
+    `hub`.
     """
 
     name: str
@@ -54,12 +63,12 @@ class Recipe:
             return self.folder / self.filename
         if not self.hub:
             raise ModelFileError(
-                f"timm has no pretrained weights for {self.name}: give a weights file, or none for random ones"
+                f"timm has no pretrained weights for {self.name}: give a file, or none for random ones"
             )
         return from_hub(self.hub, self.filename, offline=offline)
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> Backbone:
-        """The network with the weights of a safetensors file, or random ones; without `num_classes` it keeps the head it has.
+        """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has.
 
         Weights without a head get a fresh one, of a single class if `num_classes` does not say.
 
@@ -67,7 +76,7 @@ class Recipe:
         """
         if weights is None:
             return self._wrap(self._create(num_classes or self.cfg["num_classes"] or 1))
-        tensors = read_safetensors(weights)
+        tensors = {key: value for key, value in read_safetensors(weights).items() if not key.startswith(AUXILIARY)}
         had = _classes_in(tensors, self.cfg)
         model = self._create(had, tensors=tensors, source=weights)
         if had == 0:
@@ -80,7 +89,7 @@ class Recipe:
     def _create(self, num_classes: int, *, tensors: dict[str, Tensor] | None = None, source: Path | None = None):
         known = {field.name for field in dataclasses.fields(PretrainedCfg)}.difference(SOURCES)
         cfg = {key: value for key, value in self.cfg.items() if key in known}
-        if tensors is not None:  # timm renames and resizes tensors as the network needs; its own files are never opened
+        if tensors is not None:  # timm renames and resizes tensors as the network needs, but opens no file
             if num_classes != cfg["num_classes"]:
                 cfg = cfg | {"num_classes": num_classes, "label_offset": 0}
             cfg["state_dict"] = tensors
@@ -98,10 +107,13 @@ class Recipe:
         return model
 
     def _args(self) -> dict[str, Any]:
-        """`model_args` with the image size of a network that is built for one size, which may depend on the weights' tag."""
-        if not self.cfg.get("fixed_input_size"):
-            return self.model_args
-        return {"img_size": tuple(self.cfg["input_size"][-2:])} | self.model_args
+        """`model_args`, with the image size where the network has one, since it may depend on the weights' tag."""
+        if refused := FORBIDDEN.intersection(self.model_args):
+            raise ModelFileError(f"{self.name} sets the argument {min(refused)!r}, which a model may not choose")
+        args = {"use_aux_head": False} if self.architecture.startswith("volo_") else {}
+        if self.cfg.get("fixed_input_size"):
+            args["img_size"] = tuple(self.cfg["input_size"][-2:])
+        return args | self.model_args
 
     def _diagnosis(self, error: Exception, num_classes: int, tensors: dict | None, source: Path | None) -> str:
         if tensors is None:
@@ -144,10 +156,12 @@ def by_name(name: str) -> Recipe:
     Raises: UsageError for a name or a tag that timm does not have.
     """
     architecture = name.partition(".")[0]
-    cfg = get_pretrained_cfg(name, allow_unregistered=True) if is_model(architecture) else None
-    if cfg is None:
+    if not is_model(architecture):
         raise UsageError(f"timm has no network named {name!r}")
-    values = cfg.to_dict()
+    try:
+        values = get_pretrained_cfg(name, allow_unregistered=False).to_dict()
+    except RuntimeError as error:  # the tag is unknown
+        raise UsageError(f"timm has no weights named {name!r}") from error
     filename = values.get("hf_hub_filename") or ""
     if not filename.endswith(".safetensors"):
         filename = "open_clip_model.safetensors" if filename.startswith("open_clip") else "model.safetensors"
@@ -170,6 +184,8 @@ def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path 
     }  # in the first format the file was the cfg itself
     cfg |= {key: config[key] for key in ("num_classes", "label_names") if key in config}
     args = config.get("model_args") or {}
+    if not isinstance(args, dict):
+        raise ModelFileError(f"the model_args of {name} are not a mapping: {args!r}")
     return Recipe(name=name, architecture=architecture, cfg=cfg, model_args=args, hub=hub, folder=folder)
 
 
@@ -201,7 +217,7 @@ def _is_final(module: nn.Module, num_classes: int) -> bool:
 
 
 def _classes_in(tensors: dict[str, Tensor], cfg: dict[str, Any]) -> int:
-    """The number of classes of the weights: the rows of the head's tensor, less timm's offset for a background class."""
+    """The number of classes of the weights: the rows of the head, less timm's offset for a background class."""
     heads = cfg.get("classifier") or ()
     first = heads if isinstance(heads, str) else next(iter(heads), "")
     weight = tensors.get(f"{first}.weight")

@@ -52,7 +52,7 @@ class Recipe:
         return from_url(get_model_weights(self.architecture).DEFAULT.url, offline=offline)
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> Backbone:
-        """The network with the weights of a safetensors file, or random ones; without `num_classes` it keeps the head it has.
+        """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has.
 
         Raises: ModelFileError if the file does not fit.
         """
@@ -101,7 +101,7 @@ class Recipe:
 
 
 def dissect(model: nn.Module) -> Anatomy:
-    """The final layer and parameter groups of a network whose last linear layer, in order of registration, makes the logits.
+    """The final layer and parameter groups of a network whose last linear layer, as registered, makes the logits.
 
     Raises: UsageError if it has no such layer.
     """
@@ -118,6 +118,6 @@ def dissect(model: nn.Module) -> Anatomy:
 
 
 def _with_new_names(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors without auxiliary heads, a DenseNet's `norm.1` read as `norm1`, as torchvision itself reads its files."""
+    """The tensors without auxiliary heads, a DenseNet's `norm.1` read as `norm1`, as torchvision reads its files."""
     old = re.compile(r"(denselayer\d+\.(?:norm|conv))\.(\d\.)")
     return {old.sub(r"\1\2", name): tensor for name, tensor in tensors.items() if not name.startswith(AUXILIARY)}

@@ -1,7 +1,8 @@
 """Cut a network in two at a stage, so that what is frozen need be computed only once.
 
-The forward pass is traced with torch.fx down to modules that lie in one stage. Those are called whole, so what happens inside them
-(dropout, batch statistics) follows their own training mode; only the code between them is copied into the two halves.
+The forward pass is traced with torch.fx down to modules that lie in one stage. Those are called whole, so what happens
+inside them (dropout, batch statistics) follows their own training mode; only the code between them is copied into the
+two halves.
 """
 
 import operator
@@ -15,8 +16,8 @@ from torch import Tensor, fx, nn
 class StageTracer(fx.Tracer):
     """Traces a network down to the modules named in `leaves`, computing every node for an example beside it.
 
-    The values of the example, in `node.meta["value"]`, decide the branches that depend on sizes: the graph is that of images of
-    the example's size.
+    The values of the example, in `node.meta["value"]`, decide the branches that depend on sizes: the graph is that of
+    images of the example's size.
     """
 
     def __init__(self, leaves: Collection[str], example: Tensor):
@@ -66,7 +67,7 @@ class StageTracer(fx.Tracer):
 
 @torch.no_grad()
 def trace(model: nn.Module, leaves: Collection[str], *, example: Tensor) -> fx.Graph | None:
-    """The graph of `model`, a module of one argument in evaluation; None if it cannot be traced or is another in training."""
+    """The graph of `model` in evaluation mode; None if it cannot be traced or is another one in training."""
     inner = [module for name, module in model.named_modules() if name not in leaves]
     graphs = []
     try:
@@ -88,26 +89,23 @@ def cut(
 ) -> tuple[nn.Module, nn.Module] | None:
     """Two modules that share the weights of `model`; the second continues where the first ends.
 
-    The first holds everything that depends only on stages up to number `depth` and returns a tensor, or a tuple of them, with one
-    row an image. None if something else, such as a size, would have to be handed over.
+    The first holds everything that depends only on stages up to number `depth` and returns a tensor, or a tuple of
+    them, with one row an image. None if something else, such as a size, would have to be handed over.
 
     Args: graph, from `trace`. depth_of, the stage number of a module, parameter or buffer.
     """
     output = next(node for node in graph.nodes if node.op == "output")
     nodes = _needed(graph, [output])
     depths: dict[fx.Node, int] = {}
-    moving: set[fx.Node] = (
-        set()
-    )  # what depends on the images; the rest depends on weights alone and is computed on either side
+    moving: set[fx.Node] = set()  # what depends on the images; the rest is computed on either side
     for node in nodes:
         own = depth_of(node.target) if node.op in ("call_module", "get_attr") else 0
         depths[node] = max([own, *(depths[source] for source in node.all_input_nodes)])
         if node.op == "placeholder" or not moving.isdisjoint(node.all_input_nodes):
             moving.add(node)
     deep = {node for node in nodes if depths[node] > depth}
-    handed = [
-        node for node in nodes if node in moving and node not in deep and not {*deep, output}.isdisjoint(node.users)
-    ]
+    ends = deep | {output}
+    handed = [node for node in nodes if node in moving and node not in deep and not ends.isdisjoint(node.users)]
     images = next(iter(graph.nodes)).meta["value"]
     for value in (node.meta["value"] for node in handed):
         if not isinstance(value, Tensor) or value.shape[:1] != images.shape[:1]:
@@ -116,7 +114,7 @@ def cut(
 
 
 def _needed(graph: fx.Graph, ends: Sequence[fx.Node], given: Collection[fx.Node] = ()) -> list[fx.Node]:
-    """The nodes, in order, that `ends` are computed from when `given` are known; without output nodes and `given` themselves."""
+    """The nodes, in order, that `ends` are computed from when `given` are known; without `given` and the output."""
     needed: set[fx.Node] = set()
     pending = list(ends)
     while pending:

@@ -1,4 +1,4 @@
-"""The stages of a network, shallow to deep: which parameters make one, what it is called, and which modules belong to it."""
+"""The stages of a network, shallow to deep: which parameters make one, its name, and which modules belong to it."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
@@ -6,14 +6,8 @@ from collections.abc import Iterable, Iterator
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
 
-CONTAINERS = {
-    "blocks",
-    "encoder",
-    "features",
-    "layers",
-    "stages",
-    "trunk_output",
-}  # children whose own children are stages
+# Children whose own children are stages.
+CONTAINERS = {"blocks", "encoder", "features", "layers", "stages", "trunk_output"}
 
 
 def group_by_children(names: Iterable[str]) -> list[list[str]]:
@@ -82,8 +76,8 @@ def _prefixes(name: str) -> Iterator[str]:
 def place_modules(model: nn.Module, stage_of_parameter: dict[str, str]) -> dict[str, frozenset[str]]:
     """Map every module of `model` to the stages its content lies in.
 
-    A module without parameters has the stage of its parent if that has one only. Otherwise it has that of the module before
-    it, except dropout, which has that of the module after it: it acts on the training of what it feeds.
+    A module without parameters has the stage of its parent if that has one only. Otherwise it has that of the module
+    before it, except dropout, which has that of the module after it: it acts on the training of what it feeds.
     """
     content: dict[str, set[str]] = defaultdict(set)
     for name, stage in stage_of_parameter.items():

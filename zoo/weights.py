@@ -1,6 +1,7 @@
 """Weights files: from the hub, from torchvision's server, from a foreign pickle; and whether they fit a network.
 
-A pickle can run code when it is read. The only place that reads one is `import_pickle`, in a child process that keeps tensors alone.
+A pickle can run code when it is read. The only place that reads one is `import_pickle`, in a child process that keeps
+tensors alone.
 """
 
 import os
@@ -9,6 +10,7 @@ import sys
 import tempfile
 import urllib.error
 import urllib.request
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,12 +33,12 @@ def cache_folder() -> Path:
 
 
 def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
-    """The local copy of a file on the Hugging Face hub, downloaded if it is not cached. `repository` may end in `@REVISION`.
+    """The local copy of a file on the Hugging Face hub, downloaded if not cached; `repository` may end in `@REVISION`.
 
     Raises: UsageError if there is no such repository, ModelFileError if it has no such file, NetworkError.
     """
-    from huggingface_hub import hf_hub_download
     from huggingface_hub import errors as hub
+    from huggingface_hub import hf_hub_download
 
     name, _, revision = repository.partition("@")
     try:
@@ -118,7 +120,7 @@ def _child(source: str, target: str) -> int:
     try:
         write_safetensors(Path(target), find_tensors(torch.load(source, map_location="cpu", weights_only=True)))
     except Exception as error:
-        print(first_line(error), file=sys.stderr)  # noqa: T201: the parent reads it
+        sys.stderr.write(first_line(error))  # the parent reads it
         return 1
     return 0
 
@@ -147,10 +149,13 @@ def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: P
 
     Raises: ModelFileError that says in one line what differs.
     """
-    difference = misfit(model.state_dict(), tensors)
+    expected = model.state_dict()
+    difference = misfit(expected, tensors)
     if difference:
         raise ModelFileError(f"{source} does not fit the network: {difference}")
-    model.load_state_dict(tensors)
+    state = OrderedDict(tensors)
+    state._metadata = expected._metadata  # module versions: safetensors keeps none, MNASNet asks for one
+    model.load_state_dict(state)
 
 
 def misfit(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> str:

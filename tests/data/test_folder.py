@@ -163,8 +163,9 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path):
 
 
 def test_a_csv_counts_paths_from_its_folder_and_ignores_other_columns(tmp_path):
-    text = "note,label,path,split,group\nx,dog,1.jpg,train,g\n,cat,sub/2.jpg,valid,\n,dog,/abs/3.jpg,,g\n,cat,4,test,\n,cat,5,,\n"
-    listing = folder.read(table(tmp_path / "list.csv", text))
+    lines = ["note,label,path,split,group", "x,dog,1.jpg,train,g", ",cat,sub/2.jpg,valid,"]
+    lines += [",dog,/abs/3.jpg,,g", ",cat,4,test,", ",cat,5,,"]
+    listing = folder.read(table(tmp_path / "list.csv", "\n".join(lines)))
     assert listing.classes == ("cat", "dog")
     assert list(listing.paths)[:3] == [tmp_path / "1.jpg", tmp_path / "sub/2.jpg", Path("/abs/3.jpg")]
     assert listing.parts.tolist() == ["train", "val", "", "test", ""]

@@ -10,7 +10,9 @@ def test_warmup_cosine_is_torchs_linear_and_cosine_in_a_row():
     rise = torch.optim.lr_scheduler.LinearLR(optimizer, 1 / warmup, 1.0, total_iters=warmup - 1)
     fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - warmup)
     for step in range(steps):
-        assert schedule.warmup_cosine(step, steps=steps, warmup=warmup) == pytest.approx(optimizer.param_groups[0]["lr"])
+        assert schedule.warmup_cosine(step, steps=steps, warmup=warmup) == pytest.approx(
+            optimizer.param_groups[0]["lr"]
+        )
         optimizer.step()
         (rise if step < warmup - 1 else fall).step() if step != warmup - 1 else None
 

@@ -83,6 +83,16 @@ def test_a_weights_file_replaces_the_weights_of_a_named_network(tmp_path, images
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("name", ["mnasnet0_5", "shufflenet_v2_x0_5"])
+def test_a_torchvision_network_takes_a_file_of_its_own_state(tmp_path, images, name):
+    model = torchvision.models.get_model(name).eval()
+    save_file(model.state_dict(), tmp_path / "w.safetensors")
+    backbone = zoo.create(f"torchvision:{name}", weights=tmp_path / "w.safetensors")
+    assert torch.equal(backbone(images), model(images))
+    assert len(backbone.card.classes) == 1000
+
+
+@torch.no_grad()
 def test_a_vision_transformer_takes_its_weights_at_another_size_as_timm_does(tmp_path):
     args = {"img_size": 64, "num_classes": 5}
     source = timm.create_model("vit_tiny_patch16_224", num_classes=5, depth=1).eval()
@@ -180,8 +190,10 @@ def test_an_embedded_network_is_loaded_into_single_precision(installation):
     images = torch.randn(2, 3, 32, 32)
     assert torch.equal(backbone(images), oracle.eval()(images))
     assert backbone.stages == ("stem", "stage1", "stage2", "stage3", "stage4", "fc")
-    assert backbone.card == zoo.card("cifar_resnet") == zoo.cards()[0]
-    assert all(not isinstance(half, torch.nn.Identity) for stage in backbone.stages[:-1] for half in backbone.split(stage))
+    assert backbone.card == zoo.describe("cifar_resnet") == zoo.cards()[0]
+    assert all(
+        not isinstance(half, torch.nn.Identity) for stage in backbone.stages[:-1] for half in backbone.split(stage)
+    )
     assert zoo.create("cifar_resnet", num_classes=3, image_size=48).card.preprocessing.size_px == (48, 48)
 
 
@@ -214,3 +226,11 @@ def test_a_network_made_elsewhere_is_wrapped_and_shared(make, images):
         backbone.freeze(["nonsense"])
     with pytest.raises(UsageError, match="no parameter, buffer or module named"):
         backbone.stage_of("nonsense.weight")
+
+
+@pytest.mark.parametrize("argument", ["checkpoint_path", "pretrained_cfg_overlay", "scriptable"])
+def test_a_model_folder_may_not_make_timm_open_another_file(tmp_path, argument):
+    model = timm.create_model("test_resnet", num_classes=2)
+    write_timm_folder(tmp_path / "m", model, architecture="test_resnet", model_args={argument: "evil.pth"})
+    with pytest.raises(ModelFileError, match=f"{argument}.*which a model may not choose"):
+        zoo.create(tmp_path / "m")

@@ -1,4 +1,4 @@
-"""What every network of the zoo must do, whatever its family; random weights, the oracle is torch and timm themselves."""
+"""What every network of the zoo must do, whatever its family; random weights, the oracle is torch or timm itself."""
 
 import math
 import re
@@ -25,7 +25,7 @@ ARCHITECTURES = {  # name: image size, None where the network has one of its own
     "hardcorenas_a": 64,
     "levit_128s": None,
     "lcnet_050": 64,
-    "mixer_s32_224": None,
+    "mixer_s32_224": 64,
     "mnasnet_small": 64,
     "mobilenetv3_small_050": 64,
     "mobilevit_xxs": 64,

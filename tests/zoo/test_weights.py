@@ -17,15 +17,19 @@ from transferkit.zoo.files import sha256
 STATE = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 
 
-@pytest.mark.parametrize("wrapper", ["", "state_dict", "model", "model_ema", "ema", "net"])
-def test_a_checkpoint_becomes_the_tensors_inside_it(tmp_path, wrapper):
-    state = {f"module.{name}": tensor for name, tensor in STATE.items()}
+def test_a_checkpoint_becomes_the_tensors_inside_it(tmp_path):
     source, target = tmp_path / "checkpoint.pth", tmp_path / "weights.safetensors"
-    torch.save({wrapper: state, "epoch": 3} if wrapper else state, source)
+    torch.save({"epoch": 3, "state_dict": {f"module.{name}": tensor for name, tensor in STATE.items()}}, source)
     weights.import_pickle(source, target)
     found = load_file(target)
     assert found.keys() == STATE.keys()
     assert all(torch.equal(found[name], STATE[name]) for name in STATE)
+
+
+@pytest.mark.parametrize("wrapper", ["state_dict", "model", "model_ema", "ema", "net"])
+def test_weights_are_found_where_training_scripts_put_them(wrapper):
+    assert weights.find_tensors(STATE).keys() == STATE.keys()
+    assert weights.find_tensors({wrapper: STATE, "epoch": 3}).keys() == STATE.keys()
 
 
 class Attack:
@@ -48,20 +52,17 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(tmp_path):
 
 
 @pytest.mark.parametrize("content", [[1, 2], {"epoch": 3}, {"state_dict": {"a": 1}}, {}])
-def test_a_checkpoint_without_tensors_is_refused_in_one_line(tmp_path, content):
-    source = tmp_path / "odd.pth"
-    torch.save(content, source)
-    with pytest.raises(ModelFileError, match="dictionary of tensors") as refusal:
+def test_a_checkpoint_without_tensors_is_refused(content):
+    with pytest.raises(ModelFileError, match="dictionary of tensors"):
+        weights.find_tensors(content)
+
+
+def test_a_damaged_pickle_is_refused_in_one_line(tmp_path):
+    source = tmp_path / "damaged.pth"
+    source.write_bytes(pickle.dumps(STATE)[:50])
+    with pytest.raises(ModelFileError, match=r"damaged\.pth is refused") as refusal:
         weights.import_pickle(source, tmp_path / "out.safetensors")
     assert "\n" not in str(refusal.value)
-
-
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", pickle.dumps(STATE)[:50]])
-def test_a_damaged_pickle_is_refused(tmp_path, content):
-    source = tmp_path / "damaged.pth"
-    source.write_bytes(content)
-    with pytest.raises(ModelFileError, match=r"damaged\.pth is refused"):
-        weights.import_pickle(source, tmp_path / "out.safetensors")
 
 
 def test_a_missing_pickle_is_a_usage_error(tmp_path):

@@ -148,14 +148,15 @@ def _from_file(path: Path) -> Any:
         _check(transform, path)
     except UsageError:
         raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"augmentation file {path} is not the JSON or YAML of albumentations.to_dict: {_one_line(error)}"
         ) from error
     A = _albumentations()  # noqa: N806
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error")  # an argument that albumentations would only warn of and leave out
+            warnings.simplefilter("ignore")
+            warnings.filterwarnings("error", message="Argument")  # one that albumentations would leave out
             pipeline = A.from_dict({"transform": transform})
     except Exception as error:  # constructors raise pydantic's errors, ValueError, TypeError, warnings
         raise UsageError(f"augmentation file {path} has an argument that is refused: {_one_line(error)}") from error

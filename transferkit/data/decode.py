@@ -92,8 +92,6 @@ def eval_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     resample = Image.Resampling[preprocessing.interpolation.upper()]
     resized = image.resize((resized_width, resized_height), resample)
     top, left = _offset(resized_height, height), _offset(resized_width, width)
-    if min(top, left) >= 0:
-        return np.array(resized.crop((left, top, left + width, top + height)))
     canvas = Image.new("RGB", (width, height), tuple(round(255 * value) for value in preprocessing.mean))
     canvas.paste(resized, (-left, -top))
     return np.array(canvas)

@@ -27,7 +27,7 @@ class PathTable(Sequence):
         self._ends = ends  # (N,) int64; path i is buffer[ends[i - 1] : ends[i]]
 
     @classmethod
-    def from_paths(cls, paths: Iterable[str | Path]) -> "PathTable":
+    def from_paths(cls, paths: Iterable[str | bytes | Path]) -> "PathTable":
         """The table of `paths`, in their order."""
         buffer, ends = bytearray(), array("q")
         for path in paths:
@@ -39,21 +39,23 @@ class PathTable(Sequence):
         return len(self._ends)
 
     def __getitem__(self, row: int) -> Path:
-        row = range(len(self))[row]
-        start = self._ends[row - 1] if row else 0
-        return Path(os.fsdecode(self._buffer[start : self._ends[row]]))
+        return Path(os.fsdecode(self._bytes(range(len(self))[row])))
 
     def subset(self, rows: np.ndarray) -> "PathTable":
         """The table of the paths at `rows`, in that order."""
-        return PathTable.from_paths(self[int(row)] for row in rows)
+        return PathTable.from_paths(self._bytes(row) for row in rows)
+
+    def _bytes(self, row: int) -> bytes:
+        start = self._ends[row - 1] if row else 0
+        return self._buffer[start : self._ends[row]]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Listing:
     """The images of DATA, none of them opened yet.
 
-    `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of label; images whose `groups` name is
-    the same must not be divided ("" is no group); `ignored` pairs a path relative to `source` with the reason.
+    `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of label; images of one name in
+    `groups` must not be divided ("" is no group); `ignored` pairs a path relative to `source` with the reason.
 
     Shapes: paths of length N; labels (N,) int64; parts (N,) str; groups (N,) str or None.
     """

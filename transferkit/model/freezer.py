@@ -36,7 +36,8 @@ class FreezeReport:
 def freeze(model: Backbone, until: str | None = None) -> FreezeReport:
     """Freeze the stages of `model` up to and including `until` and make the rest trainable.
 
-    Frozen means bit-equal afterwards, BatchNorm statistics included: the stages stay in eval mode through every `train()`.
+    Frozen means bit-equal afterwards, BatchNorm statistics included: the stages stay in eval mode through every
+    `train()`.
 
     Args: until is the name of a stage, "backbone" for all but the head, or None for nothing.
     Raises: UsageError for a name that is no stage, or the head, which would leave nothing to train.

@@ -94,12 +94,15 @@ class Classifier:
         x = batches.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device), self.preprocessing)
         return self.backbone(x).double().softmax(1).cpu().numpy()
 
-    def evaluate(self, data: str | Path, *, part: str | None = None, progress: Progress | None = None) -> dict[str, Any]:
+    def evaluate(
+        self, data: str | Path, *, part: str | None = None, progress: Progress | None = None
+    ) -> dict[str, Any]:
         """Scores on labelled images, classes matched by name.
 
         Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all.
-        Returns: the block of scores that metrics.json has too, with "part", "classes" and "refused": [[path, reason], ...].
-        Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
+        Returns: the block of scores that metrics.json has too, with "part", "classes" and "refused": [[path, reason],
+        ...]. Raises: DataError if the images have a class that the classifier does not know, or none of them is
+        readable.
         """
         progress = progress or Progress()
         listing = folder.read(data, to_train=False)
@@ -128,9 +131,11 @@ class Classifier:
     def export(self, kind: str, out: str | Path, *, images: Iterable[Source] = ()) -> Path:
         """Write the classifier as "safetensors", "timm", "onnx" or "torch-export" and return where.
 
-        The last two are compared with this classifier on `images`, or on noise if there are none, before the file is kept.
+        The last two are compared with this classifier on `images`, or on noise if there are none, before the file is
+        kept.
 
-        Raises: UsageError for an unknown kind or a missing library, ParityError, StorageError, DataError for an unreadable image.
+        Raises: UsageError for an unknown kind or a missing library, ParityError, StorageError, DataError for an
+        unreadable image.
         """
         from transferkit.ship import export
 

@@ -60,12 +60,11 @@ def export(artifact: Artifact, *, format: str, out: str | Path, pixels: Tensor) 
         raise UsageError(f"no export format {format!r}; known: {', '.join(FORMATS)}")
     if out.is_dir() or (format == "timm" and out.exists()):
         raise UsageError(f"{out} exists already; name a {'folder' if format == 'timm' else 'file'} that does not")
-    backbone, content = artifact.backbone, {f.name: getattr(artifact, f.name) for f in dataclasses.fields(artifact)}
+    backbone = artifact.backbone
+    content = {field.name: getattr(artifact, field.name) for field in dataclasses.fields(artifact)}
     if format == "timm":
         if backbone.spec["family"] != "timm":
-            raise UsageError(
-                f"{backbone.card.name} is no timm network; export it as {', '.join(set(FORMATS) - {'timm'})}"
-            )
+            raise UsageError(f"{backbone.card.name} is no timm network; the other formats take it")
         artifacts.save(out, **content)
     elif format == "safetensors":
         own = artifacts.describe(**content)["transferkit"]
@@ -93,9 +92,7 @@ def _proved(artifact: Artifact, *, format: str, pixels: Tensor) -> bytes:
         with _quiet(), torch.no_grad():
             data, run = (_onnx if format == "onnx" else _torch_export)(_graph(model, artifact.preprocessing), facts)
             found = _in_batches(run, pixels)
-    except (
-        Exception
-    ) as error:  # whatever the exporters raise, the user's answer is the same: this network cannot leave that way
+    except Exception as error:  # the exporters raise anything where a network does not suit them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ParityError(f"{artifact.backbone.card.name} cannot be exported as {format}: {reason}") from error
     _compare(expected, found, format=format)
@@ -136,10 +133,9 @@ def _torch_export(program: torch.export.ExportedProgram, facts: dict[str, str]) 
     """The graph as a .pt2 archive, with `facts` in its extra file transferkit.json, and how to run these bytes."""
     archive = io.BytesIO()
     torch.export.save(program, archive, extra_files={"transferkit.json": json.dumps(facts)})
-    module = torch.export.load(
-        io.BytesIO(archive.getvalue())
-    ).module()  # our own bytes of a moment ago, never a foreign file
-    return archive.getvalue(), lambda x: module(x).numpy()
+    data = archive.getvalue()
+    module = torch.export.load(io.BytesIO(data)).module()  # never a foreign file: these may hold a pickle
+    return data, lambda x: module(x).numpy()
 
 
 def _in_batches(run: Run, pixels: Tensor) -> np.ndarray:

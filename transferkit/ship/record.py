@@ -1,7 +1,11 @@
 """What a run writes about itself: run.json and the manifest before training, the scores, model and report after it."""
 
+import csv
 import hashlib
+import io
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +19,10 @@ from transferkit.ship.runs import RunFolder
 from transferkit.train.intake import Intake
 from transferkit.train.strategies import Fitted
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError
+from transferkit.zoo.errors import RunConflictError, UsageError
+
+PREDICTIONS = "predictions.csv"
+Judged = tuple[str, str, str, float]  # path, label, predicted, probability of that
 
 
 def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str, resume: bool) -> None:
@@ -51,8 +58,8 @@ def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str,
     manifest.write_quarantine(run.path / "quarantine.csv", taken.quarantine)
 
 
-def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[tuple[str, str, str, float]]]:
-    """The scores for metrics.json, and (path, label, predicted, probability) of each judged image: test, else validation."""
+def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
+    """The scores for metrics.json, and what was said of each judged image: test, else validation."""
     listing = taken.listing
     rows, logits = fitted.rows, fitted.logits
     scores = {"val": metrics.scores(logits, listing.labels[rows]), "test": None, "classes": list(listing.classes)}
@@ -62,21 +69,54 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[tuple[str
         scores["test"] = metrics.scores(logits, listing.labels[rows])
     probabilities = metrics.softmax(logits)
     judged = [
-        (str(listing.paths[row]), listing.classes[listing.labels[row]], listing.classes[chosen], float(p[chosen]))
+        (
+            os.path.abspath(listing.paths[row]),
+            listing.classes[listing.labels[row]],
+            listing.classes[chosen],
+            float(p[chosen]),
+        )
         for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
     ]
     return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": None}, judged
 
 
-def finish(run: RunFolder, model: Backbone, scores: dict[str, Any], judged: list[tuple[str, str, str, float]]) -> None:
+def finish(run: RunFolder, model: Backbone, scores: dict[str, Any], judged: list[Judged]) -> None:
     """Write metrics.json, the model and the report.
 
     Raises: StorageError.
     """
-    summary = {part: scores[part] for part in ("val", "test") if scores[part]}
-    record = {"backbone": scores["backbone"], "strategy": scores["kept"], **summary}
+    record = {"backbone": scores["backbone"], "strategy": scores["kept"]}
+    for part in ("val", "test"):
+        if scores[part]:
+            record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n")}
     artifact.save(
         run.path / "model", model, classes=scores["classes"], preprocessing=model.card.preprocessing, record=record
     )
     run.write_json("metrics.json", scores)
-    report.write(run.path, predictions=judged)
+    _write_predictions(run.path / PREDICTIONS, judged)
+    write_report(run.path)
+
+
+def write_report(run: Path) -> Path:
+    """Write RUN/report.html from the files in the run's folder and return its path.
+
+    Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
+    """
+    return report.write(run, predictions=read_predictions(run))
+
+
+def read_predictions(run: Path) -> list[Judged]:
+    """What was said of each judged image. Raises: UsageError if the run has no such file."""
+    path = run / PREDICTIONS
+    if not path.is_file():
+        raise UsageError(f"{run} holds no finished run: {path} is missing")
+    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        return [(path, label, predicted, float(p)) for path, label, predicted, p in list(csv.reader(file))[1:]]
+
+
+def _write_predictions(path: Path, judged: list[Judged]) -> None:
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(("path", "label", "predicted", "probability"))
+    writer.writerows((image, label, predicted, f"{p:.6f}") for image, label, predicted, p in judged)
+    files.write_text(path, text.getvalue())

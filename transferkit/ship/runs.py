@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,9 +11,18 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError, UsageError
+from transferkit.zoo.errors import RunConflictError, StoppedError, TransferkitError, UsageError
 
-PARTS = ("run.json", "manifest.csv", "quarantine.csv", "metrics.jsonl", "metrics.json", "report.html", "crash.txt")
+PARTS = (
+    "run.json",
+    "manifest.csv",
+    "quarantine.csv",
+    "metrics.jsonl",
+    "metrics.json",
+    "predictions.csv",
+    "report.html",
+    "crash.txt",
+)
 FOLDERS = ("checkpoints", "model")
 
 
@@ -70,7 +80,17 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
         if overwrite and not resume:
             with files.storage_errors(path):
                 _clear(path)
-        yield RunFolder(path)
+        try:
+            yield RunFolder(path)
+        except (KeyboardInterrupt, StoppedError) as error:
+            error.run_folder = path  # what --resume needs
+            raise
+        except TransferkitError:
+            raise
+        except Exception as error:
+            error.crash_file = path / "crash.txt"
+            files.write_text(error.crash_file, traceback.format_exc())
+            raise
 
 
 def _check_free(path: Path, *, may_exist: bool) -> None:
@@ -81,7 +101,9 @@ def _check_free(path: Path, *, may_exist: bool) -> None:
     if not any((path / name).exists() for name in ("run.json", "run.lock")):
         raise RunConflictError(f"{path} is not empty and holds no run; name another folder with -o")
     if not may_exist:
-        raise RunConflictError(f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume")
+        raise RunConflictError(
+            f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
+        )
 
 
 def _clear(path: Path) -> None:
@@ -104,7 +126,9 @@ def _lock(path: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise RunConflictError(f"{path} is in use by process {file.read() or '?'}; wait for it or use another -o") from None
+            raise RunConflictError(
+                f"{path} is in use by process {file.read() or '?'}; wait for it or use another -o"
+            ) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -35,8 +35,8 @@ class Work:
 class Probe:
     """A probe and its evidence.
 
-    Fields: final is fitted on train and val, of_train on train alone; held_out (N, K) are the out-of-fold logits of the rows of
-    train and val, NaN elsewhere.
+    Fields: final is fitted on train and val, of_train on train alone; held_out (N, K) are the out-of-fold logits of
+    the rows of train and val, NaN elsewhere.
     """
 
     final: probe.Linear
@@ -45,12 +45,11 @@ class Probe:
     held_out: np.ndarray
 
 
-def fit_probe(
-    features: Features, train: Examples, val: Examples, *, groups: np.ndarray | None, work: Work
-) -> Probe:
+def fit_probe(features: Features, train: Examples, val: Examples, *, groups: np.ndarray | None, work: Work) -> Probe:
     """Choose L2 by 5-fold cross-validation over train and val, then fit on both and on train alone.
 
-    Each image counts twice, as it is and mirrored; both views of an image, and all images of a group, lie in the same fold.
+    Each image counts twice, as it is and mirrored; both views of an image, and all images of a group, lie in the same
+    fold.
     """
     rows = np.sort(np.concatenate([train.rows, val.rows]))
     labels = train.labels[rows]
@@ -94,8 +93,8 @@ def descend(
 ) -> Descent:
     """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
 
-    Best is the lowest validation log loss, ties by accuracy. Training ends early after `work.patience` epochs without a better one.
-    An interrupted descent goes on from its checkpoint if `work.resume`.
+    Best is the lowest validation log loss, ties by accuracy. Training ends early after `work.patience` epochs without
+    a better one. An interrupted descent goes on from its checkpoint if `work.resume`.
 
     Raises: DivergedError, StorageError.
     """
@@ -134,4 +133,6 @@ def descend(
 
 def best_epoch(records: list[dict[str, Any]]) -> int:
     """The epoch of the lowest validation loss, of equal ones that of the highest accuracy, of those the first."""
-    return min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))["epoch"]
+    return min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))[
+        "epoch"
+    ]

@@ -1,4 +1,6 @@
-"""The first pass: every image is read and decoded once, the unreadable are set aside, the frozen features are computed."""
+"""The first pass: every image is read and decoded once, the unreadable are set aside, the frozen features are
+computed.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +34,8 @@ class Intake:
 def read_images(
     listing: Listing, model: Backbone, *, with_features: bool, workers: int, device: str, progress: Progress
 ) -> Intake:
-    """Decode every image of `listing`; `with_features` also sends it, and the mirror image of all but test, through `model`.
+    """Decode every image of `listing`; `with_features` also sends it, and the mirror image of all but test, through
+    `model`.
 
     Raises: DataError if a class has no readable image left.
     """
@@ -43,7 +46,9 @@ def read_images(
     progress.start("reading" if not with_features else "reading, features", count)
 
     def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
-        for batch in batches.batches(listing.paths, rows, lambda image, row: eval_view(image, preprocessing), workers=workers):
+        for batch in batches.batches(
+            listing.paths, rows, lambda image, row: eval_view(image, preprocessing), workers=workers
+        ):
             sizes[batch.rows], hashes[batch.rows] = batch.bytes, batch.sha256
             quarantine.extend((listing.relative(row), reason) for row, reason in batch.faults)
             if len(batch.rows):

@@ -1,4 +1,6 @@
-"""Trains the embedded networks on CIFAR from a plain recipe; every random draw is a function of (seed, epoch, image)."""
+"""Trains the embedded networks on CIFAR from a plain recipe; every random draw is a function of (seed, epoch,
+image).
+"""
 
 import math
 import time
@@ -117,7 +119,9 @@ def train_epochs(network: nn.Module, images: Tensor, labels: Tensor, recipe: Rec
             optimizer.step()
             total += loss.item()
             if not math.isfinite(total):
-                raise DivergedError(f"the loss is not finite in epoch {epoch} at learning rate {lr:.3g}; use a lower one")
+                raise DivergedError(
+                    f"the loss is not finite in epoch {epoch} at learning rate {lr:.3g}; use a lower one"
+                )
         yield {"epoch": epoch, "lr": lr, "loss": total / batches, "seconds": time.monotonic() - started}
 
 

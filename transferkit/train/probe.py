@@ -1,4 +1,6 @@
-"""A linear classifier on fixed features: a convex problem, solved to the end by L-BFGS, its L2 chosen by cross-validation."""
+"""A linear classifier on fixed features: a convex problem, solved to the end by L-BFGS, its L2 chosen by
+cross-validation.
+"""
 
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +13,9 @@ from torch import Tensor, nn
 
 from transferkit import metrics
 
-L2_PATH = tuple(round(float(v), 5) for v in 10 ** np.arange(0, -4.5, -0.5))  # strong to weak: a fit starts from the one before
+L2_PATH = tuple(
+    round(float(v), 5) for v in 10 ** np.arange(0, -4.5, -0.5)
+)  # strong to weak: a fit starts from the one before
 OnValue = Callable[[dict[str, Any]], None]
 MAX_STEPS = 300  # of L-BFGS; a standardised problem needs 20 to 100
 TOLERANCE = 1e-4  # of the gradient; tenfold less changed no choice of L2 on the folders tried
@@ -31,7 +35,9 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The L2 that cross-validation prefers, and the logits (judged, K) that each image got from the folds without it."""
+    """The L2 that cross-validation prefers, and the logits (judged, K) that each image got from the folds without
+    it.
+    """
 
     l2: float
     logits: np.ndarray
@@ -42,8 +48,8 @@ def fit(
 ) -> Linear:
     """The weights that minimise mean cross-entropy + l2 * sum(W ** 2), where W acts on standardised features.
 
-    Args: class_weights (K,) also say how many classes there are where `start` does not; start is where the search begins.
-    Shapes: features (N, D), labels (N,).
+    Args: class_weights (K,) also say how many classes there are where `start` does not; start is where the search
+    begins. Shapes: features (N, D), labels (N,).
     """
     mean, deviation = _statistics(features)
     x = (features - mean) / deviation  # (N, D)
@@ -60,10 +66,16 @@ def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     return features.mean(0), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
 
 
-def _minimise(x: Tensor, labels: Tensor, l2: float, weight: Tensor, bias: Tensor, class_weights: Tensor | None) -> Linear:
+def _minimise(
+    x: Tensor, labels: Tensor, l2: float, weight: Tensor, bias: Tensor, class_weights: Tensor | None
+) -> Linear:
     weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
     optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=MAX_STEPS, tolerance_grad=TOLERANCE, tolerance_change=1e-9, line_search_fn="strong_wolfe"
+        [weight, bias],
+        max_iter=MAX_STEPS,
+        tolerance_grad=TOLERANCE,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
     )
 
     def loss() -> Tensor:
@@ -86,7 +98,8 @@ def _restored(standardised: Linear, mean: Tensor, deviation: Tensor) -> Linear:
 def choose_l2(
     features: Tensor, labels: Tensor, folds: np.ndarray, *, judged: int, class_weights: Tensor, on_value: OnValue
 ) -> Choice:
-    """Cross-validate the path of L2 values and keep the one with the least out-of-fold log loss on the first `judged` rows.
+    """Cross-validate the path of L2 values and keep the one with the least out-of-fold log loss on the first `judged`
+    rows.
 
     The path runs from strong to weak and ends once the loss rises; `on_value` gets a metrics line for each value.
 

@@ -13,7 +13,7 @@ from transferkit import metrics
 from transferkit.model.build import Backbone
 from transferkit.model.features import Features
 from transferkit.model.freezer import freeze
-from transferkit.train import fitting, loop, optim, probe, state
+from transferkit.train import fitting, loop, optim, state
 from transferkit.train.fitting import Work
 from transferkit.train.loop import Examples, Supply
 
@@ -24,7 +24,8 @@ FRESH_HEAD_FACTOR = 10  # learning rate of a head that starts at random, over th
 class Problem:
     """A network with a fresh head, the images to fit it to, and the numbers to do it with.
 
-    `features` are those of the network as it is, None where no probe is wanted; `groups` (N,) names images that belong together.
+    `features` are those of the network as it is, None where no probe is wanted; `groups` (N,) names images that
+    belong together.
     """
 
     model: Backbone
@@ -71,9 +72,7 @@ def run(strategy: str, problem: Problem) -> Fitted:
     return _better(problem, found, descent, untouched)
 
 
-def _better(
-    problem: Problem, found: fitting.Probe, descent: fitting.Descent, untouched: dict[str, Any]
-) -> Fitted:
+def _better(problem: Problem, found: fitting.Probe, descent: fitting.Descent, untouched: dict[str, Any]) -> Fitted:
     """Keep the probe unless fine-tuning beats it on validation by more than one standard error."""
     rows = problem.val.rows
     labels = problem.val.labels[rows]

@@ -1,0 +1,201 @@
+"""A view is a function of its seed, and only known transforms are read from a file."""
+
+import json
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from transferkit.data import augment
+from transferkit.data.decode import eval_view
+from transferkit.zoo.card import Preprocessing
+from transferkit.zoo.errors import UsageError
+
+PREPROCESSING = Preprocessing(size_px=(32, 40))
+y, x = np.mgrid[:60, :80]
+PHOTO = Image.fromarray(np.stack([x * 3, y * 4, (x * y) % 256], -1).astype(np.uint8))
+ARGUMENTS = {  # of those that have no defaults
+    "CenterCrop": {"height": 20, "width": 20},
+    "Crop": {"x_max": 30, "y_max": 30},
+    "CropAndPad": {"px": 4},
+    "GridElasticDeform": {"num_grid_xy": [4, 4], "magnitude": 5},
+    "LongestMaxSize": {"max_size": 40},
+    "RandomCrop": {"height": 20, "width": 20},
+    "RandomResizedCrop": {"size": [20, 20]},
+    "RandomSizedCrop": {"min_max_height": [10, 20], "size": [20, 20]},
+    "Resize": {"height": 30, "width": 20},
+    "SmallestMaxSize": {"max_size": 40},
+    "XYMasking": {"num_masks_x": 1, "num_masks_y": 1, "mask_x_length": 5, "mask_y_length": 5},
+}
+
+
+def transform(name: str, **arguments) -> dict:
+    return {"__class_fullname__": name, "p": 1.0, **arguments}
+
+
+def written(path, *transforms: dict, container: str = "Compose"):
+    outer = {"transform": {"__class_fullname__": container, "p": 1.0, "transforms": list(transforms)}}
+    path.write_text(json.dumps(outer) if path.suffix == ".json" else yaml.safe_dump(outer))
+    return path
+
+
+@pytest.mark.parametrize("name", augment.PRESETS[1:])
+def test_a_view_is_a_function_of_its_seed(name):
+    view = augment.load(name, PREPROCESSING)
+    again = augment.load(name, PREPROCESSING)
+    views = [view(PHOTO, seed=seed) for seed in range(8)]
+    for seed in reversed(range(8)):
+        assert views[seed].shape == (32, 40, 3)
+        assert views[seed].dtype == np.uint8
+        assert np.array_equal(again(PHOTO, seed=seed), views[seed])
+    assert len({v.tobytes() for v in views}) == 8
+
+
+def test_no_augmentation_is_the_evaluation_view():
+    view = augment.load("none", PREPROCESSING)
+    assert np.array_equal(view(PHOTO, seed=3), eval_view(PHOTO, PREPROCESSING))
+
+
+def test_threads_give_the_views_that_one_thread_gives():
+    view = augment.load("strong", PREPROCESSING)
+    alone = [view(PHOTO, seed=seed) for seed in range(60)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda seed: view(PHOTO, seed=seed), range(60)))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together))
+
+
+@pytest.mark.parametrize("name", sorted(augment.TRANSFORMS))
+def test_each_allowed_transform_follows_the_seed_and_gives_rgb(tmp_path, name):
+    inner = [transform(name, **ARGUMENTS.get(name, {})), transform("NoOp")]
+    nested = {"__class_fullname__": "OneOf", "p": 1.0, "transforms": inner}
+    view = augment.load(written(tmp_path / "a.json", nested), PREPROCESSING)
+    first = [view(PHOTO, seed=seed) for seed in (0, 1, 2)]
+    assert all(v.shape == (32, 40, 3) for v in first)
+    assert all(np.array_equal(view(PHOTO, seed=seed), first[seed]) for seed in (2, 0, 1))
+
+
+@pytest.mark.parametrize("container", ["OneOf", "RandomOrder", "Sequential", "SomeOf", "OneOrOther"])
+def test_containers_follow_the_seed(tmp_path, container):
+    inner = [transform("HorizontalFlip"), transform("VerticalFlip")]
+    nested = {"__class_fullname__": container, "p": 0.8, "transforms": inner}
+    if container in ("RandomOrder", "SomeOf"):
+        nested["n"] = 1
+    view = augment.load(written(tmp_path / "a.json", nested), PREPROCESSING)
+    views = [view(PHOTO, seed=seed).tobytes() for seed in range(30)]
+    assert views == [view(PHOTO, seed=seed).tobytes() for seed in range(30)]
+    assert len(set(views)) > 1
+
+
+def test_the_coins_of_two_transforms_fall_independently(tmp_path):
+    flips = [{"__class_fullname__": name, "p": 0.5} for name in ("HorizontalFlip", "VerticalFlip")]
+    view = augment.load(written(tmp_path / "a.json", *flips), Preprocessing(size_px=(60, 80), crop_pct=1.0))
+    pixels = np.asarray(PHOTO)
+    outcomes = [pixels, pixels[:, ::-1], pixels[::-1], pixels[::-1, ::-1]]
+    counts = np.zeros(4)
+    for seed in range(400):
+        got = view(PHOTO, seed=seed)
+        counts += [np.array_equal(got, outcome) for outcome in outcomes]
+    assert counts.sum() == 400
+    assert ((counts - 100) ** 2 / 100).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("name", augment.PRESETS[1:])
+def test_a_fine_pattern_does_not_alias(name):
+    board = (np.indices((800, 800)).sum(0) % 2 * 255).astype(np.uint8)
+    view = augment.load(name, Preprocessing(size_px=(64, 64)))
+    spreads = [view(Image.fromarray(board).convert("RGB"), seed=seed).std() for seed in range(10)]
+    assert min(spreads) < 12  # taking every n-th pixel gives over 100; a hole or a sharp edge gives some
+    if name != "strong":
+        assert max(spreads) < 12
+
+
+@pytest.mark.parametrize("size", [(2, 2), (3, 200), (500, 20), (40, 32)])
+def test_any_size_of_photo_gives_the_view_size(size):
+    for name in augment.PRESETS:
+        assert augment.load(name, PREPROCESSING)(Image.new("RGB", size, "red"), seed=1).shape == (32, 40, 3)
+
+
+@pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
+def test_a_file_gives_what_albumentations_itself_gives(tmp_path, suffix):
+    augment.load("light", PREPROCESSING)  # imports albumentations without its look-up of the latest version
+    import albumentations
+
+    pipeline = albumentations.Compose([albumentations.VerticalFlip(p=1), albumentations.Resize(32, 40, p=1)])
+    path = tmp_path / f"own{suffix}"
+    albumentations.save(pipeline, path, data_format="json" if suffix == ".json" else "yaml")
+    view = augment.load(path, PREPROCESSING)
+    assert np.array_equal(view(PHOTO, seed=0), pipeline(image=np.asarray(PHOTO))["image"])
+
+
+def test_what_a_file_leaves_at_another_size_is_fitted_as_for_evaluation(tmp_path):
+    view = augment.load(written(tmp_path / "a.yaml", transform("VerticalFlip")), PREPROCESSING)
+    flipped = PHOTO.transpose(Image.Transpose.FLIP_TOP_BOTTOM)
+    assert np.array_equal(view(PHOTO, seed=0), eval_view(flipped, PREPROCESSING))
+
+
+@pytest.mark.parametrize("name", ["Lambda", "FDA", "TextImage", "ToFloat", "Normalize", "os.system", "NoSuchThing"])
+def test_a_transform_that_is_not_allowed_is_named(tmp_path, name):
+    nested = {"__class_fullname__": "OneOf", "p": 1.0, "transforms": [transform("NoOp"), transform(name)]}
+    with pytest.raises(UsageError, match=f"'{name}'"):
+        augment.load(written(tmp_path / "a.json", nested), PREPROCESSING)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[1, 2]",
+        "{}",
+        "transform: 3",
+        "{",
+        "a: &a [*a]",
+        "!!python/object/apply:os.system ['true']",
+        "transform: {transforms: 1}",
+    ],
+)
+def test_a_file_that_describes_no_transform_is_a_usage_error(tmp_path, text):
+    for suffix in (".json", ".yaml"):
+        path = tmp_path / f"bad{suffix}"
+        path.write_text(text)
+        with pytest.raises(UsageError, match="bad") as caught:
+            augment.load(path, PREPROCESSING)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("arguments", [{"no_such_argument": 1}, {"p": 7}, {"p": "often"}])
+def test_an_argument_that_albumentations_refuses_or_leaves_out_is_a_usage_error(tmp_path, arguments):
+    path = written(tmp_path / "a.json", transform("RandomGamma") | arguments)
+    with pytest.raises(UsageError, match="argument"):
+        augment.load(path, PREPROCESSING)
+
+
+def test_a_transform_that_fails_on_an_image_names_its_size(tmp_path):
+    view = augment.load(written(tmp_path / "a.json", transform("RandomCrop", height=500, width=500)), PREPROCESSING)
+    with pytest.raises(UsageError, match="80 x 60 px"):
+        view(PHOTO, seed=0)
+
+
+def test_an_unknown_name_lists_the_presets():
+    with pytest.raises(UsageError, match="none, light, default, strong"):
+        augment.load("heavy", PREPROCESSING)
+
+
+def test_albumentations_asks_no_network():
+    code = """
+import socket, warnings
+def refuse(*a, **k): raise AssertionError("network")
+socket.socket.connect = socket.getaddrinfo = refuse
+import urllib.request
+urllib.request.urlopen = urllib.request.OpenerDirector.open = refuse
+warnings.simplefilter("error", UserWarning)
+from transferkit.data import augment
+from transferkit.zoo.card import Preprocessing
+augment.load("strong", Preprocessing())
+"""
+    environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}
+    subprocess.run([sys.executable, "-c", code], check=True, env=environment)
