@@ -13,6 +13,7 @@ from transferkit.cli.export import export
 from transferkit.cli.finetune import finetune
 from transferkit.cli.import_weights import import_weights
 from transferkit.cli.predict import predict
+from transferkit.cli.pretrain import pretrain
 from transferkit.cli.report import report
 from transferkit.cli.zoo import zoo
 from transferkit.zoo.errors import StoppedError, TransferkitError
@@ -33,7 +34,7 @@ def cli() -> None:
     """
 
 
-for command in (finetune, evaluate, predict, export, zoo, import_weights, report, demo):
+for command in (finetune, evaluate, predict, export, zoo, import_weights, report, pretrain, demo):
     cli.add_command(command)
 
 

@@ -43,9 +43,7 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """One line a phase that is redrawn: bar, images a second, time left, and the last figures; it stays when the
-    phase ends.
-    """
+    """One line a phase that is redrawn: bar, images a second, time left, the last figures; it stays at the end."""
 
     def __init__(self):
         self.bar = None

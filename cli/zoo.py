@@ -38,7 +38,7 @@ def list_networks(pattern: str | None) -> None:
 @options.debug_option
 def show(name: str, as_json: bool) -> None:
     """Show the card of a network: preprocessing, licence, source and measured accuracy."""
-    card = catalog.card(name)
+    card = catalog.describe(name)
     if as_json:
         click.echo(card.to_json(), nl=False)
         return

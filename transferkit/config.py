@@ -98,6 +98,7 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
     Raises: UsageError for an option nobody knows, or if no data is named.
     """
     values = dict(read(Path(file))) if file is not None else {}
+    values.pop("out", None)  # a repeated run has a folder of its own
     values.update(options)
     if data is not None:
         values["data"] = str(data)

@@ -11,7 +11,8 @@ from transferkit import config as configs
 from transferkit import runtime
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
-from transferkit.zoo.errors import DataError
+from transferkit.ship import news
+from transferkit.zoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from transferkit.data.folder import Listing
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from transferkit.ship.classifier import Classifier
     from transferkit.ship.runs import RunFolder
     from transferkit.train.intake import Intake
-    from transferkit.train.loop import Supply
     from transferkit.train.strategies import Fitted
 
 
@@ -41,9 +41,7 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a run starts from: checked options, the images found, a network with a fresh head, and the device it is
-    on.
-    """
+    """What a run starts from: checked options, the images found, a network with a fresh head, its device."""
 
     config: FinetuneConfig
     listing: "Listing"
@@ -79,7 +77,9 @@ def finetune(
     started = time.monotonic()
     progress = progress or Progress()
     if resume:
-        config_file = config_file or Path(options.get("out") or "") / "run.json"
+        if not options.get("out"):
+            raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
+        config_file = config_file or Path(options["out"]) / "run.json"
     with runtime.memory_errors(), runtime.stop_on_sigterm():
         setting = prepare(data, config_file=config_file, progress=progress, **options)
         from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
@@ -113,9 +113,13 @@ def prepare(
     from transferkit.data import folder
 
     config = configs.make(data, options, file=config_file)
+    progress = progress or Progress()
     listing = folder.read(Path(config.data))
+    news.found(listing, progress)
 
-    from transferkit.model import build  # from here on torch is needed
+    import torch  # not before the data is known to be there: it takes seconds
+
+    from transferkit.model import build
     from transferkit.model.freezer import freeze
     from transferkit.model.head import reset_head
 
@@ -123,11 +127,12 @@ def prepare(
     model, note = build.open_backbone(
         config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
     )
-    if note and progress:
+    if note:
         progress.say(note)
     reset_head(model, len(listing.classes), dropout=config.dropout, seed=config.seed)
     frozen = freeze(model, "backbone" if config.strategy == "probe" else config.freeze)
-    return Setting(config=config, listing=listing, model=model.to(device), frozen=frozen, device=device)
+    model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
+    return Setting(config=config, listing=listing, model=model, frozen=frozen, device=device)
 
 
 def _take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:
@@ -144,6 +149,7 @@ def _take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCo
         device=setting.device,
         progress=progress,
     )
+    news.left_out(taken.quarantine, progress)
     listing = taken.listing
     parts = split.assign_parts(
         listing.labels, listing.parts, fraction=config.val_fraction, seed=config.seed, groups=listing.groups
@@ -188,15 +194,17 @@ def _fit(
         balance=config.balance,
         seed=config.seed,
     )
-    news = _News(run=run, progress=progress, epochs=plan.epochs, images=len(train.rows))
+    heard = news.TrainingNews(run.append_metrics, progress, epochs=plan.epochs, images=len(train.rows))
     problem = strategies.Problem(
         model=model,
         features=taken.features,
-        supply=news.counted(images),
+        supply=heard.counted(images),
         train=train,
         val=val,
         groups=listing.groups,
-        work=Work(plan=plan, patience=config.patience, checkpoint=run.checkpoint, resume=resume, on_record=news.record),
+        work=Work(
+            plan=plan, patience=config.patience, checkpoint=run.checkpoint, resume=resume, on_record=heard.record
+        ),
         freeze=config.freeze,
         lr=config.lr,
         layer_decay=config.layer_decay,
@@ -205,39 +213,3 @@ def _fit(
     fitted = strategies.run(config.strategy, problem)
     progress.finish()
     return fitted
-
-
-@dataclass(kw_only=True)
-class _News:
-    """Passes what happens in training on to metrics.jsonl and to the one who waits."""
-
-    run: "RunFolder"
-    progress: Progress
-    epochs: int
-    images: int  # an epoch
-    epochs_done: int = 0
-    is_open: bool = False  # the phase of the progress
-
-    def record(self, line: dict[str, Any]) -> None:
-        """A line of metrics.jsonl is there."""
-        self.run.append_metrics(line)
-        val = f"validation loss {line['val']['loss']:.3f}, accuracy {line['val']['accuracy']:.3f}"
-        if line["phase"] == "probe":
-            self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
-        else:
-            self.epochs_done += 1
-            self.progress.note(f"epoch {line['epoch'] + 1}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
-
-    def counted(self, supply: "Supply") -> "Supply":
-        """The same supply, which tells how many training images have gone through."""
-
-        def counting(batches, epoch):
-            if epoch is not None and not self.is_open:
-                self.is_open = True
-                self.progress.start("fine-tuning", (self.epochs - self.epochs_done) * self.images)
-            for x, rows in supply(batches, epoch):
-                yield x, rows
-                if epoch is not None:
-                    self.progress.advance(len(rows))
-
-        return counting

@@ -1,5 +1,4 @@
-"""Randomness as a function: every draw comes from a generator made of (seed, purpose, epoch, index), so nothing
-depends on order.
+"""Randomness as a function: every draw is made from (seed, purpose, epoch, index), so nothing depends on order.
 
 Source: the idea of counter-based streams, Salmon et al. 2011, https://doi.org/10.1145/2063384.2063405
 """

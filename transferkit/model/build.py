@@ -4,8 +4,9 @@ from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import create, rebuild
 from transferkit.zoo.errors import NetworkError
+from transferkit.zoo.resnet import CifarResNet
 
-__all__ = ["Backbone", "ModelCard", "Preprocessing", "create", "open_backbone", "rebuild"]
+__all__ = ["Backbone", "CifarResNet", "ModelCard", "Preprocessing", "create", "open_backbone", "rebuild"]
 
 DEFAULTS = {"cpu": "mobilenetv3_large_100.ra_in1k", "gpu": "convnext_tiny.in12k_ft_in1k"}
 EMBEDDED_DEFAULT = "cifar_resnet"

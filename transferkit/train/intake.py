@@ -1,6 +1,4 @@
-"""The first pass: every image is read and decoded once, the unreadable are set aside, the frozen features are
-computed.
-"""
+"""The first pass: every image is decoded once, the unreadable are set aside, the frozen features computed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,8 +32,7 @@ class Intake:
 def read_images(
     listing: Listing, model: Backbone, *, with_features: bool, workers: int, device: str, progress: Progress
 ) -> Intake:
-    """Decode every image of `listing`; `with_features` also sends it, and the mirror image of all but test, through
-    `model`.
+    """Decode every image; `with_features` also sends it, and the mirror image of all but test, through `model`.
 
     Raises: DataError if a class has no readable image left.
     """

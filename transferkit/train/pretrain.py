@@ -1,10 +1,9 @@
-"""Trains the embedded networks on CIFAR from a plain recipe; every random draw is a function of (seed, epoch,
-image).
-"""
+"""Trains the embedded networks on CIFAR from a plain recipe; each draw is a function of (seed, epoch, image)."""
 
+import dataclasses
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +12,11 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from transferkit import seeds
-from transferkit.zoo.errors import DataError, DivergedError
+from transferkit import metrics, seeds
+from transferkit.data.batches import normalise
+from transferkit.model.build import CifarResNet, ModelCard, Preprocessing
+from transferkit.zoo import files
+from transferkit.zoo.errors import DataError, DivergedError, UsageError
 
 SIZE_PX = 32
 
@@ -23,7 +25,7 @@ SIZE_PX = 32
 class Recipe:
     """Numbers of a training from scratch: SGD with Nesterov momentum under one warm-up and one cosine."""
 
-    epochs: int = 20
+    epochs: int = 14
     batch_size: int = 256
     peak_lr: float = 0.3
     warmup_share: float = 0.2  # of all steps, linear from zero
@@ -38,8 +40,10 @@ def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
     """All images of a folder of class folders, in order of class and file name.
 
     Shapes: images (N, 32, 32, 3) uint8, labels (N,) int64, and the K class names.
-    Raises: DataError if there is no class folder or an image is not 32 x 32.
+    Raises: UsageError if there is no such folder, DataError if there is no class folder or an image is not 32 x 32.
     """
+    if not folder.is_dir():
+        raise UsageError(f"no such folder: {folder}")
     classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
     files = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).iterdir())]
     if not files:
@@ -123,6 +127,63 @@ def train_epochs(network: nn.Module, images: Tensor, labels: Tensor, recipe: Rec
                     f"the loss is not finite in epoch {epoch} at learning rate {lr:.3g}; use a lower one"
                 )
         yield {"epoch": epoch, "lr": lr, "loss": total / batches, "seconds": time.monotonic() - started}
+
+
+def pretrain(data: Path, out: Path, recipe: Recipe, *, on_record: Callable[[dict[str, float]], None]) -> ModelCard:
+    """Train `cifar_resnet` on `data`/train, score it on `data`/test, write its weights in fp16 to `out`; the card.
+
+    The card lies beside the weights, under the same name ending in .json.
+
+    Raises: DataError, DivergedError, StorageError.
+    """
+    started = time.monotonic()
+    images, labels, classes = read_images(data / "train")
+    test_images, test_labels, test_classes = read_images(data / "test")
+    if test_classes != classes:
+        raise DataError(f"{data} has other classes in test than in train")
+    mean, std = channel_statistics(images)
+    preprocessing = Preprocessing(size_px=(SIZE_PX, SIZE_PX), mean=mean, std=std, crop_pct=1.0)
+    torch.manual_seed(seeds.integer(recipe.seed, "weights"))
+    network = CifarResNet(len(classes)).to(memory_format=torch.channels_last)
+    for record in train_epochs(network, _inputs(images, preprocessing), torch.from_numpy(labels), recipe):
+        on_record(record)
+    halves = {
+        name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()
+    }
+    files.write_safetensors(out, halves)
+    network.load_state_dict(halves)  # what is scored is what is shipped
+    score = accuracy(network, _inputs(test_images, preprocessing), torch.from_numpy(test_labels))
+    card = ModelCard(
+        name="cifar_resnet",
+        architecture="cifar_resnet",
+        preprocessing=preprocessing,
+        classes=classes,
+        parameters=sum(parameter.numel() for parameter in network.parameters()),
+        license="Apache-2.0",
+        source="trained by transferkit on CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html)",
+        sha256=files.sha256(out),
+        measured={
+            f"{len(test_labels):,} test images": {"accuracy": score, "interval": _interval(score, len(test_labels))}
+        },
+        training={
+            "recipe": dataclasses.asdict(recipe),
+            "images": len(labels),
+            "seconds": round(time.monotonic() - started),
+            "threads": torch.get_num_threads(),
+            "torch": torch.__version__,
+        },
+    )
+    files.write_text(out.with_suffix(".json"), card.to_json())
+    return card
+
+
+def _inputs(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
+    """Shapes: (N, H, W, 3) uint8 -> (N, 3, H, W) float32, normalised."""
+    return normalise(torch.from_numpy(images).permute(0, 3, 1, 2), preprocessing)
+
+
+def _interval(score: float, n: int) -> list[float]:
+    return [round(end, 4) for end in metrics.wilson_interval(round(score * n), n)]
 
 
 @torch.no_grad()

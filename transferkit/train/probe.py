@@ -1,6 +1,4 @@
-"""A linear classifier on fixed features: a convex problem, solved to the end by L-BFGS, its L2 chosen by
-cross-validation.
-"""
+"""A linear classifier on fixed features: a convex problem, solved by L-BFGS, its L2 chosen by cross-validation."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -35,9 +33,7 @@ class Linear:
 
 @dataclass(frozen=True, kw_only=True)
 class Choice:
-    """The L2 that cross-validation prefers, and the logits (judged, K) that each image got from the folds without
-    it.
-    """
+    """The L2 that cross-validation prefers, and the logits (judged, K) of each image from a fit without it."""
 
     l2: float
     logits: np.ndarray
@@ -98,8 +94,7 @@ def _restored(standardised: Linear, mean: Tensor, deviation: Tensor) -> Linear:
 def choose_l2(
     features: Tensor, labels: Tensor, folds: np.ndarray, *, judged: int, class_weights: Tensor, on_value: OnValue
 ) -> Choice:
-    """Cross-validate the path of L2 values and keep the one with the least out-of-fold log loss on the first `judged`
-    rows.
+    """The L2 of the path with the least out-of-fold log loss on the first `judged` rows.
 
     The path runs from strong to weak and ends once the loss rises; `on_value` gets a metrics line for each value.
 

@@ -1,0 +1,72 @@
+"""What a run tells while it goes on, in words: what was found, what was left out, how training stands."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from transferkit.progress import Progress
+
+if TYPE_CHECKING:
+    from transferkit.data.listing import Listing
+    from transferkit.train.loop import Supply
+
+MAX_LINES = 5  # about files; the run folder lists them all
+MAX_CLASSES = 20
+
+
+def found(listing: "Listing", progress: Progress) -> None:
+    """Say which classes there are, in the order of the network's outputs, and what was ignored."""
+    counts = Counter(listing.labels.tolist())
+    shown = [f"{name} ({counts[label]})" for label, name in enumerate(listing.classes[:MAX_CLASSES])]
+    if len(listing.classes) > MAX_CLASSES:
+        shown.append("...")
+    progress.say(f"{len(listing.labels)} images, {len(listing.classes)} classes: {', '.join(shown)}")
+    _list("ignored", listing.ignored, "run.json", progress)
+
+
+def left_out(quarantine: Sequence[tuple[str, str]], progress: Progress) -> None:
+    """Say which images cannot be read."""
+    _list("left out", quarantine, "quarantine.csv", progress)
+
+
+def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Progress) -> None:
+    for path, reason in entries[:MAX_LINES]:
+        progress.say(f"{what}: {path}: {reason}")
+    if len(entries) > MAX_LINES:
+        progress.say(f"{what}: {len(entries) - MAX_LINES} more, see {file}")
+
+
+class TrainingNews:
+    """Passes each line of metrics.jsonl to `append`, and tells `progress` of it and of the images done."""
+
+    def __init__(self, append: Callable[[dict[str, Any]], None], progress: Progress, *, epochs: int, images: int):
+        self.append = append
+        self.progress = progress
+        self.epochs = epochs
+        self.images = images  # an epoch
+        self.epochs_done = 0
+        self.is_open = False  # the phase of the progress
+
+    def record(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl is there."""
+        self.append(line)
+        val = f"validation loss {line['val']['loss']:.3f}, accuracy {line['val']['accuracy']:.3f}"
+        if line["phase"] == "probe":
+            self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
+            return
+        self.epochs_done += 1
+        self.progress.note(f"epoch {line['epoch'] + 1}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
+
+    def counted(self, supply: "Supply") -> "Supply":
+        """The same supply, which tells how many training images have gone through."""
+
+        def counting(batches: list, epoch: int | None) -> Iterator:
+            if epoch is not None and not self.is_open:
+                self.is_open = True
+                self.progress.start("fine-tuning", (self.epochs - self.epochs_done) * self.images)
+            for x, rows in supply(batches, epoch):
+                yield x, rows
+                if epoch is not None:
+                    self.progress.advance(len(rows))
+
+        return counting
