@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transferkit import config as configs
-from transferkit import runtime
+from transferkit import runtime, seeds
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
@@ -79,7 +79,9 @@ def finetune(
     if resume:
         if not options.get("out"):
             raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
-        config_file = config_file or Path(options["out"]) / "run.json"
+        config_file = Path(options["out"]) / "run.json"
+        if not config_file.is_file():
+            raise UsageError(f"nothing to resume: {options['out']} holds no run.json")
     with runtime.memory_errors(), runtime.stop_on_sigterm():
         setting = prepare(data, config_file=config_file, progress=progress, **options)
         from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
@@ -124,6 +126,7 @@ def prepare(
     from transferkit.model.head import reset_head
 
     device = runtime.pick_device(config.device)
+    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
     model, note = build.open_backbone(
         config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
     )

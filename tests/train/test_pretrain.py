@@ -31,7 +31,9 @@ def test_the_card_scores_the_weights_that_were_written(digits, tmp_path):
     network.load_state_dict(files.read_safetensors(out))
     images, labels, classes = pretrain.read_images(digits / "test")
     mean, std = card.preprocessing.mean, card.preprocessing.std
-    x = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    x = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(
+        std
+    ).view(3, 1, 1)
     assert card.measured["64 test images"]["accuracy"] == pretrain.accuracy(network, x, torch.from_numpy(labels)) > 0.75
     assert card.classes == classes == ("digit 0", "digit 1")
 

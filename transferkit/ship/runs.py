@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError, StoppedError, TransferkitError, UsageError
+from transferkit.zoo.errors import RunConflictError, StoppedError, TransferkitError
 
 PARTS = (
     "run.json",
@@ -69,10 +69,8 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
     """Make or take the folder `path` and hold its lock through the block.
 
     Raises: RunConflictError if it is a file, in use, holds something that is no run, or a run that may not be replaced;
-    UsageError if there is nothing to resume; StorageError if it cannot be written.
+    StorageError if it cannot be written.
     """
-    if resume and not (path / "run.json").is_file():
-        raise UsageError(f"nothing to resume: {path} holds no run.json")
     _check_free(path, may_exist=overwrite or resume)
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
