@@ -111,8 +111,8 @@ def test_a_bad_image_is_quarantined_named_and_never_replaced(data, tmp_path):
     assert quarantined == {"digit 0/broken.jpg": "damaged header", "digit 1/page.png": "not an image (HTML or XML)"}
     with open(run.folder / "manifest.csv", newline="") as file:
         assert len(list(csv.DictReader(file))) == 20
-    assert [".ipynb_checkpoints"] == [
-        path for path, _ in json.loads((run.folder / "run.json").read_text())["data"]["ignored"]
+    assert [path for path, _ in json.loads((run.folder / "run.json").read_text())["data"]["ignored"]] == [
+        ".ipynb_checkpoints"
     ]
 
 
@@ -120,7 +120,7 @@ def test_a_class_without_a_readable_image_is_refused_by_name(tmp_path):
     write_digits(tmp_path / "data", classes=(0,), per_class=4)
     (tmp_path / "data" / "ghost").mkdir()
     (tmp_path / "data" / "ghost" / "a.jpg").write_bytes(b"")
-    with pytest.raises(DataError, match="'ghost' has no readable image to train on .*empty file"):
+    with pytest.raises(DataError, match=r"'ghost' has no readable image to train on .*empty file"):
         tk.finetune(tmp_path / "data", out=str(tmp_path / "r"), strategy="probe", **FAST)
 
 

@@ -1,0 +1,75 @@
+import os
+import subprocess
+import sys
+
+import pytest
+
+from transferkit.ship import runs
+from transferkit.zoo.errors import RunConflictError
+
+
+def open_run(path, *, overwrite=False, resume=False):
+    return runs.open_run(path, overwrite=overwrite, resume=resume)
+
+
+def finish(path):
+    with open_run(path) as run:
+        run.write_json("run.json", {})
+        (path / "mine.txt").write_text("kept")
+
+
+def test_the_first_free_number_names_a_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "photos-1").mkdir(parents=True)
+    assert runs.default_path("some/photos") == runs.Path("runs/photos-2")
+    assert runs.default_path("some/list.csv") == runs.Path("runs/list-1")
+
+
+def test_a_finished_run_is_replaced_only_when_told_and_files_of_others_stay(tmp_path):
+    finish(tmp_path / "r")
+    with pytest.raises(RunConflictError, match="already holds a run"), open_run(tmp_path / "r"):
+        pass
+    with open_run(tmp_path / "r", overwrite=True) as run:
+        assert sorted(os.listdir(run.path)) == ["mine.txt", "run.lock"]
+
+
+def test_a_folder_that_holds_no_run_is_never_taken(tmp_path):
+    (tmp_path / "photo.jpg").write_text("precious")
+    with pytest.raises(RunConflictError, match="holds no run"), open_run(tmp_path, overwrite=True):
+        pass
+    assert (tmp_path / "photo.jpg").read_text() == "precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no flock on Windows")
+def test_a_run_in_use_is_refused_and_one_whose_process_was_killed_is_not(tmp_path):
+    code = (
+        "import sys, time; from pathlib import Path; from transferkit.ship import runs\n"
+        "with runs.open_run(Path(sys.argv[1]), overwrite=False, resume=False):\n"
+        "    print('open', flush=True); time.sleep(60)"
+    )
+    holder = subprocess.Popen([sys.executable, "-c", code, tmp_path / "r"], stdout=subprocess.PIPE, text=True)
+    try:
+        assert holder.stdout.readline() == "open\n"
+        with (
+            pytest.raises(RunConflictError, match=f"in use by process {holder.pid}"),
+            open_run(tmp_path / "r", resume=True),
+        ):
+            pass
+    finally:
+        holder.kill()
+        holder.communicate()
+    with open_run(tmp_path / "r", resume=True):
+        pass
+
+
+def test_a_bug_leaves_its_traceback_in_the_run(tmp_path):
+    with pytest.raises(ZeroDivisionError) as caught, open_run(tmp_path / "r"):
+        _ = 1 / 0
+    assert "ZeroDivisionError" in (tmp_path / "r" / "crash.txt").read_text()
+    assert caught.value.crash_file == tmp_path / "r" / "crash.txt"
+
+
+def test_what_stops_a_run_knows_where_to_resume(tmp_path):
+    with pytest.raises(KeyboardInterrupt) as caught, open_run(tmp_path / "r"):
+        raise KeyboardInterrupt
+    assert caught.value.run_folder == tmp_path / "r"

@@ -1,0 +1,108 @@
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors.torch import save
+
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+
+
+def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path):
+    path = tmp_path / "a" / "x.json"
+    files.write_json(path, {"é": 1})
+    files.write_json(path, {"é": 2})
+    assert json.loads(path.read_text(encoding="utf-8")) == {"é": 2}
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~files._umask()
+    assert os.listdir(path.parent) == ["x.json"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no RLIMIT_FSIZE on Windows")
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
+    path = tmp_path / "x.bin"
+    files.write_bytes(path, b"old")
+    code = (
+        "import resource, signal, sys; from pathlib import Path; from transferkit.zoo import files, errors\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: files.write_bytes(Path(sys.argv[1]), b'x' * 5000)\n"
+        "except errors.StorageError as error: print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
+    assert f"cannot write {path}" in done.stdout
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["x.bin"]
+
+
+def test_a_folder_appears_when_it_is_complete_or_not_at_all(tmp_path):
+    target = tmp_path / "model"
+    with files.new_folder(target) as scratch:
+        (scratch / "a").write_text("1")
+        assert not target.exists()
+    with contextlib.suppress(ZeroDivisionError), files.new_folder(target) as scratch:
+        (scratch / "a").write_text("2")
+        _ = 1 / 0
+    assert (target / "a").read_text() == "1"
+    with files.new_folder(target) as scratch:
+        (scratch / "b").write_text("3")
+    assert os.listdir(target) == ["b"]
+    assert os.listdir(tmp_path) == ["model"]
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="file"):
+        files.write_text(tmp_path / "file" / "x", "")
+
+
+def test_tensors_survive_in_memory_of_their_own(tmp_path):
+    path = tmp_path / "x.safetensors"
+    tensors = {"a": torch.arange(6.0).view(2, 3).T, "b": torch.tensor(3)}
+    files.write_safetensors(path, tensors)
+    read = files.read_safetensors(path)
+    files.write_safetensors(path, read)  # onto the file it came from
+    assert all(torch.equal(read[name], tensors[name]) for name in tensors)
+    assert all(torch.equal(files.read_safetensors(path)[name], tensors[name]) for name in tensors)
+
+
+def header(text: bytes) -> bytes:
+    return len(text).to_bytes(8, "little") + text
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "not a safetensors file"),
+        (b"PK\x03\x04" + bytes(100), "is a pickle, which can run code; convert it"),
+        (b"\x80\x02}q\x00." + bytes(100), "is a pickle"),
+        ((1 << 62).to_bytes(8, "little") + b"{}", "not a safetensors file"),
+        (header(b"{" + b'"a":' * 50), "damaged header"),
+        (header(b"{" + b'"a":{' * 100_000), "damaged header"),
+        (header(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'), "damaged"),
+        (header(b'{"a":1,"a":2}'), "occurs twice"),
+    ],
+)
+def test_a_file_that_is_no_network_is_refused_with_a_reason(tmp_path, data, said):
+    path = tmp_path / "x.safetensors"
+    path.write_bytes(data)
+    with pytest.raises(ModelFileError, match=said):
+        files.read_safetensors(path)
+
+
+def test_any_truncation_is_refused(tmp_path):
+    path = tmp_path / "x.safetensors"
+    whole = save({"a": torch.ones(40)})
+    for length in range(0, len(whole), 7):
+        path.write_bytes(whole[:length])
+        with pytest.raises(ModelFileError):
+            files.read_safetensors(path)
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path):
+    for read in (files.read_json, files.read_safetensors):
+        with pytest.raises(UsageError, match="no such"):
+            read(tmp_path / "nowhere")
