@@ -16,6 +16,9 @@ def progress_for(*, quiet: bool) -> Progress:
     return LiveProgress() if sys.stderr.isatty() else PlainProgress()
 
 
+WIDE = 90  # columns; a narrower terminal is not told the images a second
+
+
 class PlainProgress(Progress):
     """A line at the end of each phase and for each note: for logs and pipes."""
 
@@ -43,26 +46,28 @@ class PlainProgress(Progress):
 
 
 class LiveProgress(Progress):
-    """One line a phase that is redrawn: bar, images a second, time left, the last figures; it stays at the end."""
+    """One line a phase that is redrawn: share done, images a second, time left, the last figures."""
 
     def __init__(self):
         self.bar = None
 
     def start(self, phase: str, total: int) -> None:
         from rich.console import Console
-        from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
+        from rich.progress import TaskProgressColumn, TextColumn, TimeRemainingColumn
+        from rich.table import Column
 
         self.finish()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
-            TaskProgressColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeRemainingColumn(compact=True),
-            TextColumn("{task.fields[figures]}"),
-        )
-        self.bar = Bar(*columns, console=Console(stderr=True))
+        console = Console(stderr=True)
+        columns = [
+            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TaskProgressColumn(table_column=Column(no_wrap=True)),
+            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
+            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        ]
+        if console.width >= WIDE:
+            columns.insert(2, TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)))
+        self.bar = Bar(*columns, console=console, expand=True)
         self.task = self.bar.add_task(phase, total=total, rate="", figures="")
         self.bar.start()
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from transferkit.zoo import split
 from transferkit.zoo.card import ModelCard
@@ -51,7 +52,7 @@ class Backbone(nn.Module):
 
     Attributes: card; spec, plain data from which `rebuild` makes the network again, without weights; heads; stages,
     names from shallow to deep that cover every parameter, the last one being the final layers; frozen, the stages that
-    `freeze` froze.
+    `freeze` froze; holds_statistics, whether BatchNorm stays in evaluation mode, as few images want it.
     """
 
     def __init__(self, model: nn.Module, anatomy: Anatomy, *, card: ModelCard, spec: dict):
@@ -61,6 +62,7 @@ class Backbone(nn.Module):
         self.spec = spec
         self.heads = anatomy.heads
         self.frozen: frozenset[str] = frozenset()
+        self.holds_statistics = False
         self._nonlinear = anatomy.nonlinear
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         groups = name_groups(separate_heads(anatomy.groups, anatomy.heads), sizes)
@@ -192,10 +194,14 @@ class Backbone(nn.Module):
         self.train(self.training)
 
     def train(self, mode: bool = True) -> "Backbone":
-        """Set training or evaluation mode; modules all of whose content is frozen stay in evaluation mode."""
+        """Set training or evaluation mode; modules all of whose content is frozen stay in evaluation mode.
+
+        So do all BatchNorm layers if `holds_statistics`: their means and variances stay as they are.
+        """
         super().train(mode)
         for name, module in self.model.named_modules():
-            if self._stages_of_module.get(name, frozenset(self.stages)) <= self.frozen:
+            is_frozen = self._stages_of_module.get(name, frozenset(self.stages)) <= self.frozen
+            if is_frozen or (self.holds_statistics and isinstance(module, _BatchNorm)):
                 module.training = False
         return self
 

@@ -87,7 +87,9 @@ def test_a_run_stopped_and_resumed_has_the_bits_of_one_that_was_not(examples, tm
     epochs = loop.train_epochs(stopped, optimizer, supply, examples, plan)
     records = [next(epochs), next(epochs)]
     weights = state.snapshot(stopped)
-    held = state.Checkpoint(model=weights, best=weights, optimizer=optimizer.state_dict(), records=records)
+    held = state.Checkpoint(
+        model=weights, averaged=weights, best=weights, optimizer=optimizer.state_dict(), records=records
+    )
     state.save(tmp_path / "last", held)
 
     resumed, optimizer = start()
@@ -102,7 +104,7 @@ def test_a_run_stopped_and_resumed_has_the_bits_of_one_that_was_not(examples, tm
 def test_a_changed_checkpoint_is_refused(examples, tmp_path):
     network, optimizer = start()
     weights = state.snapshot(network)
-    held = state.Checkpoint(model=weights, best=weights, optimizer=optimizer.state_dict(), records=[])
+    held = state.Checkpoint(model=weights, averaged=weights, best=weights, optimizer=optimizer.state_dict(), records=[])
     state.save(tmp_path / "last", held)
     file = tmp_path / "last" / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-1] + b"\x55")

@@ -50,7 +50,7 @@ class TrainingNews:
     def record(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl is there."""
         self.append(line)
-        val = f"validation loss {line['val']['loss']:.3f}, accuracy {line['val']['accuracy']:.3f}"
+        val = f"val loss {line['val']['loss']:.3f}, val accuracy {line['val']['accuracy']:.3f}"
         if line["phase"] == "probe":
             self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
             return

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from transferkit import metrics
 from transferkit.data import split
@@ -93,46 +94,56 @@ def descend(
 ) -> Descent:
     """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
 
-    Best is the lowest validation log loss, ties by accuracy. Training ends early after `work.patience` epochs without
-    a better one. An interrupted descent goes on from its checkpoint if `work.resume`.
+    What is validated and kept is a running average of the weights over about one epoch. Best is the lowest validation
+    log loss, ties by accuracy. Training ends early after `work.patience` epochs without a better one. An interrupted
+    descent goes on from its checkpoint if `work.resume`.
 
     Raises: DivergedError, StorageError.
+    Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
-    plan, records, best_state = work.plan, [], {}
+    plan, records, best = work.plan, [], {}
+    averaged = _running_average(network, optimizer, steps=len(loop.cut_batches(train.rows, plan.batch_size)))
     if work.resume and (work.checkpoint / "state.json").is_file():
         saved = state.load(work.checkpoint, optimizer)
         network.load_state_dict(saved.model)
+        averaged.load_state_dict(saved.averaged)
         optimizer.load_state_dict(saved.optimizer)
-        records, best_state = saved.records, saved.best
+        records, best = saved.records, saved.best
         plan = dataclasses.replace(plan, first_epoch=len(records))
         for record in records:
             work.on_record(record)
     for record in loop.train_epochs(network, optimizer, supply, train, plan):
         started = time.monotonic()
-        logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+        logits = loop.logits_of(averaged, supply, val.rows, num_classes=val.num_classes)
         scores = metrics.scores(logits, val.labels[val.rows])
         record["val"] = {"loss": scores["loss"], "accuracy": scores["accuracy"]}
         record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
         records.append(record)
         if best_epoch(records) == record["epoch"]:
-            best_state = state.snapshot(network)
+            best = state.snapshot(averaged)
         work.on_record(record)
         if record["epoch"] - best_epoch(records) >= work.patience:
             break
         if record["epoch"] + 1 < plan.epochs:
-            held = state.Checkpoint(
-                model=state.snapshot(network), best=best_state, optimizer=optimizer.state_dict(), records=records
-            )
+            held = {"model": state.snapshot(network), "averaged": state.snapshot(averaged), "best": best}
+            held = state.Checkpoint(**held, optimizer=optimizer.state_dict(), records=records)
             state.save(work.checkpoint, held)
-    network.load_state_dict(best_state)
-    return Descent(
-        epoch=best_epoch(records), logits=loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
-    )
+    network.load_state_dict(best)
+    logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+    return Descent(epoch=best_epoch(records), logits=logits)
+
+
+def _running_average(network: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int) -> nn.Module:
+    """A copy of `network` that follows it after each step of `optimizer`, as the mean over about `steps` steps."""
+    decay = 1 - 1 / max(steps, 2)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    averaged.update_parameters(network)
+    optimizer.register_step_post_hook(lambda *_: averaged.update_parameters(network))
+    return averaged.module
 
 
 def best_epoch(records: list[dict[str, Any]]) -> int:
     """The epoch of the lowest validation loss, of equal ones that of the highest accuracy, of those the first."""
-    return min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))[
-        "epoch"
-    ]
+    best = min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))
+    return best["epoch"]

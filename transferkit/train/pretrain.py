@@ -143,7 +143,7 @@ def pretrain(data: Path, out: Path, recipe: Recipe, *, on_record: Callable[[dict
         raise DataError(f"{data} has other classes in test than in train")
     mean, std = channel_statistics(images)
     preprocessing = Preprocessing(size_px=(SIZE_PX, SIZE_PX), mean=mean, std=std, crop_pct=1.0)
-    torch.manual_seed(seeds.integer(recipe.seed, "weights"))
+    torch.manual_seed(recipe.seed)
     network = CifarResNet(len(classes)).to(memory_format=torch.channels_last)
     for record in train_epochs(network, _inputs(images, preprocessing), torch.from_numpy(labels), recipe):
         on_record(record)

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 from transferkit.zoo import files
 from transferkit.zoo.errors import ModelFileError
 
+WEIGHTS = ("model", "averaged", "best")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Network and optimiser after some epochs, the best weights so far, and what was recorded."""
+    """Network, its running average and optimiser after some epochs, the best weights so far, and what was recorded."""
 
     model: dict[str, Tensor]
+    averaged: dict[str, Tensor]
     best: dict[str, Tensor]
     optimizer: dict[str, Any]
     records: list[dict[str, Any]]
@@ -33,8 +36,8 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """
     slots, scalars = _flatten(checkpoint.optimizer)
     with files.new_folder(folder) as scratch:
-        files.write_safetensors(scratch / "model.safetensors", checkpoint.model)
-        files.write_safetensors(scratch / "best.safetensors", checkpoint.best)
+        for name in WEIGHTS:
+            files.write_safetensors(scratch / f"{name}.safetensors", getattr(checkpoint, name))
         files.write_safetensors(scratch / "optimizer.safetensors", slots)
         hashes = {file.name: files.sha256(file) for file in sorted(scratch.iterdir())}
         files.write_json(
@@ -54,8 +57,7 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
     state = optimizer.state_dict()
     state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
     return Checkpoint(
-        model=files.read_safetensors(folder / "model.safetensors"),
-        best=files.read_safetensors(folder / "best.safetensors"),
+        **{name: files.read_safetensors(folder / f"{name}.safetensors") for name in WEIGHTS},
         optimizer=state,
         records=record["records"],
     )
