@@ -11,7 +11,7 @@ from transferkit.zoo.errors import UsageError
 
 STRATEGIES = ("auto", "probe", "finetune", "lp-ft")
 BALANCES = ("none", "weights", "sampler")
-IMAGE_PASSES = 6000  # a fine-tuning shows about as many images, counted once an epoch: 25 epochs of 240, 10 of 600
+IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class FinetuneConfig:
     freeze: str | None = None  # a stage, or "backbone"
     epochs: int | None = None
     batch_size: int | None = None
-    lr: float | None = None  # of the head; deeper stages get less
+    lr: float | None = None  # of the last stage before the head; deeper stages get less
     layer_decay: float = 0.8  # learning rate of a stage over that of the stage above it
     l2: float = 0.05  # decoupled weight decay of AdamW
     dropout: float = 0.0  # before the head
@@ -82,11 +82,11 @@ class FinetuneConfig:
 
         >>> config = FinetuneConfig(data="photos").resolved(images=600)
         >>> config.epochs, config.batch_size
-        (10, 32)
+        (5, 32)
         """
         return dataclasses.replace(
             self,
-            epochs=self.epochs or min(max(round(IMAGE_PASSES / images), 5), 25),
+            epochs=self.epochs or min(max(round(IMAGE_PASSES / images), 4), 20),
             batch_size=self.batch_size or min(max(images // 16, 4), 32),
             lr=self.lr or 1e-3,
         )

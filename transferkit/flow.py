@@ -75,6 +75,7 @@ def finetune(
     from transferkit.ship.runs import default_path, open_run
 
     started = time.monotonic()
+    runtime.keep_freed_memory()
     progress = progress or Progress()
     if resume:
         if not options.get("out"):

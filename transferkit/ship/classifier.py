@@ -39,6 +39,7 @@ def load(path: str | Path, *, device: str = "auto") -> "Classifier":
 
     Raises: UsageError if there is none, ModelFileError if a file of it is damaged.
     """
+    runtime.keep_freed_memory()
     return Classifier(artifact.load(path), device=runtime.pick_device(device))
 
 

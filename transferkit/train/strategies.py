@@ -17,7 +17,7 @@ from transferkit.train import fitting, loop, optim, state
 from transferkit.train.fitting import Work
 from transferkit.train.loop import Examples, Supply
 
-FRESH_HEAD_FACTOR = 10  # learning rate of a head that starts at random, over that of the stage below it
+FRESH_HEAD_FACTOR = 5  # learning rate of a head that starts at random, over that of the stage below it
 
 
 @dataclass(frozen=True, kw_only=True)
