@@ -31,7 +31,7 @@ from transferkit.config import BALANCES, STRATEGIES
 )
 @click.option("--epochs", type=int, help="[default: about 3000 images in all, 4 to 20 epochs]")
 @click.option("--batch-size", type=int, help="[default: a sixteenth of the images, 4 to 32]")
-@click.option("--lr", type=float, help="Peak learning rate of the last stage.  [default: 0.001]")
+@click.option("--lr", type=float, help="Peak learning rate of the last stage.  [default: 0.0003]")
 @click.option(
     "--layer-decay", type=float, help="Learning rate of a stage over that of the one above it.  [default: 0.8]"
 )

@@ -88,7 +88,7 @@ class FinetuneConfig:
             self,
             epochs=self.epochs or min(max(round(IMAGE_PASSES / images), 4), 20),
             batch_size=self.batch_size or min(max(images // 16, 4), 32),
-            lr=self.lr or 1e-3,
+            lr=self.lr or 3e-4,
         )
 
 

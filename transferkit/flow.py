@@ -199,7 +199,7 @@ def _fit(
         balance=config.balance,
         seed=config.seed,
     )
-    heard = news.TrainingNews(run.append_metrics, progress, epochs=plan.epochs, images=len(train.rows))
+    heard = news.TrainingNews(run.append_metrics, progress, epochs=plan.epochs)
     problem = strategies.Problem(
         model=model,
         features=taken.features,
@@ -208,7 +208,12 @@ def _fit(
         val=val,
         groups=listing.groups,
         work=Work(
-            plan=plan, patience=config.patience, checkpoint=run.checkpoint, resume=resume, on_record=heard.record
+            plan=plan,
+            patience=config.patience,
+            checkpoint=run.checkpoint,
+            resume=resume,
+            on_record=heard.record,
+            on_phase=progress.start,
         ),
         freeze=config.freeze,
         lr=config.lr,

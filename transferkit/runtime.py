@@ -44,8 +44,8 @@ def default_workers() -> int:
 def keep_freed_memory() -> None:
     """Let the C library reuse freed memory instead of giving it back to the system, where it can (glibc).
 
-    A forward pass frees and allocates the same large blocks for every batch; fetching each page anew took more than half
-    of the time of mobilenetv2_100 on 2 cores (58 images/s, 145 with this).
+    A forward pass frees and allocates the same large blocks for every batch; fetching each page anew took more than
+    half of the time of mobilenetv2_100 on 2 cores (58 images/s, 145 with this).
     """
     import ctypes
 

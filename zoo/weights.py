@@ -5,10 +5,12 @@ tensors alone.
 """
 
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -35,16 +37,25 @@ def cache_folder() -> Path:
 def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
     """The local copy of a file on the Hugging Face hub, downloaded if not cached; `repository` may end in `@REVISION`.
 
+    A cached file is used as it is; the hub is not asked whether there is a newer one.
+
     Raises: UsageError if there is no such repository, ModelFileError if it has no such file, NetworkError.
     """
+    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
     from huggingface_hub import errors as hub
-    from huggingface_hub import hf_hub_download
 
     name, _, revision = repository.partition("@")
     try:
+        cached = try_to_load_from_cache(name, filename, revision=revision or None)
+        if isinstance(cached, str):
+            return Path(cached)
+        if not offline:
+            check_reachable(constants.ENDPOINT)
         path = hf_hub_download(
             name, filename, revision=revision or None, etag_timeout=TIMEOUT_SECONDS, local_files_only=offline
         )
+    except NetworkError as error:
+        raise NetworkError(f"{filename} of {name} is not cached and cannot be downloaded: {error}") from error
     except hub.LocalEntryNotFoundError as error:
         reason = (
             "is not cached and the network may not be used" if offline else "is not cached and cannot be downloaded"
@@ -59,6 +70,22 @@ def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
     except Exception as error:  # the errors of whichever HTTP library the hub's client uses have no common root
         raise NetworkError(f"cannot download {filename} of {name}: {first_line(error)}") from error
     return Path(path)
+
+
+def check_reachable(url: str) -> None:
+    """Find out within seconds whether a server can be reached; the hub's client would try for half a minute.
+
+    Behind a proxy nothing is checked: only the proxy can tell.
+
+    Raises: NetworkError.
+    """
+    if urllib.request.getproxies():
+        return
+    server = urllib.parse.urlsplit(url)
+    try:
+        socket.create_connection((server.hostname, server.port or 443), timeout=TIMEOUT_SECONDS).close()
+    except OSError as error:
+        raise NetworkError(f"no connection to {server.hostname}") from error
 
 
 def from_url(url: str, *, offline: bool = False) -> Path:

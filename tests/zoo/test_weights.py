@@ -2,6 +2,7 @@
 
 import io
 import pickle
+import socket
 import urllib.request
 import zipfile
 
@@ -131,3 +132,11 @@ def test_without_a_network_the_error_says_what_is_not_cached(tmp_path, monkeypat
         zoo.create("resnet10t.c3_in1k", offline=True)
     with pytest.raises(NetworkError, match=r"resnet18-f37072fd\.pth is not cached"):
         zoo.create("torchvision:resnet18", offline=True)
+
+
+def test_a_server_that_cannot_be_reached_is_named_within_seconds():
+    with socket.socket() as taken:  # a port on this machine that nobody listens on
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(NetworkError, match=r"no connection to 127\.0\.0\.1"):
+            weights.check_reachable(f"http://127.0.0.1:{port}/x")

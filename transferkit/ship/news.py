@@ -39,13 +39,10 @@ def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Pr
 class TrainingNews:
     """Passes each line of metrics.jsonl to `append`, and tells `progress` of it and of the images done."""
 
-    def __init__(self, append: Callable[[dict[str, Any]], None], progress: Progress, *, epochs: int, images: int):
+    def __init__(self, append: Callable[[dict[str, Any]], None], progress: Progress, *, epochs: int):
         self.append = append
         self.progress = progress
         self.epochs = epochs
-        self.images = images  # an epoch
-        self.epochs_done = 0
-        self.is_open = False  # the phase of the progress
 
     def record(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl is there."""
@@ -54,16 +51,12 @@ class TrainingNews:
         if line["phase"] == "probe":
             self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
             return
-        self.epochs_done += 1
         self.progress.note(f"epoch {line['epoch'] + 1}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
 
     def counted(self, supply: "Supply") -> "Supply":
         """The same supply, which tells how many training images have gone through."""
 
         def counting(batches: list, epoch: int | None) -> Iterator:
-            if epoch is not None and not self.is_open:
-                self.is_open = True
-                self.progress.start("fine-tuning", (self.epochs - self.epochs_done) * self.images)
             for x, rows in supply(batches, epoch):
                 yield x, rows
                 if epoch is not None:

@@ -23,13 +23,17 @@ FOLDS = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """How fitting is done, and who is told: `on_record` gets every line of metrics.jsonl."""
+    """How fitting is done, and who is told.
+
+    Fields: on_record gets every line of metrics.jsonl, on_phase the name and the number of images of what begins.
+    """
 
     plan: Plan
     patience: int
     checkpoint: Path
     resume: bool
     on_record: Callable[[dict[str, Any]], None]
+    on_phase: Callable[[str, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +117,7 @@ def descend(
         plan = dataclasses.replace(plan, first_epoch=len(records))
         for record in records:
             work.on_record(record)
+    work.on_phase("fine-tuning", (plan.epochs - plan.first_epoch) * len(train.rows))
     for record in loop.train_epochs(network, optimizer, supply, train, plan):
         started = time.monotonic()
         logits = loop.logits_of(averaged, supply, val.rows, num_classes=val.num_classes)
@@ -132,6 +137,21 @@ def descend(
     network.load_state_dict(best)
     logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
     return Descent(epoch=best_epoch(records), logits=logits)
+
+
+def repeat(
+    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, work: Work
+) -> None:
+    """Train `network` once more on all of `examples`, without validation, and leave it with the running average.
+
+    Raises: DivergedError.
+    """
+    plan = work.plan
+    averaged = _running_average(network, optimizer, steps=len(loop.cut_batches(examples.rows, plan.batch_size)))
+    work.on_phase("refitting", plan.epochs * len(examples.rows))
+    for _ in loop.train_epochs(network, optimizer, supply, examples, plan):
+        pass
+    network.load_state_dict(averaged.state_dict())
 
 
 def _running_average(network: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int) -> nn.Module:
