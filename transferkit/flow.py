@@ -85,6 +85,7 @@ def finetune(
             raise UsageError(f"nothing to resume: {options['out']} holds no run.json")
     with runtime.memory_errors(), runtime.stop_on_sigterm():
         setting = prepare(data, config_file=config_file, progress=progress, **options)
+        from transferkit.judge import evaluate
         from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
 
         folder = Path(setting.config.out) if setting.config.out else default_path(setting.config.data)
@@ -93,7 +94,7 @@ def finetune(
             record.start(run, asdict(config), taken, device=setting.device, resume=resume)
             read_seconds = time.monotonic() - started
             fitted = _fit(run, config, taken, setting, resume=resume, progress=progress)
-            scores, judged = record.judge(fitted, taken)
+            scores, judged = evaluate.judge(fitted, taken)
             scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
             scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
             record.finish(run, setting.model, scores, judged)

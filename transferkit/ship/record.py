@@ -3,26 +3,23 @@
 import csv
 import hashlib
 import io
-import os
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from transferkit import metrics, runtime
+from transferkit import runtime
 from transferkit.data import manifest
+from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
 from transferkit.ship import artifact, report
 from transferkit.ship.runs import RunFolder
 from transferkit.train.intake import Intake
-from transferkit.train.strategies import Fitted
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError, UsageError
 
 PREDICTIONS = "predictions.csv"
-Judged = tuple[str, str, str, float]  # path, label, predicted, probability of that
 
 
 def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str, resume: bool) -> None:
@@ -56,28 +53,6 @@ def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str,
     run.start_metrics()
     manifest.write_manifest(run.path / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
     manifest.write_quarantine(run.path / "quarantine.csv", taken.quarantine)
-
-
-def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
-    """The scores for metrics.json, and what was said of each judged image: test, else validation."""
-    listing = taken.listing
-    rows, logits = fitted.rows, fitted.logits
-    scores = {"val": metrics.scores(logits, listing.labels[rows]), "test": None, "classes": list(listing.classes)}
-    test_rows = np.flatnonzero(listing.parts == "test")
-    if len(test_rows):
-        rows, logits = test_rows, fitted.predict(test_rows)
-        scores["test"] = metrics.scores(logits, listing.labels[rows])
-    probabilities = metrics.softmax(logits)
-    judged = [
-        (
-            os.path.abspath(listing.paths[row]),
-            listing.classes[listing.labels[row]],
-            listing.classes[chosen],
-            float(p[chosen]),
-        )
-        for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
-    ]
-    return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": None}, judged
 
 
 def finish(run: RunFolder, model: Backbone, scores: dict[str, Any], judged: list[Judged]) -> None:

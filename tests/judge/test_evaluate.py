@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from transferkit.data.folder import read
+from transferkit.judge import evaluate
+from transferkit.train.intake import Intake
+from transferkit.train.strategies import Fitted
+
+
+def intake(digit_folder, parts):
+    listing = read(digit_folder)
+    listing = type(listing)(**{**vars(listing), "parts": np.array(parts, "<U5")})
+    return Intake(listing=listing, features=None, bytes=[], sha256=[], quarantine=[])
+
+
+def certain(labels, rows):
+    """Logits that are right about every row but the first."""
+    logits = 9 * np.eye(3)[labels[rows]]
+    logits[0] = np.roll(logits[0], 1)
+    return logits
+
+
+@pytest.mark.parametrize("with_test", [True, False])
+def test_test_images_are_judged_where_there_are_any_and_else_those_that_validated(digit_folder, with_test):
+    last = "test" if with_test else "val"
+    taken = intake(digit_folder, (["train"] * 8 + ["val"] * 8 + [last] * 8) * 3)
+    labels = taken.listing.labels
+    val = np.flatnonzero(taken.listing.parts == "val")
+    fitted = Fitted(kept="probe", rows=val, logits=certain(labels, val), predict=lambda rows: certain(labels, rows))
+    scores, judged = evaluate.judge(fitted, taken)
+    assert scores["val"]["n"] == len(val)
+    assert scores["val"]["accuracy"] == (len(val) - 1) / len(val)
+    assert (scores["test"] is None) != with_test
+    expected = np.flatnonzero(taken.listing.parts == last) if with_test else val
+    assert [path for path, *_ in judged] == [str(taken.listing.paths[row]) for row in expected]
+    assert [label != predicted for _, label, predicted, _ in judged] == [True] + [False] * (len(expected) - 1)

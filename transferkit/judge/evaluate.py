@@ -1,0 +1,34 @@
+"""What a fitted network is worth: on the test images if there are any, else on those that validated it."""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from transferkit import metrics
+from transferkit.train.intake import Intake
+from transferkit.train.strategies import Fitted
+
+Judged = tuple[str, str, str, float]  # path, label, predicted, probability of that
+
+
+def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
+    """The scores for metrics.json, and what was said of each judged image: test, else validation."""
+    listing = taken.listing
+    rows, logits = fitted.rows, fitted.logits
+    scores = {"val": metrics.scores(logits, listing.labels[rows]), "test": None, "classes": list(listing.classes)}
+    test_rows = np.flatnonzero(listing.parts == "test")
+    if len(test_rows):
+        rows, logits = test_rows, fitted.predict(test_rows)
+        scores["test"] = metrics.scores(logits, listing.labels[rows])
+    probabilities = metrics.softmax(logits)
+    judged = [
+        (
+            os.path.abspath(listing.paths[row]),
+            listing.classes[listing.labels[row]],
+            listing.classes[chosen],
+            float(p[chosen]),
+        )
+        for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
+    ]
+    return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": None}, judged
