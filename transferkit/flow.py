@@ -15,6 +15,7 @@ from transferkit.ship import news
 from transferkit.zoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from transferkit.data.augment import Augment
     from transferkit.data.folder import Listing
     from transferkit.model.build import Backbone
     from transferkit.model.freezer import FreezeReport
@@ -41,12 +42,13 @@ class Run:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a run starts from: checked options, the images found, a network with a fresh head, its device."""
+    """What a run starts from: checked options, the images found, a network with a fresh head, augmentation, device."""
 
     config: FinetuneConfig
     listing: "Listing"
     model: "Backbone"
     frozen: "FreezeReport"
+    augment: "Augment"
     device: str
 
 
@@ -123,6 +125,7 @@ def prepare(
 
     import torch  # not before the data is known to be there: it takes seconds
 
+    from transferkit.data import augment
     from transferkit.model import build
     from transferkit.model.freezer import freeze
     from transferkit.model.head import reset_head
@@ -138,7 +141,17 @@ def prepare(
     reset_head(model, len(listing.classes), dropout=config.dropout, seed=config.seed)
     frozen = freeze(model, "backbone" if config.strategy == "probe" else config.freeze)
     model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
-    return Setting(config=config, listing=listing, model=model, frozen=frozen, device=device)
+    augmentation = (
+        "none" if config.strategy == "probe" else config.augment
+    )  # a probe needs none, nor a second to load it
+    return Setting(
+        config=config,
+        listing=listing,
+        model=model,
+        frozen=frozen,
+        augment=augment.load(augmentation, model.card.preprocessing),
+        device=device,
+    )
 
 
 def _take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:
@@ -174,21 +187,19 @@ def _fit(
     run: "RunFolder", config: FinetuneConfig, taken: "Intake", setting: Setting, *, resume: bool, progress: Progress
 ) -> "Fitted":
     """Fit the network in place by the strategy asked for."""
-    from transferkit.data import augment
     from transferkit.train import strategies, supply
     from transferkit.train.fitting import Work
     from transferkit.train.loop import Examples, Plan
 
     listing, model = taken.listing, setting.model
-    preprocessing = model.card.preprocessing
     train, val = (
         Examples(rows=np.flatnonzero(listing.parts == part), labels=listing.labels, num_classes=len(listing.classes))
         for part in ("train", "val")
     )
     images = supply.image_supply(
         listing.paths,
-        augment.load(config.augment, preprocessing),
-        preprocessing,
+        setting.augment,
+        model.card.preprocessing,
         seed=config.seed,
         workers=_workers(config),
         device=setting.device,

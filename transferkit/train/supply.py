@@ -9,6 +9,7 @@ from torch import Tensor
 from transferkit import seeds
 from transferkit.data import batches
 from transferkit.data.augment import Augment
+from transferkit.data.decode import eval_view
 from transferkit.data.folder import PathTable
 from transferkit.train.loop import Supply
 from transferkit.zoo.card import Preprocessing
@@ -22,12 +23,11 @@ def image_supply(
 
     Raises: DataError if a file that was readable before is not any more.
     """
-    plain = Augment(None, preprocessing, name="none")
 
     def supply(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
         def view(image, row: int) -> np.ndarray:
             if epoch is None:
-                return plain(image, seed=0)
+                return eval_view(image, preprocessing)
             return augment(image, seed=seeds.integer(seed, "augment", epoch, row))
 
         for batch in batches.batches(paths, rows, view, workers=workers):
