@@ -15,7 +15,7 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from transferkit.data.decode import DecodeError, decode
 from transferkit.metrics import wilson_interval
@@ -195,8 +195,7 @@ def _thumbnail(path: str | Path) -> str:
     except DecodeError:
         return "cannot be read"
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    enlarged = THUMBNAIL_PX // max(image.size)
-    image = image.resize((image.width * enlarged, image.height * enlarged), Image.Resampling.NEAREST)
+    image = ImageOps.scale(image, THUMBNAIL_PX // max(image.size), Image.Resampling.NEAREST)
     jpeg = io.BytesIO()
     image.save(jpeg, "JPEG", quality=80)
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'
