@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from transferkit.cli import options, render
-from transferkit.config import BALANCES, STRATEGIES
+from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
 
 
 @click.command()
@@ -29,14 +29,53 @@ from transferkit.config import BALANCES, STRATEGIES
 @click.option(
     "--freeze", metavar="STAGE", help="Freeze up to and including this stage (--dry-run lists them), or `backbone`."
 )
-@click.option("--epochs", type=int, help="[default: about 3000 images in all, 4 to 20 epochs]")
+@click.option("--epochs", type=int, help="[default: 4 to 20, about 3000 images in all; of a head alone 10 to 100]")
 @click.option("--batch-size", type=int, help="[default: a sixteenth of the images, 4 to 32]")
-@click.option("--lr", type=float, help="Peak learning rate of the last stage.  [default: 0.0003]")
+@click.option(
+    "--lr",
+    type=float,
+    help="Peak learning rate of the last stage.  [default: adamw 0.0003, adam 0.001, momentum and nesterov 0.003, "
+    "sgd 0.03]",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    help="lbfgs solves for the head of a probe; any other trains by mini-batches.  [default: adamw; of a probe lbfgs, "
+    "or adam where another option needs mini-batches]",
+)
+@click.option(
+    "--schedule",
+    type=click.Choice(SCHEDULES),
+    help="How the learning rate falls.  [default: cosine, after a warm-up; snapshot with --snapshots]",
+)
+@click.option(
+    "--decay",
+    type=float,
+    help="Constant of the schedule: factor of a step, or the k of exponential, exp(-kt), and inverse, 1 / (1 + kt), "
+    "t in epochs.  [default: 0.5; a k that ends at 5 % of --lr]",
+)
+@click.option("--step-epochs", type=int, help="Epochs between two steps.  [default: a quarter of all]")
+@click.option(
+    "--snapshots",
+    type=int,
+    metavar="M",
+    help="Run M cosine cycles and average the outputs of their minima, if that validates better than the last alone.",
+)
 @click.option(
     "--layer-decay", type=float, help="Learning rate of a stage over that of the one above it.  [default: 0.8]"
 )
-@click.option("--l2", type=float, help="Weight decay of fine-tuning; the probe finds its own.  [default: 0.05]")
-@click.option("--dropout", type=float, help="Share of features dropped before the head in fine-tuning.  [default: 0]")
+@click.option(
+    "--l2",
+    type=float,
+    help="lambda of lambda * sum(W ** 2) in the loss; with adamw, decoupled weight decay.  "
+    "[default: for a head alone found by cross-validation, else 0.0001; with adamw 0.05]",
+)
+@click.option("--dropout", type=float, help="Share of features dropped before the head in training.  [default: 0]")
+@click.option(
+    "--dropconnect",
+    type=float,
+    help="Share of the head's weights dropped in training, others for each image.  [default: 0]",
+)
 @click.option("--label-smoothing", type=float, help="Share of the target spread over all classes.  [default: 0]")
 @click.option(
     "--balance", type=click.Choice(BALANCES), help="Make rare classes count as much as common ones.  [default: none]"
@@ -70,6 +109,7 @@ def finetune(data: str | None, config_file: str | None, dry_run: bool, resume: b
     Examples:
       transferkit finetune photos
       transferkit finetune photos --strategy probe -o runs/first
+      transferkit finetune photos --strategy probe --dropconnect 0.5 --snapshots 5
       transferkit finetune photos --backbone resnet18.a1_in1k --freeze layer2 --epochs 10
       transferkit finetune --config runs/first/run.json --seed 1
     """
@@ -96,7 +136,7 @@ def _show_plan(setting) -> None:
         "strategy": config.strategy,
         "epochs": (
             "none, the head is solved for"
-            if config.strategy == "probe"
+            if config.optimizer == "lbfgs"
             else f"{config.epochs}, batches of {config.batch_size}"
         ),
         "device": setting.device,
@@ -111,6 +151,11 @@ def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
     shown = {"run": str(folder), "backbone": metrics["backbone"], "strategy": metrics["strategy"]}
     if metrics["kept"] != metrics["strategy"]:
         shown["strategy"] += f", which kept: {metrics['kept']}"
+    if snapshots := metrics["snapshots"]:
+        shown["snapshots"] = (
+            f"{snapshots['members']}: validation {100 * snapshots['ensemble']:.1f} % together, "
+            f"{100 * snapshots['single']:.1f} % the last alone; kept: {snapshots['kept']}"
+        )
     for part, name in (("val", "validation"), ("test", "test")):
         if metrics[part]:
             shown[name] = render.accuracy_line(metrics[part])

@@ -8,10 +8,12 @@ import click
 
 from transferkit import __version__
 from transferkit.cli.demo import demo
+from transferkit.cli.ensemble import ensemble
 from transferkit.cli.evaluate import evaluate
 from transferkit.cli.export import export
 from transferkit.cli.finetune import finetune
 from transferkit.cli.import_weights import import_weights
+from transferkit.cli.lr import lr
 from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
 from transferkit.cli.report import report
@@ -34,7 +36,7 @@ def cli() -> None:
     """
 
 
-for command in (finetune, evaluate, predict, export, zoo, import_weights, report, pretrain, demo):
+for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_weights, report, pretrain, demo):
     cli.add_command(command)
 
 

@@ -8,29 +8,66 @@ from transferkit.cli import options, render
 
 
 @click.command()
-@click.argument("name", type=click.Choice(["cifar_resnet"]))
-@click.option("--data", required=True, metavar="CIFAR", help="A folder with train/ and test/ of class folders, 32 px.")
-@click.option("-o", "--out", required=True, metavar="FILE.safetensors", help="The weights; FILE.json is their card.")
-@click.option("--epochs", type=click.IntRange(min=1), help="[default: what the embedded weights had]")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True)
+@click.argument("name", type=click.Choice(["cifar_mlp", "cifar_resnet"]))
+@click.option(
+    "--data",
+    required=True,
+    metavar="CIFAR",
+    help="A folder with train/ and test/ of class folders of 32 px images, a tar of it, or cifar-10-batches-bin.",
+)
+@click.option(
+    "-o",
+    "--out",
+    required=True,
+    metavar="FILE.safetensors",
+    help="The weights. FILE.json and FILE.recipe.json: the rest.",
+)
+@click.option("--recipe", metavar="FILE", help="Numbers of the training.  [default: those of the embedded weights]")
+@click.option("--epochs", type=click.IntRange(min=1), help="Instead of the recipe's.")
+@click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
+@click.option("--teacher", metavar="NAME|FOLDER|none", help="Instead of the recipe's, where it has one.")
+@options.device_option
+@options.json_option
 @options.quiet_option
 @options.debug_option
-def pretrain(name: str, data: str, out: str, epochs: int | None, seed: int, quiet: bool) -> None:
+def pretrain(
+    name: str, data: str, out: str, recipe: str | None, teacher: str | None, device: str | None, as_json: bool,
+    quiet: bool, **changes: int | None,
+) -> None:  # fmt: skip
     """Train an embedded network from scratch, as its weights were made.
 
     \b
-    Example:
-      transferkit pretrain cifar_resnet --data cifar10 -o cifar_resnet.safetensors
+    Examples:
+      transferkit pretrain cifar_mlp --data cifar-10-binary.tar.gz -o mlp.safetensors
+      transferkit pretrain cifar_resnet --data cifar10 --teacher none --epochs 5 -o small.safetensors
     """
-    from transferkit.train.pretrain import Recipe, pretrain
+    from transferkit.train import pretrain as training
+    from transferkit.train import recipe as recipes
+    from transferkit.zoo.errors import UsageError
 
-    recipe = Recipe(seed=seed, epochs=epochs) if epochs else Recipe(seed=seed)
+    changes = {key: value for key, value in changes.items() if value is not None}
+    if teacher:
+        changes["teacher"] = None if teacher == "none" else teacher
+    made = recipes.read_recipe(Path(recipe) if recipe else recipes.recipe_of(name), **changes)
+    if made.network != name:
+        raise UsageError(f"{recipe} is a recipe of {made.network}, not of {name}")
     progress = render.progress_for(quiet=quiet)
-    card = pretrain(Path(data), Path(out), recipe, on_record=lambda line: progress.say(_words(line, recipe.epochs)))
+    card = training.pretrain(
+        Path(data),
+        Path(out),
+        made,
+        device=device or "auto",
+        on_record=lambda line: progress.say(_words(line, made.epochs)),
+    )
+    if as_json:
+        click.echo(card.to_json(), nl=False)
+        return
     for part, score in card.measured.items():
-        click.echo(f"{part}: {100 * score['accuracy']:.2f} % right")
+        low, high = score["interval"]
+        click.echo(f"{part}: {100 * score['accuracy']:.2f} % right (95 % interval {100 * low:.1f} to {100 * high:.1f})")
     click.echo(out)
 
 
 def _words(record: dict[str, float], epochs: int) -> str:
-    return f"epoch {record['epoch'] + 1}/{epochs}: loss {record['loss']:.3f}, {record['seconds']:.0f} s"
+    figures = f"loss {record['loss']:.3f}, accuracy {record['accuracy']:.3f}, {record['seconds']:.0f} s"
+    return f"epoch {record['epoch'] + 1}/{epochs}: {figures}"

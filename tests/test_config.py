@@ -17,7 +17,18 @@ from transferkit.zoo.errors import UsageError
         ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs'?"),
         ({"epochs": "many"}, "wrong kind"),
         ({"strategy": "probe", "freeze": "layer2"}, "drop --freeze"),
-        ({"strategy": "probe", "dropout": 0.5}, "takes no --dropout"),
+        ({"optimizer": "lbfgs"}, "needs the whole gradient"),
+        ({"optimizer": "lbfgs", "strategy": "lp-ft"}, "needs the whole gradient"),
+        ({"optimizer": "lbfgs", "strategy": "probe", "dropout": 0.5}, "takes no --dropout"),
+        ({"optimizer": "lbfgs", "freeze": "backbone", "snapshots": 3}, "takes no --snapshots"),
+        ({"optimizer": "rmsprop"}, "--optimizer 'rmsprop' is unknown; allowed: sgd, momentum"),
+        ({"schedule": "linear"}, "--schedule 'linear' is unknown; allowed: constant, step"),
+        ({"schedule": "snapshot"}, "add --snapshots"),
+        ({"schedule": "step", "snapshots": 3}, "needs the cycles of --schedule snapshot"),
+        ({"snapshots": 5, "epochs": 4}, "need as many epochs"),
+        ({"decay": 0.1}, "--decay is a constant of"),
+        ({"step_epochs": 3, "schedule": "exponential"}, "--step-epochs is a constant of --schedule step"),
+        ({"dropout": 0.5, "dropconnect": 0.5}, "not both"),
     ],
 )
 def test_a_wrong_option_is_named_with_what_is_allowed(options, said):
@@ -55,3 +66,38 @@ def test_without_data_the_message_says_how_to_name_it():
 def test_more_images_mean_fewer_epochs():
     epochs = [config.FinetuneConfig(data="x").resolved(images=n).epochs for n in (10, 240, 600, 5000)]
     assert epochs == [20, 12, 5, 4]
+
+
+@pytest.mark.parametrize(
+    ("options", "optimizer"),
+    [
+        ({"strategy": "probe"}, "lbfgs"),
+        ({"freeze": "backbone"}, "lbfgs"),
+        ({"strategy": "probe", "optimizer": "sgd"}, "sgd"),
+        ({"strategy": "probe", "dropout": 0.5}, "adam"),
+        ({"strategy": "probe", "dropconnect": 0.5}, "adam"),
+        ({"freeze": "backbone", "snapshots": 5}, "adam"),
+        ({"strategy": "probe", "schedule": "step"}, "adam"),
+        ({}, "adamw"),
+        ({"dropout": 0.5, "freeze": "layer2"}, "adamw"),
+    ],
+)
+def test_a_head_alone_is_solved_for_unless_something_needs_mini_batches(options, optimizer):
+    made = config.make("photos", options)
+    assert made.resolved(images=100).optimizer == optimizer
+    assert made.fits_on_batches == (made.fits_head_alone and optimizer != "lbfgs")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"strategy": "probe"}, {"strategy": "probe", "snapshots": 5}, {"schedule": "step", "decay": 0.2}],
+)
+def test_what_a_run_records_is_accepted_again_and_means_the_same(options, tmp_path):
+    resolved = config.make("photos", options).resolved(images=100)
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps({"config": config.dataclasses.asdict(resolved)}))
+    assert config.make(None, {}, file=file).resolved(images=100) == resolved
+
+
+def test_adam_has_the_lectures_learning_rate_by_default():
+    assert config.FinetuneConfig(data="x", optimizer="adam").resolved(images=100).lr == 1e-3

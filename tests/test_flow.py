@@ -36,7 +36,7 @@ def test_a_run_folder_holds_all_that_the_contract_names(run):
     names = {path.name for path in run.folder.iterdir()}
     assert names == {
         "run.json", "manifest.csv", "quarantine.csv", "metrics.jsonl", "metrics.json", "predictions.csv",
-        "report.html", "model",
+        "report.html", "curves.png", "model",
     }  # fmt: skip
     assert {path.name for path in (run.folder / "model").iterdir()} == {
         "model.safetensors", "config.json", "README.md", "MANIFEST.json",
@@ -53,11 +53,14 @@ def test_a_run_folder_holds_all_that_the_contract_names(run):
 def test_the_model_opens_in_plain_timm_with_equal_logits(run, data):
     classifier = run.classifier
     plain = timm.create_model(f"local-dir:{run.folder / 'model'}", pretrained=True).eval()
-    pixels = [eval_view(decode(path), classifier.preprocessing) for path in sorted((data / "test").rglob("*.png"))[:8]]
+    pixels = [
+        eval_view(decode(path), classifier.artifact.preprocessing)
+        for path in sorted((data / "test").rglob("*.png"))[:8]
+    ]
     mean, std = (torch.tensor(plain.pretrained_cfg[key]).view(3, 1, 1) for key in ("mean", "std"))
     x = (torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255 - mean) / std
     with torch.no_grad():
-        assert torch.allclose(plain(x), classifier.backbone(x), atol=1e-6)
+        assert torch.allclose(plain(x), classifier.artifact.backbone(x), atol=1e-6)
     assert plain.pretrained_cfg["label_names"] == list(classifier.classes)
 
 

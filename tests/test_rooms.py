@@ -17,6 +17,7 @@ FLOORS = [
     "train",
     "judge",
     "ship",
+    "prepare",
     "flow",
     "cli",
 ]  # each may import those before it
@@ -45,7 +46,7 @@ def floor(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] != "transferkit" or len(parts) == 1:
         return None
-    if parts[1] in ("flow", "cli"):
+    if parts[1] in ("prepare", "flow", "cli"):
         return parts[1]
     if parts[1] == "zoo":
         return "zoo.ground" if ".".join(parts[:3]) in EVERYWHERE else "zoo"

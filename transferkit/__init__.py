@@ -2,7 +2,7 @@
 
 >>> import transferkit as tk
 >>> sorted(tk.__all__)
-['__version__', 'finetune', 'freeze', 'load', 'reset_head', 'zoo']
+['__version__', 'ensemble', 'finetune', 'freeze', 'load', 'reset_head', 'zoo']
 """
 
 import importlib
@@ -12,13 +12,14 @@ from transferkit import _checkout
 _checkout.install()
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "finetune", "freeze", "load", "reset_head", "zoo"]
+__all__ = ["__version__", "ensemble", "finetune", "freeze", "load", "reset_head", "zoo"]
 
 _HOMES = {
-    "finetune": "transferkit.flow",
-    "freeze": "transferkit.model.freezer",
-    "load": "transferkit.ship.classifier",
-    "reset_head": "transferkit.model.head",
+    "ensemble": "transferkit.ship.ensemble:join",
+    "finetune": "transferkit.flow:finetune",
+    "freeze": "transferkit.model.freezer:freeze",
+    "load": "transferkit.ship.classifier:load",
+    "reset_head": "transferkit.model.head:reset_head",
 }
 
 
@@ -27,5 +28,6 @@ def __getattr__(name: str):
     if name == "zoo":
         return importlib.import_module("transferkit.zoo")
     if name in _HOMES:
-        return getattr(importlib.import_module(_HOMES[name]), name)
+        module, _, attribute = _HOMES[name].partition(":")
+        return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'transferkit' has no attribute {name!r}")

@@ -11,7 +11,15 @@ from transferkit.zoo.errors import UsageError
 
 STRATEGIES = ("auto", "probe", "finetune", "lp-ft")
 BALANCES = ("none", "weights", "sampler")
+THROUGH = {"head": "adam", "network": "adamw"}  # what a search for a learning rate trains, and its usual optimiser
+FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
+OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
+DECIDING = {"strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"}  # other defaults
+SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "onecycle", "snapshot")
 IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
+HEAD_PASSES = 30_000  # the same for a head on cached features, whose epochs take milliseconds
+LR = {"sgd": 3e-2, "momentum": 3e-3, "nesterov": 3e-3, "adam": 1e-3, "adamw": 3e-4}  # Adam's is the lecture's
+DECOUPLED_DECAY = 0.05  # of adamw
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +38,15 @@ class FinetuneConfig:
     epochs: int | None = None
     batch_size: int | None = None
     lr: float | None = None  # of the last stage before the head; deeper stages get less
+    optimizer: str | None = None  # None: lbfgs for a probe, adamw for fine-tuning
+    schedule: str | None = None  # None: cosine, or snapshot where snapshots are asked for
+    decay: float | None = None  # step: the factor; exponential and inverse: the rate an epoch
+    step_epochs: int | None = None  # epochs between two steps of the step schedule
     layer_decay: float = 0.8  # learning rate of a stage over that of the stage above it
-    l2: float = 0.05  # decoupled weight decay of AdamW
-    dropout: float = 0.0  # before the head
+    l2: float | None = None  # lambda of lambda * sum(W ** 2) in the loss; of adamw, the decoupled decay
+    dropout: float = 0.0  # share of the features set to zero before the head
+    dropconnect: float = 0.0  # share of the head's weights set to zero, anew for each image
+    snapshots: int | None = None  # cosine cycles, and members of the ensemble of their minima
     label_smoothing: float = 0.0
     balance: str = "none"
     augment: str = "default"
@@ -51,26 +65,73 @@ class FinetuneConfig:
         self._check_range("epochs", 1, 100_000)
         self._check_range("batch_size", 2, 65_536)
         self._check_range("lr", 1e-9, 100)
+        self._check_choice("optimizer", (None, *OPTIMIZERS))
+        self._check_choice("schedule", (None, *SCHEDULES))
+        self._check_range("decay", 0, 100)
+        self._check_range("step_epochs", 1, 100_000)
         self._check_range("layer_decay", 0.01, 1)
         self._check_range("l2", 0, 100)
         self._check_range("dropout", 0, 0.99)
+        self._check_range("dropconnect", 0, 0.99)
+        self._check_range("snapshots", 2, 100)
         self._check_range("label_smoothing", 0, 0.99)
         self._check_range("image_size", 8, 4096)
         self._check_range("val_fraction", 0.01, 0.9)
         self._check_range("patience", 1, 100_000)
         self._check_range("seed", 0, 2**63 - 1)
         self._check_range("workers", 0, 1024)
+        self._check_together()
+
+    def _check_together(self) -> None:
         if self.strategy == "probe" and self.freeze not in (None, "backbone"):
             raise UsageError(f"--strategy probe freezes the whole backbone; drop --freeze {self.freeze} or use lp-ft")
-        if self.strategy == "probe" and self.dropout:
-            raise UsageError(
-                "--strategy probe solves for the head exactly and takes no --dropout; use --strategy lp-ft"
-            )
+        if self.optimizer == "lbfgs":
+            if not self.fits_head_alone:
+                raise UsageError(
+                    "--optimizer lbfgs needs the whole gradient, on mini-batches its estimate of curvature is noise; "
+                    "use it with --strategy probe, on cached features"
+                )
+            for name in ("schedule", "snapshots", "dropout", "dropconnect"):
+                if getattr(self, name):
+                    raise UsageError(f"--optimizer lbfgs solves for the head exactly and takes no --{name}; drop one")
+        if self.dropout and self.dropconnect:
+            raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
+        if self.snapshots and self.schedule not in (None, "snapshot"):
+            raise UsageError(f"--snapshots needs the cycles of --schedule snapshot, not --schedule {self.schedule}")
+        if self.schedule == "snapshot" and not self.snapshots:
+            raise UsageError("--schedule snapshot needs the number of cycles: add --snapshots 5")
+        if self.decay is not None and self.schedule not in ("step", "exponential", "inverse"):
+            raise UsageError("--decay is a constant of --schedule step, exponential and inverse; name one of them")
+        if self.schedule == "step" and self.decay is not None and not 0 < self.decay <= 1:
+            raise UsageError(f"--decay {self.decay} is no factor for --schedule step; allowed: above 0, up to 1")
+        if self.step_epochs is not None and self.schedule != "step":
+            raise UsageError("--step-epochs is a constant of --schedule step; add it")
+        if self.snapshots and self.epochs and self.epochs < self.snapshots:
+            raise UsageError(f"{self.snapshots} snapshots need as many epochs; --epochs is {self.epochs}")
+
+    @property
+    def fits_head_alone(self) -> bool:
+        """Whether all that is trained is a head on features computed once."""
+        return self.strategy == "probe" or (self.strategy == "auto" and self.freeze == "backbone")
+
+    @property
+    def unused(self) -> list[str]:
+        """The options given that solving for the head does not use."""
+        if not self.fits_head_alone or self.fits_on_batches:
+            return []
+        names = ("epochs", "batch_size", "lr", "label_smoothing")
+        return [f"--{_dashed(name)}" for name in names if getattr(self, name)]
+
+    @property
+    def fits_on_batches(self) -> bool:
+        """Whether the head is trained by mini-batches on the cached features, not solved for by L-BFGS."""
+        asked = self.dropout or self.dropconnect or self.snapshots or self.schedule
+        return self.fits_head_alone and bool(asked or self.optimizer not in (None, "lbfgs"))
 
     def _check_choice(self, name: str, allowed: tuple[str, ...]) -> None:
         value = getattr(self, name)
         if value not in allowed:
-            raise UsageError(f"--{_dashed(name)} {value!r} is unknown; allowed: {', '.join(allowed)}")
+            raise UsageError(f"--{_dashed(name)} {value!r} is unknown; allowed: {', '.join(filter(None, allowed))}")
 
     def _check_range(self, name: str, low: float, high: float) -> None:
         value = getattr(self, name)
@@ -84,12 +145,32 @@ class FinetuneConfig:
         >>> config.epochs, config.batch_size
         (5, 32)
         """
+        optimizer = self.optimizer or self._default_optimizer()
+        if optimizer == "lbfgs":
+            return dataclasses.replace(self, optimizer=optimizer)
+        if self.fits_on_batches:
+            epochs = min(max(round(HEAD_PASSES / images), 10), 100)
+        else:
+            epochs = min(max(round(IMAGE_PASSES / images), 4), 20)
         return dataclasses.replace(
             self,
-            epochs=self.epochs or min(max(round(IMAGE_PASSES / images), 4), 20),
+            epochs=self.epochs or max(epochs, 4 * (self.snapshots or 0)),
             batch_size=self.batch_size or min(max(images // 16, 4), 32),
-            lr=self.lr or 3e-4,
+            optimizer=optimizer,
+            schedule=self.schedule or ("snapshot" if self.snapshots else "cosine"),
+            lr=self.lr or LR[optimizer],
+            l2=self._default_l2(optimizer) if self.l2 is None else self.l2,
         )
+
+    def _default_l2(self, optimizer: str) -> float | None:
+        if optimizer == "adamw":
+            return DECOUPLED_DECAY
+        return None if self.fits_head_alone else 1e-4
+
+    def _default_optimizer(self) -> str:
+        if self.fits_on_batches:
+            return "adam"
+        return "lbfgs" if self.fits_head_alone else "adamw"
 
 
 def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path | None = None) -> FinetuneConfig:
@@ -97,7 +178,7 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
 
     Raises: UsageError for an option nobody knows, or if no data is named.
     """
-    values = dict(read(Path(file))) if file is not None else {}
+    values = dict(read(Path(file), as_given=bool(DECIDING & options.keys()))) if file is not None else {}
     values.pop("out", None)  # a repeated run has a folder of its own
     values.update(options)
     if data is not None:
@@ -115,8 +196,8 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
         raise UsageError(f"an option has a value of the wrong kind: {error}") from error
 
 
-def read(path: Path) -> dict[str, Any]:
-    """The options in a YAML or JSON file; of a run.json, those under "config".
+def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
+    """The options in a YAML or JSON file; of a run.json, the resolved ones, or those that were given.
 
     Raises: UsageError if it is missing or holds no options.
     """
@@ -133,7 +214,7 @@ def read(path: Path) -> dict[str, Any]:
             raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options; write lines such as 'epochs: 10'")
-    return values.get("config", values)
+    return (as_given and values.get("given")) or values.get("config", values)
 
 
 def _dashed(name: str) -> str:

@@ -5,24 +5,23 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from transferkit import config as configs
-from transferkit import runtime, seeds
-from transferkit.config import FinetuneConfig
+from transferkit import runtime
+from transferkit.config import LR, THROUGH, FinetuneConfig
+from transferkit.prepare import Setting, plan_of, prepare, problem_of, take_in
 from transferkit.progress import Progress
 from transferkit.ship import news
-from transferkit.zoo.errors import DataError, UsageError
+from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferkit.data.augment import Augment
-    from transferkit.data.folder import Listing
-    from transferkit.model.build import Backbone
-    from transferkit.model.freezer import FreezeReport
     from transferkit.ship.classifier import Classifier
     from transferkit.ship.runs import RunFolder
     from transferkit.train.intake import Intake
+    from transferkit.train.rates import Suggestion
     from transferkit.train.strategies import Fitted
+
+WHILE_RESUMING = {"out", "workers", "device", "keep_checkpoints"}  # options that change no bit of a run
+MIN_STEPS = 8  # below, a quarter of a short run is a batch
+RATE_FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # of the optimiser's default
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +37,6 @@ class Run:
         from transferkit.ship.classifier import load
 
         return load(self.folder)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """What a run starts from: checked options, the images found, a network with a fresh head, augmentation, device."""
-
-    config: FinetuneConfig
-    listing: "Listing"
-    model: "Backbone"
-    frozen: "FreezeReport"
-    augment: "Augment"
-    device: str
 
 
 def finetune(
@@ -82,6 +69,8 @@ def finetune(
     if resume:
         if not options.get("out"):
             raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
+        for name in options.keys() - WHILE_RESUMING:
+            raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
         config_file = Path(options["out"]) / "run.json"
         if not config_file.is_file():
             raise UsageError(f"nothing to resume: {options['out']} holds no run.json")
@@ -92,146 +81,90 @@ def finetune(
 
         folder = Path(setting.config.out) if setting.config.out else default_path(setting.config.data)
         with open_run(folder, overwrite=overwrite, resume=resume) as run:
-            taken, config = _take_in(setting, progress)
-            record.start(run, asdict(config), taken, device=setting.device, resume=resume)
+            taken, config = take_in(setting, progress)
+            record.start(run, asdict(config), asdict(setting.config), taken, device=setting.device, resume=resume)
             read_seconds = time.monotonic() - started
             fitted = _fit(run, config, taken, setting, resume=resume, progress=progress)
             scores, judged = evaluate.judge(fitted, taken)
             scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
             scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
-            record.finish(run, setting.model, scores, judged)
+            record.finish(run, fitted.members or (setting.model,), scores, judged)
             if not config.keep_checkpoints:
                 run.drop_checkpoints()
     return Run(folder=folder, metrics=scores)
-
-
-def prepare(
-    data: str | Path | None = None,
-    *,
-    config_file: str | Path | None = None,
-    progress: Progress | None = None,
-    **options: Any,
-) -> Setting:
-    """All that can be known before an image is decoded; writes nothing. Takes the arguments of `finetune`.
-
-    Raises: UsageError, DataError, ModelFileError, NetworkError.
-    """
-    from transferkit.data import folder
-
-    config = configs.make(data, options, file=config_file)
-    progress = progress or Progress()
-    listing = folder.read(Path(config.data))
-    news.found(listing, progress)
-
-    import torch  # not before the data is known to be there: it takes seconds
-
-    from transferkit.data import augment
-    from transferkit.model import build
-    from transferkit.model.freezer import freeze
-    from transferkit.model.head import reset_head
-
-    device = runtime.pick_device(config.device)
-    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
-    model, note = build.open_backbone(
-        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
-    )
-    if note:
-        progress.say(note)
-    model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
-    reset_head(model, len(listing.classes), dropout=config.dropout, seed=config.seed)
-    frozen = freeze(model, "backbone" if config.strategy == "probe" else config.freeze)
-    model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
-    augmentation = (
-        "none" if config.strategy == "probe" else config.augment
-    )  # a probe needs none, nor a second to load it
-    return Setting(
-        config=config,
-        listing=listing,
-        model=model,
-        frozen=frozen,
-        augment=augment.load(augmentation, model.card.preprocessing),
-        device=device,
-    )
-
-
-def _take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:
-    """Read all images, set the bad ones aside, split the rest; the config with its numbers filled in."""
-    from transferkit.data import split
-    from transferkit.train import intake
-
-    config = setting.config
-    taken = intake.read_images(
-        setting.listing,
-        setting.model,
-        with_features=config.strategy != "finetune",
-        workers=_workers(config),
-        device=setting.device,
-        progress=progress,
-    )
-    news.left_out(taken.quarantine, progress)
-    listing = taken.listing
-    parts = split.assign_parts(
-        listing.labels, listing.parts, fraction=config.val_fraction, seed=config.seed, groups=listing.groups
-    )
-    if not (parts == "val").any():
-        raise DataError("too few images to validate on: at least one class needs 2 readable images")
-    config = config.resolved(images=int((parts == "train").sum()))
-    return replace(taken, listing=replace(listing, parts=parts)), config
-
-
-def _workers(config: FinetuneConfig) -> int:
-    return runtime.default_workers() if config.workers is None else config.workers
 
 
 def _fit(
     run: "RunFolder", config: FinetuneConfig, taken: "Intake", setting: Setting, *, resume: bool, progress: Progress
 ) -> "Fitted":
     """Fit the network in place by the strategy asked for."""
-    from transferkit.train import strategies, supply
-    from transferkit.train.fitting import Work
-    from transferkit.train.loop import Examples, Plan
+    from transferkit.train import strategies
+    from transferkit.train.descent import Work
 
-    listing, model = taken.listing, setting.model
-    train, val = (
-        Examples(rows=np.flatnonzero(listing.parts == part), labels=listing.labels, num_classes=len(listing.classes))
-        for part in ("train", "val")
+    heard = news.TrainingNews(run.append_metrics, progress, epochs=config.epochs)
+    work = Work(
+        plan=plan_of(config),
+        patience=config.patience,
+        checkpoint=None if config.fits_on_batches else run.checkpoint,  # a head takes seconds to train again
+        resume=resume,
+        on_record=heard.record,
+        on_phase=progress.start,
+        counted=heard.counted,
     )
-    images = supply.image_supply(
-        listing.paths,
-        setting.augment,
-        model.card.preprocessing,
-        seed=config.seed,
-        workers=_workers(config),
-        device=setting.device,
-    )
-    plan = Plan(
-        epochs=config.epochs,
-        batch_size=config.batch_size,
-        label_smoothing=config.label_smoothing,
-        balance=config.balance,
-        seed=config.seed,
-    )
-    heard = news.TrainingNews(run.append_metrics, progress, epochs=plan.epochs)
-    problem = strategies.Problem(
-        model=model,
-        features=taken.features,
-        supply=heard.counted(images),
-        train=train,
-        val=val,
-        groups=listing.groups,
-        work=Work(
-            plan=plan,
-            patience=config.patience,
-            checkpoint=run.checkpoint,
-            resume=resume,
-            on_record=heard.record,
-            on_phase=progress.start,
-        ),
-        freeze=config.freeze,
-        lr=config.lr,
-        layer_decay=config.layer_decay,
-        l2=config.l2,
-    )
-    fitted = strategies.run(config.strategy, problem)
+    strategy = "probe" if config.fits_head_alone else config.strategy
+    fitted = strategies.run(strategy, problem_of(config, taken, setting, work=work))
     progress.finish()
     return fitted
+
+
+def try_rates(
+    data: str | Path,
+    *,
+    out: str | Path | None = None,
+    through: str = "head",
+    steps: int = 100,
+    progress: Progress | None = None,
+    **options: Any,
+) -> "Suggestion":
+    """Train for a few steps at each of nine learning rates, and say which to take.
+
+    Args: data and options, those of `finetune`; out, a PNG file for the picture of the losses; through, "head" to train
+    a head alone on features computed once, or "network" for all stages that are not frozen.
+
+    Raises: as `finetune`, and DivergedError if the loss falls at no rate.
+    """
+    from transferkit.train import rates
+
+    runtime.keep_freed_memory()
+    progress = progress or Progress()
+    if through not in THROUGH:
+        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(THROUGH)}")
+    if steps < MIN_STEPS:
+        raise UsageError(f"{steps} steps show no trend; allowed: {MIN_STEPS} or more")
+    if "lr" in options:
+        raise UsageError("the learning rate is what is looked for; drop lr")
+    if through == "head" and options.get("freeze"):
+        raise UsageError("a head alone freezes the whole backbone; --freeze is for --through network")
+    defaults = {"optimizer": THROUGH[through], "l2": 0.0}  # decay tells in long runs only
+    options = defaults | options
+    options["strategy"] = "probe" if through == "head" else "finetune"
+    if options["optimizer"] == "lbfgs":
+        raise UsageError("lbfgs finds the length of its steps itself and has no learning rate to look for")
+    with runtime.memory_errors(), runtime.stop_on_sigterm():
+        setting = prepare(data, progress=progress, **options)
+        taken, config = take_in(setting, progress)
+        from transferkit.train import trials  # not before the data is known to be there: torch takes seconds to import
+        from transferkit.train.descent import Work
+
+        candidates = [LR[config.optimizer] * factor for factor in RATE_FACTORS]
+        work = replace(Work.unheard(plan_of(config)), counted=news.counted_by(progress))
+        problem = problem_of(config, taken, setting, work=work)
+        progress.start("trying learning rates", len(candidates) * steps * config.batch_size)
+        done = list(trials.run(problem, candidates, steps=steps, through=through))
+        progress.finish()
+        suggestion = rates.suggest(done)
+        if out is not None:
+            from transferkit.ship import rates as picture
+
+            picture.draw(done, Path(out))
+    return suggestion

@@ -133,17 +133,27 @@ class Backbone(nn.Module):
             grouped[self._stage_of_parameter[name]].append((name, parameter))
         return grouped
 
-    def reset_head(self, num_classes: int, *, dropout: float = 0.0, generator: torch.Generator | None = None) -> None:
+    def reset_head(
+        self,
+        num_classes: int,
+        *,
+        dropout: float = 0.0,
+        dropconnect: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> None:
         """Replace the final layers, under their native names, by fresh ones: He-initialised weights, zero biases.
 
         The card's classes no longer hold and are dropped.
 
-        Raises: UsageError for fewer than one class or a dropout outside 0 .. 1.
+        Raises: UsageError for fewer than one class, or a dropout or dropconnect outside 0 .. 1.
         """
-        if num_classes < 1 or not 0 <= dropout < 1:
-            raise UsageError(f"a head needs num_classes >= 1 and 0 <= dropout < 1, not {num_classes} and {dropout}")
+        if num_classes < 1 or not 0 <= dropout < 1 or not 0 <= dropconnect < 1:
+            raise UsageError(
+                f"a head needs num_classes >= 1 and 0 <= dropout, dropconnect < 1, not {num_classes}, {dropout} and "
+                f"{dropconnect}"
+            )
         for name, layer in zip(self.heads, self._layers()):
-            head = new_head(layer, num_classes, dropout=dropout, generator=generator)
+            head = new_head(layer, num_classes, dropout=dropout, dropconnect=dropconnect, generator=generator)
             self.model.set_submodule(name, head)
             self._tell_parents(name, num_classes)
         self.make_linear()

@@ -195,8 +195,15 @@ class OwnFolder:
 
     @classmethod
     def read(cls, folder: Path, record: dict[str, Any]) -> "OwnFolder":
-        """The recipe under `transferkit` in a `config.json`. Raises: ModelFileError if something is missing there."""
+        """The recipe under `transferkit` in a `config.json`.
+
+        Raises: ModelFileError if something is missing there, UsageError if it is that of an ensemble.
+        """
         try:
+            if "ensemble" in record:
+                raise UsageError(
+                    f"{folder} is an ensemble; name one of its members, such as {folder / 'members' / '0'}"
+                )
             recipe = _by_spec(record["spec"])
             values = {key: record[key] for key in ("preprocessing", "classes")}
             values |= {"name": str(folder), "architecture": record["spec"]["architecture"]}

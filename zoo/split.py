@@ -20,6 +20,8 @@ class StageTracer(fx.Tracer):
     images of the example's size.
     """
 
+    proxy_buffer_attributes = True  # else a buffer that is read between modules has no value beside it
+
     def __init__(self, leaves: Collection[str], example: Tensor):
         super().__init__()
         self.leaves = leaves

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from transferkit.model.build import Backbone, create
 from transferkit.ship import artifact
 from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.files import sha256
 
 CLASSES = ("ant", "bee", "<wasp>`")
 
@@ -149,7 +150,7 @@ def rewritten(folder: Path, copy: Path, **changes) -> Path:
 def resigned(copy: Path) -> Path:
     manifest = json.loads((copy / "MANIFEST.json").read_text())
     for name, listed in manifest["files"].items():
-        listed["sha256"] = artifact.sha256(copy / name)
+        listed["sha256"] = sha256(copy / name)
     (copy / "MANIFEST.json").write_text(json.dumps(manifest))
     return copy
 

@@ -36,7 +36,8 @@ class Page(HTMLParser):
 
 def line(phase: str, epoch: int, **more) -> dict:
     scores = {"loss": 1 / epoch, "accuracy": 1 - 0.5 / epoch}
-    return {"epoch": epoch, "phase": phase, "lr": None, "train": scores, "val": scores, "seconds": 0.1} | more
+    lr = None if phase == "probe" else 1e-3
+    return {"epoch": epoch, "phase": phase, "lr": lr, "train": scores, "val": scores, "seconds": 0.1} | more
 
 
 def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: bool = True) -> Path:
@@ -115,13 +116,70 @@ def test_it_tells_what_was_trained_what_was_left_out_and_how_to_repeat_it(page):
     assert re.search(r"transferkit finetune --config \S+run\.json", page.text)
 
 
+@pytest.mark.parametrize("program", ["/x/transferkit/__main__.py", "/x/bin/transferkit", r"transferkit.exe"])
+def test_the_command_begins_with_transferkit_however_it_was_started(tmp_path, program):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"command": [program, "finetune", "my photos"]}))
+    source = report.write(run, predictions=[]).read_text(encoding="utf-8")
+    assert "<pre>transferkit finetune &#x27;my photos&#x27;</pre>" in source
+
+
+def test_a_script_that_calls_the_library_keeps_its_own_name(tmp_path):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps(record | {"command": ["/home/me/transferkit/train.py", "--fast"]}))
+    assert "<pre>train.py --fast</pre>" in report.write(run, predictions=[]).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("has_test", [True, False])
+def test_a_validation_score_over_more_images_than_val_is_said_to_be_out_of_fold(tmp_path, has_test):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES, has_test=has_test)  # 30 judged, 20 in val
+    told = "the images of train and val, each judged by a probe fitted without it"
+    assert Page(report.write(run, predictions=[])).text.count(told) == 1
+    for change in ({"val": 30}, {"kept": "lp-ft"}):
+        amend(run, change)
+        assert told not in Page(report.write(run, predictions=[])).text
+
+
+def amend(run: Path, change: dict) -> None:
+    """Change `kept` of metrics.json, or the number of images in val of run.json."""
+    scores, record = (json.loads((run / name).read_text()) for name in ("metrics.json", "run.json"))
+    scores["kept"] = change.get("kept", "probe")
+    record["data"]["images"]["val"] = change.get("val", 20)
+    (run / "metrics.json").write_text(json.dumps(scores))
+    (run / "run.json").write_text(json.dumps(record))
+
+
+@pytest.mark.parametrize(
+    ("kept", "ensemble", "sentence"),
+    [
+        ("ensemble", 0.9, r"average of all 5 snapshots is kept\. .* gives \+5\.0 points of accuracy \(\+2 of 40 val"),
+        ("single", 0.8, r"last snapshot alone is kept\. .* would give -5\.0 points of accuracy \(-2 of 40 val"),
+    ],
+)
+def test_snapshots_are_told_with_what_was_kept_and_by_how_much(tmp_path, kept, ensemble, sentence):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    block = {"members": 5, "n": 40, "single": 0.85, "ensemble": ensemble, "loss": {"single": 0.5, "ensemble": 0.25}}
+    scores = json.loads((run / "metrics.json").read_text())
+    (run / "metrics.json").write_text(json.dumps(scores | {"snapshots": block | {"kept": kept}}))
+    text = Page(report.write(run, predictions=[])).text
+    assert re.search(sentence, text)
+    assert "a loss of 0.250 in place of 0.500" in text
+    assert re.search(
+        rf"last snapshot alone +85\.0\u202f% +0\.500 +average of all 5 +{100 * ensemble:.1f}\u202f% +0\.250", text
+    )
+
+
+def test_a_run_without_snapshots_speaks_of_none(page):
+    assert "Snapshots " not in page.text
+
+
 def test_the_page_asks_nothing_of_any_network_and_runs_nothing(page):
     assert page.links
     assert all(link.startswith("data:image/") for link in page.links)
     assert not {"script", "link", "iframe", "object", "form", "base"} & set(page.tags)
-    assert (
-        page.tags.count("img") == 4
-    )  # loss and accuracy, over L2 and over epochs; the pictures of the mistakes are gone
+    assert page.tags.count("img") == 2  # of the probe and of the epochs; the pictures of the mistakes are gone
 
 
 def test_hostile_names_stay_text_and_control_characters_become_visible(tmp_path):

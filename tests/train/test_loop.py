@@ -28,8 +28,8 @@ def inputs(examples):
 def start(lr=0.1):
     torch.manual_seed(0)
     network = nn.Sequential(nn.Dropout(0.3), nn.Linear(3, 2))
-    groups = [{"params": list(network.parameters()), "lr": lr, "base_lr": lr, "weight_decay": 0.0}]
-    return network, optim.adamw(groups)
+    groups = [{"params": list(network.parameters()), "lr": lr, "base_lr": lr, "l2": 0.0}]
+    return network, optim.make("adamw", groups)
 
 
 def test_training_lowers_the_loss_and_a_repeat_gives_the_same_bits(examples):

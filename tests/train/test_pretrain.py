@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -5,11 +6,20 @@ import pytest
 import torch
 
 from tests.conftest import write_digits
-from transferkit.train import pretrain
-from transferkit.train.pretrain import Recipe
+from transferkit.data import cifar
+from transferkit.model.build import create
+from transferkit.train import pretrain, pupils
+from transferkit.train.recipe import Recipe, read_recipe
 from transferkit.zoo import files
-from transferkit.zoo.errors import DataError, UsageError
-from transferkit.zoo.resnet import CifarResNet
+from transferkit.zoo.errors import UsageError
+
+RESNET = Recipe(
+    network="cifar_resnet", epochs=5, batch_size=16, optimizer="nesterov", peak_lr=0.05, warmup_share=0.2, l2=2.5e-4,
+    label_smoothing=0.1, max_shift_px=2,
+)  # fmt: skip
+MLP = dataclasses.replace(
+    RESNET, network="cifar_mlp", optimizer="adamw", peak_lr=1e-3, epochs=2, dropout=(0.1, 0.1), rank=20
+)
 
 
 @pytest.fixture(scope="module")
@@ -20,53 +30,106 @@ def digits(tmp_path_factory):
     return folder
 
 
-def test_the_card_scores_the_weights_that_were_written(digits, tmp_path):
+@pytest.fixture(scope="module")
+def images():
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(rng.integers(0, 256, (12, 3, 32, 32), np.uint8))
+
+
+@pytest.mark.parametrize("recipe", [RESNET, MLP], ids=lambda recipe: recipe.network)
+def test_the_card_scores_the_weights_that_were_written_as_the_zoo_opens_them(recipe, digits, tmp_path):
     out = tmp_path / "net.safetensors"
     records = []
-    card = pretrain.pretrain(digits, out, Recipe(epochs=6, batch_size=16, peak_lr=0.05), on_record=records.append)
+    card = pretrain.pretrain(digits, out, recipe, device="cpu", on_record=records.append)
     assert records[-1]["loss"] < records[0]["loss"]
     assert json.loads(out.with_suffix(".json").read_text())["sha256"] == files.sha256(out)
+    assert read_recipe(out.with_suffix(".recipe.json")) == recipe
 
-    network = CifarResNet(2)
-    network.load_state_dict(files.read_safetensors(out))
-    images, labels, classes = pretrain.read_images(digits / "test")
-    mean, std = card.preprocessing.mean, card.preprocessing.std
-    x = (torch.from_numpy(images).permute(0, 3, 1, 2) / 255 - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(
-        std
-    ).view(3, 1, 1)
-    assert card.measured["64 test images"]["accuracy"] == pretrain.accuracy(network, x, torch.from_numpy(labels)) > 0.75
-    assert card.classes == classes == ("digit 0", "digit 1")
+    network = create(recipe.network, weights=out).eval()
+    found = cifar.read(digits)
+    x = torch.from_numpy(found.test_images).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (card.preprocessing.mean, card.preprocessing.std))
+    with torch.no_grad():
+        right = (network((x - mean) / std).argmax(1).numpy() == found.test_labels).mean()
+    assert card.measured["64 test images"]["accuracy"] == right > 0.75
+    assert card.classes == found.classes == ("digit 0", "digit 1")
+    assert card.parameters == sum(parameter.numel() for parameter in network.parameters())
 
 
-def test_augmentation_is_a_shift_and_a_flip_that_alternates_with_the_epoch():
-    images = torch.arange(4 * 3 * 8 * 8).float().view(4, 3, 8, 8)
-    still = Recipe(max_shift_px=0)
-    first, second, third = (pretrain.augmented(images, still, epoch=epoch) for epoch in range(3))
+def test_the_same_recipe_gives_the_same_bytes(digits, tmp_path):
+    recipe = dataclasses.replace(RESNET, epochs=1)
+    for name in "ab":
+        pretrain.pretrain(digits, tmp_path / f"{name}.safetensors", recipe, device="cpu", on_record=lambda record: None)
+    assert files.sha256(tmp_path / "a.safetensors") == files.sha256(tmp_path / "b.safetensors")
+
+
+def test_augmentation_is_a_shift_and_a_flip_that_alternates_with_the_epoch(images):
+    still = dataclasses.replace(RESNET, max_shift_px=0)
+    (first, flipped), (second, _), (third, _) = (pretrain.augmented(images, still, epoch=epoch) for epoch in range(3))
     assert torch.equal(first, third)
     assert torch.equal(first, second.flip(3))
-    for view, image in zip(first, images):
-        assert torch.equal(view, image) or torch.equal(view, image.flip(2))
+    for view, image, is_flipped in zip(first, images, flipped):
+        assert torch.equal(view, image.flip(2) if is_flipped else image)
 
 
-def test_a_shift_moves_all_pixels_of_an_image_alike():
-    image = torch.rand(1, 3, 8, 8)
-    padded = torch.nn.functional.pad(image, (2,) * 4, mode="reflect")
-    windows = [padded[0, :, top : top + 8, left : left + 8] for top in range(5) for left in range(5)]
+def test_a_shift_moves_all_pixels_of_an_image_alike(images):
+    view = pretrain.augmented(images[:1], RESNET, epoch=1)[0][0]
+    padded = torch.nn.functional.pad(images[:1].float(), (2,) * 4, mode="reflect").byte()[0]
+    windows = [padded[:, top : top + 32, left : left + 32] for top in range(5) for left in range(5)]
     windows += [window.flip(2) for window in windows]
-    view = pretrain.augmented(image, Recipe(max_shift_px=2), epoch=1)[0]
     assert any(torch.equal(view, window) for window in windows)
 
 
-def test_the_rate_rises_to_its_peak_and_falls_to_zero():
-    rates = [pretrain.lr_at(step, 100, Recipe()) for step in range(100)]
-    assert np.argmax(rates) in (19, 20)
-    assert max(rates) == pytest.approx(Recipe().peak_lr)
-    assert 0 < rates[-1] < 0.01
+def test_principal_components_are_those_of_the_covariance(images):
+    mean, basis = pupils.principal_components(images, 6)
+    both = torch.cat([images, images.flip(3)]).flatten(1).double().numpy() / 255
+    assert mean.numpy() == pytest.approx(both.mean(0), abs=1e-6)
+    _, vectors = np.linalg.eigh(np.cov(both.T))
+    wanted = vectors[:, ::-1][:, :6].T
+    overlap = np.abs((basis.numpy() / np.linalg.norm(basis.numpy(), axis=1, keepdims=True)) @ wanted.T)
+    assert overlap == pytest.approx(np.eye(6), abs=1e-3)
+    coordinates = (both - both.mean(0)) @ basis.numpy().T
+    assert coordinates.var(0, ddof=1).mean() == pytest.approx(1, rel=1e-4)
 
 
-def test_images_of_another_size_or_a_missing_folder_are_refused(tmp_path):
-    write_digits(tmp_path / "big", classes=(0, 1), per_class=2, size_px=48)
-    with pytest.raises(DataError, match="48 x 48"):
-        pretrain.read_images(tmp_path / "big")
-    with pytest.raises(UsageError, match="no such folder"):
-        pretrain.read_images(tmp_path / "nowhere")
+def test_a_whitened_stem_gives_uncorrelated_numbers_of_variance_one():
+    from transferkit.zoo.resnet import CifarResNet
+
+    rng = np.random.default_rng(0)
+    x = torch.from_numpy(rng.normal(size=(40, 3, 32, 32)).astype(np.float32)).cumsum(3) / 4  # neighbours are alike
+    x = x - x.mean()
+    network = CifarResNet(2)
+    network.whiten(x, floor=0)
+    with torch.no_grad():
+        numbers = network.stem[0](x).permute(1, 0, 2, 3).reshape(24, -1)
+    assert torch.allclose(numbers[:12] @ numbers[:12].T / numbers.shape[1], torch.eye(12), atol=1e-3)
+    assert torch.equal(numbers[12:], -numbers[:12])
+
+
+def test_a_teachers_features_are_those_of_the_enlarged_images_standardised(digits):
+    images = torch.from_numpy(cifar.read(digits).images[::5]).permute(0, 3, 1, 2)
+    found = pupils.teacher_features("cifar_resnet", images, size_px=48, device="cpu").float()
+    teacher = create("cifar_resnet").eval()
+    prepared = teacher.card.preprocessing
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (prepared.mean, prepared.std))
+    wanted = []
+    for view in (images, images.flip(3)):
+        x = torch.nn.functional.interpolate((view / 255 - mean) / std, size=(48, 48), mode="bicubic")
+        with torch.no_grad():
+            wanted.append(teacher.features(x))
+    plain_mean, plain_deviation = wanted[0].mean(0), wanted[0].std(0) + 1e-3
+    for features, expected in zip(found, wanted):
+        scaled = (expected - plain_mean) / plain_deviation
+        assert np.corrcoef(features.flatten(), scaled.flatten())[0, 1] > 0.99  # computed in bfloat16
+    assert found[0].mean(0).abs().max() < 2e-3
+
+
+def test_a_recipe_with_a_wrong_name_or_no_network_is_refused(tmp_path):
+    path = tmp_path / "recipe.json"
+    path.write_text(json.dumps(dataclasses.asdict(RESNET) | {"epoch": 3}))
+    with pytest.raises(UsageError, match="is not a recipe"):
+        read_recipe(path)
+    with pytest.raises(UsageError, match="cifar_mlp, cifar_resnet"):
+        dataclasses.replace(RESNET, network="vgg")
+    with pytest.raises(UsageError, match="has a rank"):
+        dataclasses.replace(RESNET, network="cifar_mlp")

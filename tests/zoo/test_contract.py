@@ -12,6 +12,8 @@ from transferkit import zoo
 from transferkit.zoo.catalog import rebuild
 
 ARCHITECTURES = {  # name: image size, None where the network has one of its own
+    "cifar_mlp": None,
+    "cifar_resnet": None,
     "crossvit_tiny_240": None,
     "deit_tiny_distilled_patch16_224": 64,
     "densenet121": 32,
@@ -49,7 +51,8 @@ ARCHITECTURES = {  # name: image size, None where the network has one of its own
     "torchvision:resnet18": 64,
     "torchvision:squeezenet1_1": 64,
 }
-MAIN = re.compile(r"resnet|convnext|efficientnet|mobilenetv3|vit$|deit")  # families that must be cut, not passed whole
+# Families that must be cut, not passed whole.
+MAIN = re.compile(r"cifar|resnet|convnext|efficientnet|mobilenetv3|vit$|deit")
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)

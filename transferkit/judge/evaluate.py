@@ -31,4 +31,4 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
         )
         for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
     ]
-    return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": None}, judged
+    return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": fitted.snapshots}, judged

@@ -3,10 +3,28 @@
 from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import create, rebuild
+from transferkit.zoo.embedded import CARDS
 from transferkit.zoo.errors import NetworkError
+from transferkit.zoo.layers import he_normal, new_head
+from transferkit.zoo.mlp import CifarMlp
+from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 
-__all__ = ["Backbone", "CifarResNet", "ModelCard", "Preprocessing", "create", "open_backbone", "rebuild"]
+__all__ = [
+    "CARDS",
+    "Backbone",
+    "CifarMlp",
+    "CifarResNet",
+    "ModelCard",
+    "Preprocessing",
+    "create",
+    "he_normal",
+    "new_head",
+    "open_backbone",
+    "pack",
+    "rebuild",
+    "unpack",
+]
 
 DEFAULTS = {"cpu": "mobilenetv3_large_100.ra_in1k", "gpu": "convnext_tiny.in12k_ft_in1k"}
 EMBEDDED_DEFAULT = "cifar_resnet"

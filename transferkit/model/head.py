@@ -1,18 +1,36 @@
 """New heads on a backbone."""
 
 import torch
+from torch import nn
 
 from transferkit import seeds
-from transferkit.model.build import Backbone
+from transferkit.model.build import Backbone, new_head
 
 
-def reset_head(model: Backbone, num_classes: int, *, dropout: float = 0.0, seed: int = 0) -> Backbone:
+def reset_head(
+    model: Backbone, num_classes: int, *, dropout: float = 0.0, dropconnect: float = 0.0, seed: int = 0
+) -> Backbone:
     """Replace the final linear layers of `model` by new ones, He-initialised with zero bias, and return it.
 
-    Args: dropout is the share of features set to zero in training, 0 <= dropout < 1; seed decides the weights.
+    Args: dropout is the share of features set to zero in training, dropconnect that of the weights, anew for each
+    image; both from 0 to below 1. seed decides the weights.
     Raises: UsageError for fewer than one class or a dropout outside its range.
     Source: He et al. 2015, equation 10, https://arxiv.org/abs/1502.01852
     """
-    generator = torch.Generator().manual_seed(seeds.integer(seed, "head"))
-    model.reset_head(num_classes, dropout=dropout, generator=generator)
+    model.reset_head(num_classes, dropout=dropout, dropconnect=dropconnect, generator=_generator(seed))
     return model
+
+
+def linear_head(
+    num_features: int, num_classes: int, *, dropout: float = 0.0, dropconnect: float = 0.0, seed: int = 0
+) -> nn.Linear:
+    """A head of its own, to be trained on features; the arguments are those of `reset_head`.
+
+    Shapes: (B, num_features) -> (B, num_classes).
+    """
+    form = nn.Linear(num_features, num_classes)
+    return new_head(form, num_classes, dropout=dropout, dropconnect=dropconnect, generator=_generator(seed))
+
+
+def _generator(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seeds.integer(seed, "head"))

@@ -1,37 +1,26 @@
 """A model as a folder of plain data: weights, configuration, model card, and hashes of the three, written last.
 
-The folder of a timm backbone is also timm's: `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it.
+The folder of a timm backbone is also timm's: `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it. The
+folder of an ensemble holds such a folder for each member, `members/0`, `members/1` and so on.
 """
 
 import dataclasses
 import textwrap
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit.model import ensemble as networks
 from transferkit.model.build import Backbone, Preprocessing, create, rebuild
-from transferkit.ship.model_card import model_card
+from transferkit.model.ensemble import Pass
+from transferkit.ship import description, hashes
+from transferkit.ship.hashes import FORMAT_VERSION, MANIFEST
+from transferkit.ship.model_card import ensemble_card, model_card
 from transferkit.zoo.errors import ModelFileError, UsageError
-from transferkit.zoo.files import (
-    new_folder,
-    read_json,
-    read_safetensors,
-    sha256,
-    write_json,
-    write_safetensors,
-    write_text,
-)
+from transferkit.zoo.files import new_folder, read_safetensors, write_json, write_safetensors, write_text
 
-WEIGHTS, CONFIG, CARD, MANIFEST = "model.safetensors", "config.json", "README.md", "MANIFEST.json"
-FORMAT_VERSION = 1
-MAX_CONFIG_BYTES = 1 << 20
-TIMM_KEYS = (
-    "tag",
-    "first_conv",
-    "classifier",
-    "fixed_input_size",
-    "license",
-)  # of a pretrained_cfg, still true of new weights
+WEIGHTS, CONFIG, CARD, MEMBERS = "model.safetensors", "config.json", "README.md", "members"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +32,54 @@ class Artifact:
     preprocessing: Preprocessing
     record: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """What the network is called."""
+        return self.backbone.card.name
+
+    def passes(self) -> list[Pass]:
+        """The one forward pass that gives its logits."""
+        return [Pass(preprocessing=self.preprocessing, network=self.backbone, members=(0,))]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ensemble:
+    """Networks whose softmax outputs are averaged; each has its own way of preparing images and order of classes.
+
+    Raises: UsageError if there are fewer than two, or if one knows other classes than the ensemble.
+    """
+
+    members: tuple[Artifact, ...]
+    classes: tuple[str, ...]
+    record: dict[str, Any]
+
+    def __post_init__(self):
+        if len(self.members) < 2:
+            raise UsageError(f"an ensemble has at least 2 members, not {len(self.members)}")
+        for number, member in enumerate(self.members):
+            check_same_classes(self.classes, member.classes, name=f"member {number}")
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return f"an ensemble of {len(self.members)}"
+
+    def passes(self) -> list[Pass]:
+        """As few forward passes as give the logits of all members."""
+        return networks.plan_passes(
+            [member.backbone for member in self.members],
+            preprocessings=[member.preprocessing for member in self.members],
+            orders=[[member.classes.index(name) for name in self.classes] for member in self.members],
+        )
+
+
+def check_same_classes(expected: Sequence[str], classes: Sequence[str], *, name: str) -> None:
+    """Raise UsageError, saying what `name` lacks and has besides, unless the classes are the same in any order."""
+    lacking, besides = (sorted({*one}.difference(other)) for one, other in ((expected, classes), (classes, expected)))
+    if lacking or besides:
+        parts = [f"{verb} {', '.join(names)}" for verb, names in (("lacks", lacking), ("adds", besides)) if names]
+        raise UsageError(f"the members of an ensemble know the same classes, but {name} {' and '.join(parts)}")
+
 
 def save(
     folder: Path, backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any]
@@ -53,64 +90,61 @@ def save(
     Raises: UsageError if the network cannot be described by plain data, or by too much of it, or has another number of
     classes; StorageError.
     """
-    config = describe(backbone, classes=classes, preprocessing=preprocessing, record=record)
+    config = description.describe(backbone, classes=classes, preprocessing=preprocessing, record=record)
     card = model_card(backbone, classes=classes, preprocessing=preprocessing, record=record)
     with new_folder(folder) as scratch:
         write_safetensors(scratch / WEIGHTS, backbone.model.state_dict(), {"format": "pt"})
-        write_json(scratch / CONFIG, config)
-        if (scratch / CONFIG).stat().st_size > MAX_CONFIG_BYTES:
-            raise UsageError(
-                f"the record of {folder} makes {CONFIG} larger than the {MAX_CONFIG_BYTES >> 20} MB that load reads"
-            )
-        write_text(scratch / CARD, card)
-        listed = {
-            name: {"sha256": sha256(scratch / name), "bytes": (scratch / name).stat().st_size}
-            for name in (WEIGHTS, CONFIG, CARD)
-        }
-        write_json(scratch / MANIFEST, {"format_version": FORMAT_VERSION, "files": listed})
+        _complete(scratch, config, card, parts=[WEIGHTS])
 
 
-def describe(
-    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any]
-) -> dict[str, Any]:
-    """The content of config.json: timm's keys, and the key `transferkit` with all that `load` needs.
+def save_ensemble(
+    folder: Path, members: Sequence[Artifact], *, classes: tuple[str, ...], record: dict[str, Any]
+) -> None:
+    """Write the model folder of an ensemble, whole or not at all: each member as `save` does, and what they make up.
 
-    Raises: UsageError if the network cannot be rebuilt from plain data or has another number of classes.
+    Args: classes, in the order of the answers; record, as in `save`, of the ensemble.
+    Raises: UsageError as `save` does, or if the members are fewer than two or differ in their classes; StorageError.
     """
-    family, architecture = backbone.spec["family"], backbone.spec["architecture"]
-    if family == "other":
+    model = Ensemble(members=tuple(members), classes=tuple(classes), record=record)
+    own = {"format_version": FORMAT_VERSION, "ensemble": len(members), "classes": list(classes), "record": record}
+    card = ensemble_card(
+        [(member.backbone, member.preprocessing, member.record) for member in members],
+        classes=classes,
+        record=record,
+        passes=len(model.passes()),
+    )
+    with new_folder(folder) as scratch:
+        for name, member in zip(_member_names(len(members)), members):
+            content = {field.name: getattr(member, field.name) for field in dataclasses.fields(member)}
+            save(scratch / name, **content)
+        _complete(scratch, {"transferkit": own}, card, parts=_member_files(len(members), also=(CARD,)))
+
+
+def _complete(folder: Path, config: dict[str, Any], card: str, *, parts: Iterable[str]) -> None:
+    """Write the configuration, the card, and the hashes of both and of the `parts` that are there.
+
+    Raises: UsageError if the configuration is too large to be read back.
+    """
+    write_json(folder / CONFIG, config)
+    if (folder / CONFIG).stat().st_size > hashes.MAX_OBJECT_BYTES:
         raise UsageError(
-            f"{architecture} was made by hand; only networks of timm, torchvision and transferkit can be saved"
+            f"the record makes {CONFIG} larger than the {hashes.MAX_OBJECT_BYTES >> 20} MB that load reads"
         )
-    if len(classes) != backbone.num_classes:
-        raise UsageError(f"{len(classes)} class names for a network of {backbone.num_classes} outputs")
-    own = {
-        "format_version": FORMAT_VERSION,
-        "spec": backbone.spec,
-        "preprocessing": dataclasses.asdict(preprocessing),
-        "classes": list(classes),
-        "backbone": {key: getattr(backbone.card, key) for key in ("name", "license", "source")},
-        "record": record,
-    }
-    if family != "timm":  # the family stands before the name, so that timm does not take a namesake for its own
-        return {"architecture": f"{family}:{architecture}", "label_names": list(classes), "transferkit": own}
-    native = backbone.model.pretrained_cfg
-    pretrained_cfg = {key: native[key] for key in TIMM_KEYS if native.get(key) is not None}
-    return {
-        "architecture": architecture,
-        "num_classes": len(classes),
-        "num_features": backbone.model.num_features,
-        "label_names": list(classes),
-        "model_args": backbone.spec["model_args"],
-        "pretrained_cfg": pretrained_cfg
-        | preprocessing.to_pretrained_cfg()
-        | {"num_classes": len(classes), "custom_load": False},
-        "transferkit": own,
-    }
+    write_text(folder / CARD, card)
+    hashes.write(folder, [*parts, CONFIG, CARD])
 
 
-def load(path: str | Path) -> Artifact:
-    """The network of a run folder, of a model folder (ours or plain timm), or the embedded or cached one of that name.
+def _member_names(count: int) -> Iterable[str]:
+    return (f"{MEMBERS}/{number}" for number in range(count))
+
+
+def _member_files(count: int, *, also: tuple[str, ...] = ()) -> Iterable[str]:
+    """The files of all members that `load` reads, and others, by their names in the ensemble's folder."""
+    return (f"{name}/{file}" for name in _member_names(count) for file in (WEIGHTS, CONFIG, MANIFEST, *also))
+
+
+def load(path: str | Path) -> Artifact | Ensemble:
+    """The model of a run folder, of a model folder (ours or plain timm), or the embedded or cached one of that name.
 
     Raises: UsageError if there is none; ModelFileError naming the file that is missing, edited, or does not fit.
     """
@@ -119,14 +153,20 @@ def load(path: str | Path) -> Artifact:
         folder = folder / "model"
     if not folder.exists():
         return _adopted(create(str(path), offline=True))
-    if not (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
+    if (folder / MANIFEST).is_file():
+        hashes.check(folder, [CONFIG])
+        own = hashes.read_object(folder / CONFIG).get("transferkit")
+        if isinstance(own, dict) and "ensemble" in own:
+            return _joined(folder, own)
+        hashes.check(folder, [WEIGHTS])
+        return _rebuilt(folder, own)
+    if not (folder / CONFIG).is_file():
         raise UsageError(f"{path} holds no model: neither RUN/model nor {CONFIG} is there")
-    _check_hashes(folder)
-    config = _read_object(folder / CONFIG)
-    if "transferkit" not in config:
-        artifact = _adopted(create(folder))
-    else:
-        artifact = _rebuilt(folder, config["transferkit"])
+    if "transferkit" in hashes.read_object(folder / CONFIG):
+        raise ModelFileError(
+            f"{folder / MANIFEST} is missing: the folder was not written to its end, or not copied whole"
+        )
+    artifact = _adopted(create(folder))
     _check_finite(artifact.backbone, folder / WEIGHTS)
     return artifact
 
@@ -137,40 +177,27 @@ def _adopted(backbone: Backbone) -> Artifact:
     return Artifact(backbone=backbone, classes=classes, preprocessing=backbone.card.preprocessing, record={})
 
 
-def _check_hashes(folder: Path) -> None:
-    """Refuse files that are not the ones the manifest names; a plain timm folder has no manifest and passes."""
-    if not (folder / MANIFEST).is_file():
-        if "transferkit" in _read_object(folder / CONFIG):
-            raise ModelFileError(
-                f"{folder / MANIFEST} is missing: the folder was not written to its end, or not copied whole"
-            )
-        return
-    listed = _read_object(folder / MANIFEST).get("files")
-    for name in (WEIGHTS, CONFIG):  # what is read below; a README may be edited
-        try:
-            expected = listed[name]["sha256"]
-        except (KeyError, TypeError) as error:
-            raise ModelFileError(f"{folder / MANIFEST} does not list {name}") from error
-        if not (folder / name).is_file():
-            raise ModelFileError(f"{folder / name} is missing")
-        if sha256(folder / name) != expected:
-            raise ModelFileError(f"{folder / name} is not the file that was saved: its SHA-256 differs from {MANIFEST}")
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """The object in a small JSON file. Raises: ModelFileError if it is none, or larger than 1 MB."""
-    if path.is_file() and path.stat().st_size > MAX_CONFIG_BYTES:
-        raise ModelFileError(f"{path} is larger than the {MAX_CONFIG_BYTES >> 20} MB allowed")
-    value = read_json(path)
-    if not isinstance(value, dict):
-        raise ModelFileError(f"{path} holds a {type(value).__name__}, not an object")
-    return value
+def _joined(folder: Path, own: dict[str, Any]) -> Ensemble:
+    """The ensemble of the key `transferkit`; members that differ only in the head hold the rest in the same memory."""
+    members: list[Artifact] = []
+    try:
+        classes, record = description.class_names(own), dict(own["record"])
+        hashes.check(folder, _member_files(own["ensemble"]))
+        for name in _member_names(own["ensemble"]):
+            member = _rebuilt(folder / name, hashes.read_object(folder / name / CONFIG).get("transferkit"))
+            twins = (known for known in members if networks.is_same_body(known.backbone, member.backbone))
+            if twin := next(twins, None):
+                networks.share_body(twin.backbone, member.backbone)
+            members.append(member)
+        return Ensemble(members=tuple(members), classes=classes, record=record)
+    except (KeyError, TypeError, ValueError, UsageError) as error:
+        raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
 
 
 def _rebuilt(folder: Path, own: Any) -> Artifact:
     """The network of the key `transferkit`, with the weights beside it under exactly its own names."""
     try:
-        spec, classes, preprocessing, origin, record = _checked(own)
+        spec, classes, preprocessing, origin, record = description.parse(own)
         backbone = rebuild(spec, num_classes=len(classes))
     except (AttributeError, KeyError, TypeError, ValueError, ModelFileError) as error:
         raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
@@ -179,25 +206,9 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     except RuntimeError as error:
         reason = textwrap.shorten(str(error).splitlines()[1], 200, placeholder=" ...")
         raise ModelFileError(f"{folder / WEIGHTS} does not fit {spec['architecture']}: {reason}") from error
+    _check_finite(backbone, folder / WEIGHTS)
     backbone.card = dataclasses.replace(backbone.card, preprocessing=preprocessing, classes=classes, **origin)
     return Artifact(backbone=backbone, classes=classes, preprocessing=preprocessing, record=record)
-
-
-def _checked(own: Any) -> tuple[dict[str, Any], tuple[str, ...], Preprocessing, dict[str, str], dict[str, Any]]:
-    """Spec, classes, preprocessing, origin and record of the key `transferkit`.
-
-    Raises: ValueError, KeyError, TypeError or ModelFileError that says what is wrong.
-    """
-    if own["format_version"] != FORMAT_VERSION:
-        raise ValueError(
-            f"format_version is {own['format_version']!r}; this version of transferkit reads {FORMAT_VERSION}"
-        )
-    classes = tuple(own["classes"])
-    if not classes or len(set(classes)) != len(classes) or not all(isinstance(name, str) for name in classes):
-        raise ValueError("classes must be different names")
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in own["preprocessing"].items()}
-    origin = {key: str(own["backbone"][key]) for key in ("name", "license", "source")}
-    return dict(own["spec"]), classes, Preprocessing(**fields), origin, dict(own["record"])
 
 
 def _check_finite(backbone: Backbone, path: Path) -> None:

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 
 from transferkit import metrics, runtime
 from transferkit.data import batches, folder
 from transferkit.data.decode import DecodeError, decode, eval_view
-from transferkit.model.build import Backbone
+from transferkit.model.build import Preprocessing
 from transferkit.progress import Progress
 from transferkit.ship import artifact
-from transferkit.ship.artifact import Artifact
+from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.zoo.errors import DataError
 
 Source = str | Path | bytes | np.ndarray | Image.Image
+Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +46,15 @@ def load(path: str | Path, *, device: str = "auto") -> "Classifier":
 
 
 class Classifier:
-    """A network in evaluation mode with its classes and its one way of preparing images."""
+    """A network in evaluation mode, or an ensemble, with its classes and its one way of preparing images for each."""
 
-    def __init__(self, model: Artifact, *, device: str):
+    def __init__(self, model: Artifact | Ensemble, *, device: str):
         self.artifact = model
         self.classes: tuple[str, ...] = model.classes
-        self.preprocessing = model.preprocessing
-        self.backbone: Backbone = model.backbone.to(device).eval()
+        self.passes = model.passes()
         self.device = device
+        for each in self.passes:
+            each.network.to(device).eval()
 
     def stream(self, sources: Iterable[Source], *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:
         """Yield a prediction for each source, in order, holding no more than `batch_size` images at a time.
@@ -62,8 +65,9 @@ class Classifier:
             if isinstance(answer, str):
                 yield Prediction(source=source, fault=answer)
                 continue
-            best = np.argsort(-answer, kind="stable")[:top]
-            listed = tuple((self.classes[k], float(answer[k])) for k in best)
+            mean = answer.mean(axis=0)  # (K,)
+            best = np.argsort(-mean, kind="stable")[:top]
+            listed = tuple((self.classes[k], float(mean[k])) for k in best)
             yield Prediction(source=source, label=listed[0][0], probability=listed[0][1], top=listed)
 
     def predict(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> list[Prediction]:
@@ -73,27 +77,38 @@ class Classifier:
         return list(self.stream(sources, top=top, batch_size=batch_size))
 
     def _answers(self, sources: Iterable[Source], batch_size: int) -> Iterator[tuple[Source, np.ndarray | str]]:
-        """Each source with its probabilities (K,), or with the reason why it cannot be read."""
+        """Each source with every member's probabilities (M, K), or with the reason why it cannot be read."""
         remaining = iter(sources)
         with ThreadPoolExecutor(runtime.default_workers()) as pool:
             while chunk := list(islice(remaining, batch_size)):
-                views = list(pool.map(self._view, chunk))
-                pixels = [view for view in views if not isinstance(view, str)]
-                answers = iter(self._probabilities(np.stack(pixels)) if pixels else ())
+                views = list(pool.map(self._views, chunk))
+                readable = [view for view in views if not isinstance(view, str)]
+                answers = iter(self._probabilities(readable) if readable else ())
                 for source, view in zip(chunk, views):
                     yield source, view if isinstance(view, str) else next(answers)
 
-    def _view(self, source: Source) -> np.ndarray | str:
+    def _views(self, source: Source) -> Views | str:
+        """What each preprocessing makes of an image that is decoded once, or why it cannot be read."""
         try:
-            return eval_view(decode(source), self.preprocessing)
+            image = decode(source)
         except DecodeError as error:
             return str(error)
+        return {each: eval_view(image, each) for each in {one.preprocessing for one in self.passes}}
 
     @torch.no_grad()
-    def _probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Shapes: pixels (B, H, W, 3) uint8 -> (B, K)."""
-        x = batches.normalise(torch.from_numpy(pixels).permute(0, 3, 1, 2).to(self.device), self.preprocessing)
-        return self.backbone(x).double().softmax(1).cpu().numpy()
+    def _probabilities(self, views: list[Views]) -> np.ndarray:
+        """The softmax outputs of the M members for B images, (B, M, K)."""
+        inputs = {each: self._input([view[each] for view in views], each) for each in views[0]}
+        answers = np.empty((len(views), sum(len(each.members) for each in self.passes), len(self.classes)))
+        for each in self.passes:
+            logits = each.network(inputs[each.preprocessing]).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
+            answers[:, each.members] = logits.cpu().double().softmax(2).numpy()
+        return answers
+
+    def _input(self, pixels: list[np.ndarray], preprocessing: Preprocessing) -> Tensor:
+        """Shapes: B of (H, W, 3) uint8 -> (B, 3, H, W)."""
+        stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
+        return batches.normalise(stacked.to(self.device), preprocessing)
 
     def evaluate(
         self, data: str | Path, *, part: str | None = None, progress: Progress | None = None
@@ -102,26 +117,26 @@ class Classifier:
 
         Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all.
         Returns: the block of scores that metrics.json has too, with "part", "classes" and "refused": [[path, reason],
-        ...]. Raises: DataError if the images have a class that the classifier does not know, or none of them is
-        readable.
+        ...]; that of an ensemble has "members", the accuracy and log loss of each.
+        Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
         """
         progress = progress or Progress()
         listing = folder.read(data, to_train=False)
         own_label = [self._index(name) for name in listing.classes]
         part, rows = _choose_part(listing.parts, part)
         progress.start("evaluating", len(rows))
-        logits, labels, refused = [], [], []
+        answers, labels, refused = [], [], []
         for row, (_, answer) in zip(rows, self._answers((listing.paths[row] for row in rows), 32)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])
             else:
-                logits.append(np.log(np.maximum(answer, 1e-300)))
+                answers.append(answer)
                 labels.append(own_label[listing.labels[row]])
             progress.advance(1)
         progress.finish()
         if not labels:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
-        scores = metrics.scores(np.array(logits), np.array(labels))
+        scores = _scores(np.array(answers), np.array(labels))
         return scores | {"part": part, "classes": list(self.classes), "refused": refused}
 
     def _index(self, name: str) -> int:
@@ -140,12 +155,25 @@ class Classifier:
         """
         from transferkit.ship import export
 
-        pixels = [eval_view(decode(source), self.preprocessing) for source in images]
+        preprocessing = self.passes[0].preprocessing  # the graphs are made of models that have no other
+        pixels = [eval_view(decode(source), preprocessing) for source in images]
         if not pixels:
             noise = np.random.default_rng(0)
-            pixels = list(noise.integers(0, 256, (8, *self.preprocessing.size_px, 3), np.uint8))
+            pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         return export.export(self.artifact, format=kind, out=Path(out), pixels=batch)
+
+
+def _scores(answers: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """The scores of the members' mean, and, if they are several, those of each.
+
+    Shapes: answers (N, M, K), labels (N,).
+    """
+    mean, *members = (
+        metrics.scores(np.log(np.maximum(p, 1e-300)), labels) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))
+    )
+    kept = ("accuracy", "interval", "loss", "n")
+    return mean | ({"members": [{key: block[key] for key in kept} for block in members]} if len(members) > 1 else {})
 
 
 def _choose_part(parts: np.ndarray, wanted: str | None) -> tuple[str, np.ndarray]:

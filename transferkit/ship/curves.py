@@ -1,71 +1,180 @@
-"""Pictures of a training: loss and accuracy over the epochs, or over the L2 of a probe, as SVG text."""
+"""Pictures of a training: loss, accuracy and learning rate over the epochs, or over the L2 of a probe."""
 
 import io
-from dataclasses import dataclass
-from typing import Any
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-TRAIN = {"color": "#D55E00", "linestyle": "--", "label": "training"}  # told apart by dash as well as by colour
-VAL = {"color": "#0072B2", "linestyle": "-", "label": "validation"}
+from transferkit.zoo.files import write_bytes
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Line = dict[str, Any]  # of metrics.jsonl
+
+DPI = 200  # 1,600 px wide: sharp in print
+INK, GREY = "#191c22", "#5b6472"
+BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito 2008; every kind of colour blindness tells them apart
+MEASURED = {"linewidth": 2, "markersize": 6}
+# told apart by dash and marker as well as by colour
+TRAIN = MEASURED | {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"}
+VAL = MEASURED | {"color": BLUE, "linestyle": "-", "marker": "o"}
+MAX_MARKERS = 25  # on a curve; more of them hide its dashes
+MAX_NUMBERS = 12  # of snapshots on a curve
 STYLE = {
     "font.family": "sans-serif",
-    "font.size": 9,
+    "font.size": 13,  # on a figure of 8 inches: read without a lens at half its width
     "svg.fonttype": "none",  # text stays text: half the size, and it can be searched
     "svg.hashsalt": "transferkit",  # the same curves give the same bytes
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.edgecolor": "#8a93a3",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#e6e9ee",
+    "legend.frameon": False,
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Curve:
-    """One picture: what it shows in a few words, and its SVG text."""
-
-    title: str
-    svg: str
+def read(run: Path) -> list[Line]:
+    """The lines of RUN/metrics.jsonl; none if it is absent."""
+    path = run / "metrics.jsonl"
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
-def draw(lines: list[dict[str, Any]]) -> list[Curve]:
-    """Loss and accuracy over the L2 of a probe, and over the epochs, as far as the lines of metrics.jsonl have them."""
+def write(run: Path) -> None:
+    """Write RUN/curves.png from RUN/metrics.jsonl: the epochs, or where there are none the probe; nothing of neither.
+
+    Raises: StorageError.
+    """
+    figures = list(draw(read(run)).values())
+    if figures:
+        write_bytes(run / "curves.png", png(figures[-1]))
+
+
+def draw(lines: Sequence[Line]) -> "dict[str, Figure]":
+    """Figures by caption: of the L2 of a probe, then of the epochs, as far as the lines have them."""
+    from matplotlib import rc_context
+
     probe = sorted((line for line in lines if line["phase"] == "probe"), key=lambda line: line["l2"])
     epochs = [line for line in lines if line["phase"] != "probe"]
-    curves = []
-    if probe:
-        l2 = [line["l2"] for line in probe]
-        curves += [_draw(probe, l2, measure=measure, axis="L2 of the probe") for measure in ("loss", "accuracy")]
-    if epochs:
-        count = list(range(1, len(epochs) + 1))
-        curves += [_draw(epochs, count, measure=measure, axis="epoch") for measure in ("loss", "accuracy")]
-    return curves
+    figures = {}
+    with rc_context(STYLE):
+        if probe:
+            figures["Loss and accuracy over the L2 of the probe"] = _draw_probe(probe)
+        if epochs:
+            figures["Loss, accuracy and learning rate over the epochs"] = _draw_epochs(epochs)
+    return figures
 
 
-def _draw(lines: list[dict[str, Any]], x: list[float], *, measure: str, axis: str) -> Curve:
-    """One measure of training and validation over x, with the lowest validation loss marked."""
+def svg(figure: "Figure") -> str:
+    """The figure as an <svg> element."""
+    text = _print(figure, "svg", metadata={"Date": None}).decode()
+    return text[text.index("<svg") :]
+
+
+def png(figure: "Figure") -> bytes:
+    """The figure as a PNG file."""
+    return _print(figure, "png", dpi=DPI, metadata={"Software": None})
+
+
+def _print(figure: "Figure", kind: str, **options: Any) -> bytes:
     from matplotlib import rc_context
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    file = io.BytesIO()
+    with rc_context(STYLE):
+        figure.savefig(file, format=kind, **options)
+    return file.getvalue()
+
+
+def _draw_probe(lines: list[Line]) -> "Figure":
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 6), layout="constrained")
+    panels = figure.subplots(2, sharex=True)
+    x = [line["l2"] for line in lines]
+    _draw_scores(panels, x, lines, name="L2")
+    panels[-1].set_xscale("log" if min(x) > 0 else "linear")
+    panels[-1].set_xlabel("L2 of the probe")
+    _add_legend(figure)
+    return figure
+
+
+def _draw_epochs(lines: list[Line]) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
+    figure = Figure(figsize=(8, 7.6), layout="constrained")
+    panels = figure.subplots(3, sharex=True, height_ratios=(3, 3, 2))
+    x = [line["epoch"] + 1 for line in lines]
+    snapshots = [line for line in lines if "snapshot" in line]
+    _draw_scores(panels[:2], x, lines, name="epoch")
+    _draw_rate(panels[2], lines)
+    for panel in panels:
+        for number, line in enumerate(line for line in snapshots if line["epoch"] + 1 < max(x)):
+            label = None if number else "restart"
+            panel.axvline(line["epoch"] + 1, color=GREY, linewidth=0.8, zorder=1, label=label)
+    for panel, measure in zip(panels, ("loss", "accuracy")):
+        _mark_snapshots(panel, snapshots, measure=measure)
+    panels[-1].set_xlim(0, 1.02 * max(x))
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
+    panels[-1].set_xlabel("epoch")
+    _add_legend(figure)
+    return figure
+
+
+def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
+    """Loss and accuracy of training and validation over x, the least validation loss marked."""
     best = min(range(len(lines)), key=lambda i: (lines[i]["val"]["loss"], -lines[i]["val"]["accuracy"]))
-    with rc_context(STYLE):
-        figure = Figure(figsize=(4.6, 2.7), layout="constrained")
-        axes = figure.add_subplot()
-        for part, style in (("train", TRAIN), ("val", VAL)):
-            known = [i for i, line in enumerate(lines) if line.get(part)]
-            if known and not (part == "train" and axis != "epoch"):
-                y = [lines[i][part][measure] for i in known]
-                axes.plot([x[i] for i in known], y, marker="o", markersize=3, linewidth=1.6, **style)
-        axes.axvline(x[best], color="#5b6472", linewidth=0.8, linestyle=":", label="lowest validation loss")
-        if axis == "epoch":
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-            axes.set_xlim(0.5, len(x) + 0.5)
-        elif min(x) > 0:
-            axes.set_xscale("log")
-        axes.set_xlabel(axis)
-        axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1), ncols=3, frameon=False, fontsize=8)
-        text = io.StringIO()
-        FigureCanvasSVG(figure).print_svg(text, metadata={"Date": None})
-    picture = text.getvalue()
-    return Curve(title=f"{measure.capitalize()} over {axis}", svg=picture[picture.index("<svg") :])
+    every = math.ceil(len(x) / MAX_MARKERS)
+    for panel, measure in zip(panels, ("loss", "accuracy")):
+        for part, label, style in (("train", "training", TRAIN), ("val", "validation", VAL)):
+            panel.plot(x, [line[part][measure] for line in lines], label=label, markevery=every, **style)
+        panel.axvline(x[best], color=INK, linewidth=1.4, linestyle=":", zorder=1)
+        ring = {"marker": "o", "markersize": 18, "markerfacecolor": "none", "markeredgewidth": 1.4, "clip_on": False}
+        label = f"best {name}: {x[best]:g}"
+        panel.plot(x[best], lines[best]["val"][measure], color=INK, linestyle=":", label=label, zorder=4, **ring)
+        panel.set_ylabel(measure)
+    panels[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+
+
+def _draw_rate(panel: "Axes", lines: list[Line]) -> None:
+    """The learning rate, at several points of each epoch where they were recorded, else at its end."""
+    x, y = [], []
+    for line in lines:
+        rates = line.get("lrs") or [line["lr"]]
+        x += [line["epoch"] + (point + 1) / len(rates) for point in range(len(rates))]
+        y += rates
+    panel.plot(x, y, color=INK, linewidth=2, marker="." if len(x) == 1 else None)
+    panel.set_ylim(0, 1.1 * max(y))
+    panel.yaxis.set_major_formatter("{x:g}")
+    panel.set_ylabel("learning rate")
+
+
+def _mark_snapshots(panel: "Axes", snapshots: list[Line], *, measure: str) -> None:
+    """A black disc with the number of the snapshot on the validation curve."""
+    every = math.ceil(len(snapshots) / MAX_NUMBERS)
+    for line in snapshots[::-every] if snapshots else []:
+        at = line["epoch"] + 1, line["val"][measure]
+        label = "snapshot" if line is snapshots[-1] else None
+        panel.plot(*at, marker="o", markersize=13, color=INK, linestyle="none", label=label, zorder=5, clip_on=False)
+        text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 9, "fontweight": "bold"}
+        panel.annotate(line["snapshot"], at, zorder=6, **text)
+
+
+def _add_legend(figure: "Figure") -> None:
+    """One legend above the panels for all of them."""
+    figure.align_ylabels()
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    figure.legend(
+        handles,
+        labels,
+        loc="outside upper center",
+        ncols=len(labels),
+        columnspacing=1.4,
+        handletextpad=0.5,
+        fontsize=12,
+    )

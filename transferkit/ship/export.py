@@ -11,7 +11,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,65 +20,80 @@ from torch import Tensor, nn
 
 from transferkit.model.build import Preprocessing
 from transferkit.ship import artifact as artifacts
-from transferkit.ship.artifact import Artifact
+from transferkit.ship import description
+from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.zoo.errors import ParityError, UsageError
 from transferkit.zoo.files import write_bytes, write_safetensors
 
 FORMATS = ("safetensors", "timm", "onnx", "torch-export")
 MAX_DIFFERENCE = 1e-4  # of any probability
 BATCH_SIZE = 16
+ONE_BY_ONE = "export its members one by one: MODEL/members/0 and so on"
 ANY_BATCH = {"pixels": {0: torch.export.Dim("batch")}}
 
 Run = Callable[[Tensor], np.ndarray]  # uint8 (B, 3, H, W) -> probabilities (B, K)
 
 
 class FromPixels(nn.Module):
-    """A classifier with normalisation before it and softmax after it.
+    """Networks that see the same pixels, with normalisation before them and the mean of their softmax outputs after.
 
     Shapes: uint8 (B, 3, H, W) -> (B, K), rows sum to 1.
     """
 
-    def __init__(self, model: nn.Module, preprocessing: Preprocessing):
+    def __init__(self, networks: Sequence[nn.Module], preprocessing: Preprocessing, *, num_classes: int):
         super().__init__()
-        self.model = model
+        self.networks = nn.ModuleList(networks)
+        self.num_classes = num_classes
         self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean)[:, None, None])
         self.register_buffer("std", 255 * torch.tensor(preprocessing.std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
-        return self.model((pixels.float() - self.mean) / self.std).softmax(1)
+        x = (pixels.float() - self.mean) / self.std
+        logits = torch.cat([network(x) for network in self.networks], dim=1)  # (B, M * K)
+        return logits.unflatten(1, (-1, self.num_classes)).softmax(2).mean(1)
 
 
-def export(artifact: Artifact, *, format: str, out: str | Path, pixels: Tensor) -> Path:
+def export(model: Artifact | Ensemble, *, format: str, out: str | Path, pixels: Tensor) -> Path:
     """Write the model to `out` in another format and return its path.
 
     Args: format is one of FORMATS; pixels, uint8 (N, 3, H, W), are real images on which the graphs are compared.
     Raises: ParityError, and nothing is written, if an image is named otherwise or a probability differs by over 1e-4;
-    UsageError for an unknown format, a timm folder of what is no timm network, or missing packages; StorageError.
+    UsageError for an unknown format, one that cannot hold the model, or missing packages; StorageError.
     """
     out = Path(out)
     if format not in FORMATS:
         raise UsageError(f"no export format {format!r}; known: {', '.join(FORMATS)}")
     if out.is_dir() or (format == "timm" and out.exists()):
         raise UsageError(f"{out} exists already; name a {'folder' if format == 'timm' else 'file'} that does not")
-    backbone = artifact.backbone
-    content = {field.name: getattr(artifact, field.name) for field in dataclasses.fields(artifact)}
-    if format == "timm":
-        if backbone.spec["family"] != "timm":
-            raise UsageError(f"{backbone.card.name} is no timm network; the other formats take it")
+    if format in ("onnx", "torch-export"):
+        write_bytes(out, _proved(model, format=format, pixels=pixels))
+        return out
+    if isinstance(model, Ensemble):
+        raise UsageError(f"{format} holds one network and this is an ensemble of {len(model.members)}; {ONE_BY_ONE}")
+    content = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    if format == "safetensors":
+        own = description.describe(**content)["transferkit"]
+        state = model.backbone.model.state_dict()
+        write_safetensors(out, state, {"format": "pt", "transferkit": json.dumps(own)})
+    elif model.backbone.spec["family"] == "timm":
         artifacts.save(out, **content)
-    elif format == "safetensors":
-        own = artifacts.describe(**content)["transferkit"]
-        write_safetensors(out, backbone.model.state_dict(), {"format": "pt", "transferkit": json.dumps(own)})
     else:
-        write_bytes(out, _proved(artifact, format=format, pixels=pixels))
+        raise UsageError(f"{model.name} is no timm network; the other formats take it")
     return out
 
 
-def _proved(artifact: Artifact, *, format: str, pixels: Tensor) -> bytes:
+def _proved(artifact: Artifact | Ensemble, *, format: str, pixels: Tensor) -> bytes:
     """The bytes of the exported graph, after a run of them gave PyTorch's answers. Raises: ParityError, UsageError."""
+    passes = artifact.passes()
+    preprocessing = passes[0].preprocessing
+    if any(each.preprocessing != preprocessing for each in passes):
+        raise UsageError(
+            f"members that prepare images in different ways cannot become one {format} graph; {ONE_BY_ONE}"
+        )
     if format == "onnx":
         _require_onnx()
-    model = FromPixels(copy.deepcopy(artifact.backbone.model), artifact.preprocessing)
+    networks = [copy.deepcopy(each.network) for each in passes]
+    model = FromPixels(networks, preprocessing, num_classes=len(artifact.classes))
     model = model.cpu().float().eval().requires_grad_(False)
     with torch.no_grad():
         expected = _in_batches(lambda x: model(x).numpy(), pixels)
@@ -86,15 +101,15 @@ def _proved(artifact: Artifact, *, format: str, pixels: Tensor) -> bytes:
         "input": "RGB pixels after resize and crop as in preprocessing, uint8 (B, 3, H, W); not normalised",
         "output": "probabilities (B, K) in the order of classes",
         "classes": json.dumps(artifact.classes),
-        "preprocessing": json.dumps(dataclasses.asdict(artifact.preprocessing)),
+        "preprocessing": json.dumps(dataclasses.asdict(preprocessing)),
     }
     try:
         with _quiet(), torch.no_grad():
-            data, run = (_onnx if format == "onnx" else _torch_export)(_graph(model, artifact.preprocessing), facts)
+            data, run = (_onnx if format == "onnx" else _torch_export)(_graph(model, preprocessing), facts)
             found = _in_batches(run, pixels)
     except Exception as error:  # the exporters raise anything where a network does not suit them
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ParityError(f"{artifact.backbone.card.name} cannot be exported as {format}: {reason}") from error
+        raise ParityError(f"{artifact.name} cannot be exported as {format}: {reason}") from error
     _compare(expected, found, format=format)
     return data
 

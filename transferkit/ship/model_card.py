@@ -1,10 +1,12 @@
 """The README.md of a model folder: what a person must know before trusting the network in it."""
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 from transferkit.model.build import Backbone, Preprocessing
 
-TEMPLATE = """---
+HEADER = """---
 license: {license}
 library_name: {library}
 pipeline_tag: image-classification
@@ -13,7 +15,7 @@ pipeline_tag: image-classification
 # An image classifier of {count} classes
 
 It tells apart: {classes}.
-
+{made_of}
 | part | accuracy | images |
 |---|---|---|
 {scores}
@@ -29,24 +31,6 @@ classifier = tk.load("FOLDER")
 for prediction in classifier.stream(["photo.jpg"]):
     print(prediction.label, prediction.probability)
 ```
-{timm}
-## What the network sees
-
-A photo is turned upright and made RGB, resized ({interpolation}, {crop_mode}) so that {width} x {height} px are
-{crop} % of its side, cropped in the middle to {width} x {height} px, divided by 255, and normalised by the mean
-{mean} and the standard deviation {std} per channel.
-
-## Where it comes from
-
-Backbone: {backbone}, {parameters:,} weights in all. Source: {source}. Licence: {license}.
-
-## What it does not promise
-
-- It knows no other classes: a photo of something else gets one of the names above too.
-- A probability is the network's own confidence. It is no measured frequency.
-- The scores hold for photos like those it was judged on. Another camera, place or season can do worse; measure it
-  with `transferkit evaluate`.
-- MANIFEST.json finds damage. It does not prove who made the files.
 """
 TIMM = """
 Without transferkit, in plain timm:
@@ -57,6 +41,39 @@ import timm
 model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
 ```
 """
+NETWORK = """
+## What the network sees
+
+A photo is turned upright and made RGB, resized ({interpolation}, {crop_mode}) so that {width} x {height} px are
+{crop} % of its side, cropped in the middle to {width} x {height} px, divided by 255, and normalised by the mean
+{mean} and the standard deviation {std} per channel.
+
+## Where it comes from
+
+Backbone: {backbone}, {parameters:,} weights in all. Source: {source}. Licence: {license}.
+"""
+MADE_OF = """
+A probability is the mean of the softmax outputs of {count} networks, the members. Members that differ only in the head
+share one pass through the backbone. Passes for an image: {passes}.
+"""
+MEMBERS = """
+## Its members
+
+| folder | backbone | weights | input, px | validation | test | source | licence |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Each of these folders is a model of its own, with a model card that says what its network sees.
+"""
+LIMITS = """
+## What it does not promise
+
+- It knows no other classes: a photo of something else gets one of the names above too.
+- A probability is the network's own confidence. It is no measured frequency.
+- The scores hold for photos like those it was judged on. Another camera, place or season can do worse; measure it
+  with `transferkit evaluate`.
+- MANIFEST.json finds damage. It does not prove who made the files.
+"""
 
 
 def model_card(
@@ -66,17 +83,9 @@ def model_card(
 
     Args: record may hold the blocks of scores "test" and "val" with "accuracy" and "n".
     """
-    blocks = [(part, record[part]) for part in ("test", "val") if record.get(part)]
-    rows = [f"| {part} | {100 * block['accuracy']:.1f} % | {block['n']:,} |" for part, block in blocks]
     height, width = preprocessing.size_px
     is_timm = backbone.spec["family"] == "timm"
-    return TEMPLATE.format(
-        license=quoted(backbone.card.license),
-        library="timm" if is_timm else "transferkit",
-        count=len(classes),
-        classes=", ".join(quoted(name) for name in classes),
-        scores="\n".join(rows or ["| none measured | | |"]),
-        timm=TIMM if is_timm else "",
+    network = NETWORK.format(
         interpolation=preprocessing.interpolation,
         crop_mode=preprocessing.crop_mode,
         height=height,
@@ -85,9 +94,65 @@ def model_card(
         mean=preprocessing.mean,
         std=preprocessing.std,
         backbone=quoted(backbone.card.name),
-        parameters=sum(parameter.numel() for parameter in backbone.parameters()),
+        parameters=_parameters(backbone),
         source=quoted(backbone.card.source),
+        license=quoted(backbone.card.license),
     )
+    library = "timm" if is_timm else "transferkit"
+    header = _header(classes, record, license=backbone.card.license, library=library)
+    return header + (TIMM if is_timm else "") + network + LIMITS
+
+
+def ensemble_card(
+    members: Sequence[tuple[Backbone, Preprocessing, dict[str, Any]]],
+    *,
+    classes: tuple[str, ...],
+    record: dict[str, Any],
+    passes: int,
+) -> str:
+    """The model card of an ensemble.
+
+    Args: members, each with the record of its own making; passes, through a backbone, for an image.
+    """
+    rows = []
+    for number, (backbone, preprocessing, own) in enumerate(members):
+        height, width = preprocessing.size_px
+        cells = [f"`members/{number}`", quoted(backbone.card.name), f"{_parameters(backbone):,}", f"{width} x {height}"]
+        cells += [_score(own[part]) if own.get(part) else "" for part in ("val", "test")]
+        rows.append(f"| {' | '.join([*cells, quoted(backbone.card.source), quoted(backbone.card.license)])} |")
+    licenses = {backbone.card.license for backbone, _, _ in members}
+    made_of = MADE_OF.format(count=len(members), passes=passes)
+    header = _header(
+        classes,
+        record,
+        license=licenses.pop() if len(licenses) == 1 else "other",
+        library="transferkit",
+        made_of=made_of,
+    )
+    return header + MEMBERS.format(rows="\n".join(rows)) + LIMITS
+
+
+def _header(classes: tuple[str, ...], record: dict[str, Any], *, license: str, library: str, made_of: str = "") -> str:
+    rows = []
+    for part in ("test", "val", "all"):
+        if block := record.get(part):
+            rows.append(f"| {part} | {100 * block['accuracy']:.1f} % | {block['n']:,} |")
+    return HEADER.format(
+        license=json.dumps(printable(license)),  # a JSON string is a YAML string too
+        library=library,
+        count=len(classes),
+        classes=", ".join(quoted(name) for name in classes),
+        made_of=made_of,
+        scores="\n".join(rows or ["| none measured | | |"]),
+    )
+
+
+def _score(block: dict[str, Any]) -> str:
+    return f"{100 * block['accuracy']:.1f} % of {block['n']:,}"
+
+
+def _parameters(backbone: Backbone) -> int:
+    return sum(parameter.numel() for parameter in backbone.parameters())
 
 
 def printable(text: str) -> str:

@@ -8,10 +8,12 @@ from transferkit.progress import Progress
 
 if TYPE_CHECKING:
     from transferkit.data.listing import Listing
+    from transferkit.model.freezer import FreezeReport
     from transferkit.train.loop import Supply
 
 MAX_LINES = 5  # about files; the run folder lists them all
 MAX_CLASSES = 20
+HEAD_EPOCHS = 10  # of a head on cached features pass between two lines: each takes milliseconds
 
 
 def found(listing: "Listing", progress: Progress) -> None:
@@ -22,6 +24,13 @@ def found(listing: "Listing", progress: Progress) -> None:
         shown.append("...")
     progress.say(f"{len(listing.labels)} images, {len(listing.classes)} classes: {', '.join(shown)}")
     _list("ignored", listing.ignored, "run.json", progress)
+
+
+def trained(report: "FreezeReport", progress: Progress) -> None:
+    """Say how many parameters training may change, and which stages it leaves as they are."""
+    frozen = [stage.stage for stage in report.stages if not stage.trainable]
+    line = f"trains {report.trainable:,} of {report.trainable + report.frozen:,} parameters"
+    progress.say(line + (f"; frozen: {', '.join(frozen)}" if frozen else ""))
 
 
 def left_out(quarantine: Sequence[tuple[str, str]], progress: Progress) -> None:
@@ -51,15 +60,26 @@ class TrainingNews:
         if line["phase"] == "probe":
             self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
             return
-        self.progress.note(f"epoch {line['epoch'] + 1}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
+        number = line["epoch"] + 1
+        if line["phase"] == "head" and number % HEAD_EPOCHS and number != self.epochs and "snapshot" not in line:
+            return
+        self.progress.note(f"epoch {number}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
 
     def counted(self, supply: "Supply") -> "Supply":
         """The same supply, which tells how many training images have gone through."""
+        return counted_by(self.progress)(supply)
 
+
+def counted_by(progress: Progress) -> Callable[["Supply"], "Supply"]:
+    """What wraps a supply so that `progress` hears how many training images have gone through."""
+
+    def counted(supply: "Supply") -> "Supply":
         def counting(batches: list, epoch: int | None) -> Iterator:
             for x, rows in supply(batches, epoch):
                 yield x, rows
                 if epoch is not None:
-                    self.progress.advance(len(rows))
+                    progress.advance(len(rows))
 
         return counting
+
+    return counted

@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,8 @@ from transferkit import runtime
 from transferkit.data import manifest
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
-from transferkit.ship import artifact, report
+from transferkit.ship import artifact, curves, report
+from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.train.intake import Intake
 from transferkit.zoo import files
@@ -22,8 +24,12 @@ from transferkit.zoo.errors import RunConflictError, UsageError
 PREDICTIONS = "predictions.csv"
 
 
-def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str, resume: bool) -> None:
+def start(
+    run: RunFolder, config: dict[str, Any], given: dict[str, Any], taken: Intake, *, device: str, resume: bool
+) -> None:
     """Write run.json, manifest.csv and quarantine.csv; refuse to resume on other images.
+
+    Args: config, every option with its value; given, the same before defaults were filled in.
 
     Raises: RunConflictError, StorageError.
     """
@@ -42,6 +48,7 @@ def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str,
     }
     record = {
         "config": config,
+        "given": given,
         "command": sys.argv,
         "seed": config["seed"],
         "device": device,
@@ -55,8 +62,8 @@ def start(run: RunFolder, config: dict[str, Any], taken: Intake, *, device: str,
     manifest.write_quarantine(run.path / "quarantine.csv", taken.quarantine)
 
 
-def finish(run: RunFolder, model: Backbone, scores: dict[str, Any], judged: list[Judged]) -> None:
-    """Write metrics.json, the model and the report.
+def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any], judged: list[Judged]) -> None:
+    """Write metrics.json, the model, the report and the curves; several `networks` are the members of an ensemble.
 
     Raises: StorageError.
     """
@@ -64,20 +71,35 @@ def finish(run: RunFolder, model: Backbone, scores: dict[str, Any], judged: list
     for part in ("val", "test"):
         if scores[part]:
             record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n")}
-    artifact.save(
-        run.path / "model", model, classes=scores["classes"], preprocessing=model.card.preprocessing, record=record
-    )
+    _save_model(run.path / "model", networks, classes=tuple(scores["classes"]), record=record)
     run.write_json("metrics.json", scores)
     _write_predictions(run.path / PREDICTIONS, judged)
     write_report(run.path)
 
 
+def _save_model(
+    folder: Path, networks: Sequence[Backbone], *, classes: tuple[str, ...], record: dict[str, Any]
+) -> None:
+    made = {key: record[key] for key in ("backbone", "strategy")}  # the scores are those of all members together
+    if len(networks) == 1:
+        preprocessing = networks[0].card.preprocessing
+        artifact.save(folder, networks[0], classes=classes, preprocessing=preprocessing, record=record)
+        return
+    members = [
+        Artifact(backbone=network, classes=classes, preprocessing=network.card.preprocessing, record=made)
+        for network in networks
+    ]
+    artifact.save_ensemble(folder, members, classes=classes, record=record)
+
+
 def write_report(run: Path) -> Path:
-    """Write RUN/report.html from the files in the run's folder and return its path.
+    """Write RUN/report.html and RUN/curves.png from the files in the run's folder; the path of the report.
 
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
-    return report.write(run, predictions=read_predictions(run))
+    page = report.write(run, predictions=read_predictions(run))
+    curves.write(run)
+    return page
 
 
 def read_predictions(run: Path) -> list[Judged]:

@@ -21,6 +21,7 @@ PARTS = (
     "metrics.json",
     "predictions.csv",
     "report.html",
+    "curves.png",
     "crash.txt",
 )
 FOLDERS = ("checkpoints", "model")

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import seeds
-from transferkit.train import optim, schedule
+from transferkit.train import optim
+from transferkit.train.schedule import Schedule
 from transferkit.zoo.errors import DivergedError
 
 # (batches of rows, epoch) -> the network's input and the rows of each; epoch None asks for images as they are
 Supply = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]
 
+LR_POINTS = 8  # of an epoch at which the learning rate is recorded, the last one at its end
 EVAL_BATCH = 32  # as fast as any measured on a CPU, and small enough for every accelerator
 
 
@@ -27,11 +29,22 @@ class Plan:
     epochs: int
     first_epoch: int = 0  # above 0 when a stopped run goes on
     batch_size: int
-    warmup_share: float = 0.1  # of all steps
+    schedule: Schedule | None = None  # None: warm-up, then a cosine to zero
+    phase: str = "finetune"  # what the records call it
     label_smoothing: float = 0.0
     max_gradient_norm: float = 1.0
     balance: str = "none"  # none, weights, sampler
     seed: int = 0
+
+    @property
+    def has_cycles(self) -> bool:
+        """Whether the schedule restarts, and each of its minima is kept."""
+        return bool(self.schedule and self.schedule.snapshot_epochs())
+
+    def shortened(self, epochs: int) -> "Plan":
+        """The same from the first epoch, for `epochs`; a schedule without constants of its own is pressed into them."""
+        schedule = self.schedule and replace(self.schedule, epochs=epochs)
+        return replace(self, epochs=epochs, first_epoch=0, schedule=schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,46 +91,74 @@ def eval_batches(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[start : start + EVAL_BATCH] for start in range(0, len(rows), EVAL_BATCH)]
 
 
-def train_epochs(
-    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, plan: Plan
-) -> Iterator[dict[str, Any]]:
-    """Train `network` in place under warm-up and cosine; yield {"epoch", "lr", "train", "seconds"} an epoch.
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step did: the loss before it, the images it was taken on and how many were right, the highest rate."""
 
-    Args: optimizer's groups each have their "base_lr"; the record's lr is the highest of the last step.
+    loss: float
+    images: int
+    hits: int
+    lr: float
+
+
+def train_steps(
+    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, plan: Plan, *, epoch: int
+) -> Iterator[Step]:
+    """Train `network` in place for one epoch and yield what each step did.
+
     Raises: DivergedError when a loss is not finite.
     """
     labels = torch.from_numpy(examples.labels)
     criterion = nn.CrossEntropyLoss(_weights_for(examples, plan), label_smoothing=plan.label_smoothing)
+    rates = plan.schedule or Schedule(name="cosine", epochs=plan.epochs)
+    batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
+    network.train()
+    for number, (x, rows) in enumerate(supply(batches, epoch)):
+        step = epoch * len(batches) + number
+        optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
+        torch.manual_seed(seeds.integer(plan.seed, "dropout", epoch, number))
+        y = labels[rows].to(x.device)  # (B,)
+        logits = network(x)  # (B, K)
+        loss = criterion.to(x.device)(logits, y)
+        if not torch.isfinite(loss):
+            where = f"at step {number + 1} of epoch {epoch + 1}"
+            raise DivergedError(f"the loss is {loss.item()} {where}; use a lower --lr")
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
+        optimizer.step()
+        hits = (logits.argmax(1) == y).sum().item()
+        yield Step(loss=loss.item(), images=len(rows), hits=hits, lr=max(g["lr"] for g in optimizer.param_groups))
+
+
+def train_epochs(
+    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, plan: Plan
+) -> Iterator[dict[str, Any]]:
+    """Train `network` in place under the plan's schedule; yield a record an epoch.
+
+    A record is {"epoch", "phase", "lr", "lrs", "train", "seconds"}: lr is the highest of the last step, lrs those at
+    `LR_POINTS` points of the epoch; where a cycle ends, "snapshot" is its number.
+
+    Args: optimizer's groups each have their "base_lr".
+    Raises: DivergedError when a loss is not finite.
+    """
+    ends = plan.schedule.snapshot_epochs() if plan.schedule else ()
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
-        order = epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch)
-        batches = cut_batches(order, plan.batch_size)
-        steps = plan.epochs * len(batches)
-        loss_sum, hits = 0.0, 0
-        network.train()
-        for number, (x, rows) in enumerate(supply(batches, epoch)):
-            step = epoch * len(batches) + number
-            factor = schedule.warmup_cosine(step, steps=steps, warmup=round(plan.warmup_share * steps))
-            optim.set_lr(optimizer, factor)
-            torch.manual_seed(seeds.integer(plan.seed, "dropout", epoch, number))
-            y = labels[rows].to(x.device)  # (B,)
-            logits = network(x)  # (B, K)
-            loss = criterion.to(x.device)(logits, y)
-            if not torch.isfinite(loss):
-                raise DivergedError(f"the loss is {loss.item()} at step {step} of {steps}; use a lower --lr")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
-            optimizer.step()
-            loss_sum += loss.item() * len(rows)
-            hits += (logits.argmax(1) == y).sum().item()
+        steps = list(train_steps(network, optimizer, supply, examples, plan, epoch=epoch))
+        images = sum(step.images for step in steps)
+        points = np.maximum(np.linspace(0, len(steps), LR_POINTS + 1)[1:].round().astype(int) - 1, 0)
         yield {
             "epoch": epoch,
-            "phase": "finetune",
-            "lr": max(group["lr"] for group in optimizer.param_groups),
-            "train": {"loss": loss_sum / len(order), "accuracy": hits / len(order)},
+            "phase": plan.phase,
+            "lr": steps[-1].lr,
+            "lrs": [steps[point].lr for point in points],
+            "train": {
+                "loss": sum(step.loss * step.images for step in steps) / images,
+                "accuracy": sum(step.hits for step in steps) / images,
+            },
             "seconds": round(time.monotonic() - started, 3),
-        }
+        } | ({"snapshot": ends.index(epoch) + 1} if epoch in ends else {})
 
 
 def _weights_for(examples: Examples, plan: Plan) -> Tensor | None:

@@ -1,41 +1,94 @@
-"""Optimisers over the stages of a network."""
+"""Optimisers: the five first-order ones over the stages of a network, and L-BFGS on a whole data set."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
+from torch import nn
 
+from transferkit.config import OPTIMIZERS
 from transferkit.model.build import Backbone
+from transferkit.zoo.errors import UsageError
 
-BETAS = (0.9, 0.999)
+MOMENTUM = 0.9  # Krizhevsky et al. 2012, section 5, https://doi.org/10.1145/3065386; the usual value since
+ADAM_BETAS = (0.9, 0.99)  # the lecture's; Kingma and Ba 2015 have 0.999
+ADAMW_BETAS = (0.9, 0.999)  # Loshchilov and Hutter 2019; what fine-tuning was measured with
+EPSILON = 1e-8  # Kingma and Ba 2015, algorithm 1
+LBFGS_STEPS = 300  # a standardised problem needs 20 to 100
+LBFGS_TOLERANCE = 1e-4  # of the gradient; tenfold less changed no choice of L2 on the folders tried
 
 
 def parameter_groups(
     model: Backbone, *, lr: float, layer_decay: float, l2: float, head_factor: float = 1.0
 ) -> list[dict[str, Any]]:
-    """One group of parameters a trainable stage, its learning rate `layer_decay` times that of the stage above it.
+    """The groups of every trainable stage, its learning rate `layer_decay` times that of the stage above it.
 
-    Decay is for weights alone: vectors (biases, normalisation) get none. Each group keeps its rate in "base_lr".
+    Each group keeps its rate in "base_lr".
 
-    Args: lr, the rate of the deepest stage below the head; head_factor, the head's rate over it.
+    Args: lr, the rate of the deepest stage below the head; head_factor, the head's rate over it; l2, what `make` makes
+    of it.
 
     Source: Clark et al. 2020, appendix A (layer-wise decay), https://arxiv.org/abs/2003.10555
     """
     groups = []
     for height, (_, parameters) in enumerate(reversed(model.stage_parameters().items())):
-        trainable = [p for _, p in parameters if p.requires_grad]
         rate = lr * (head_factor if height == 0 else layer_decay ** (height - 1))
-        for chosen, decay in (([p for p in trainable if p.ndim > 1], l2), ([p for p in trainable if p.ndim <= 1], 0.0)):
-            if chosen:
-                groups.append({"params": chosen, "lr": rate, "base_lr": rate, "weight_decay": decay})
+        groups += groups_of([p for _, p in parameters if p.requires_grad], lr=rate, l2=l2)
     return groups
 
 
-def adamw(groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
-    """AdamW over `groups`; its decay is decoupled: each step shrinks a weight by lr * weight_decay of itself.
+def groups_of(parameters: Iterable[nn.Parameter], *, lr: float, l2: float) -> list[dict[str, Any]]:
+    """One group of the matrices and kernels, with `l2`, and one of the vectors (biases, normalisation), without."""
+    parts = {l2: [], 0.0: []}
+    for parameter in parameters:
+        parts[l2 if parameter.ndim > 1 else 0.0].append(parameter)
+    return [{"params": chosen, "lr": lr, "base_lr": lr, "l2": decay} for decay, chosen in parts.items() if chosen]
 
-    Source: Loshchilov and Hutter 2019, algorithm 2, https://arxiv.org/abs/1711.05101
+
+def make(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    """A first-order optimiser over `groups`, each with its learning rate "lr" and its "l2".
+
+    sgd, momentum, nesterov and adam minimise loss + l2 * sum(W ** 2): the gradient of W gains 2 * l2 * W, which
+    momentum and Adam's averages then see like the rest of it. adamw decouples the decay: beside Adam's step, each step
+    shrinks W by lr * l2 * W, so its l2 is another number, usually a larger one.
+
+    Raises: UsageError for lbfgs, and for a name nobody knows.
+    Source: Sutskever et al. 2013, equations 3 and 4 (Nesterov), https://proceedings.mlr.press/v28/sutskever13.html;
+    Kingma and Ba 2015, algorithm 1, https://arxiv.org/abs/1412.6980; Loshchilov and Hutter 2019, algorithm 2,
+    https://arxiv.org/abs/1711.05101
     """
-    return torch.optim.AdamW(groups, betas=BETAS)
+    gradient_of_l2 = 1 if name == "adamw" else 2  # torch adds weight_decay * W to the gradient
+    groups = [{**group, "weight_decay": gradient_of_l2 * group["l2"]} for group in groups]
+    match name:
+        case "sgd":
+            return torch.optim.SGD(groups)
+        case "momentum" | "nesterov":
+            return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=name == "nesterov")
+        case "adam":
+            return torch.optim.Adam(groups, betas=ADAM_BETAS, eps=EPSILON)
+        case "adamw":
+            return torch.optim.AdamW(groups, betas=ADAMW_BETAS, eps=EPSILON)
+        case "lbfgs":
+            raise UsageError(
+                "lbfgs learns the curvature from differences of gradients, which mini-batches turn into noise; "
+                "use `lbfgs` on all examples at once"
+            )
+        case _:
+            raise UsageError(f"the optimiser {name!r} is unknown; allowed: {', '.join(OPTIMIZERS)}")
+
+
+def lbfgs(parameters: Iterable[nn.Parameter]) -> torch.optim.LBFGS:
+    """L-BFGS with a strong Wolfe line search; one `step` with a closure over all examples runs to the minimum.
+
+    Source: Nocedal and Wright 2006, algorithms 7.5 and 3.5, https://doi.org/10.1007/978-0-387-40065-5
+    """
+    return torch.optim.LBFGS(
+        parameters,
+        max_iter=LBFGS_STEPS,
+        tolerance_grad=LBFGS_TOLERANCE,
+        tolerance_change=1e-9,
+        line_search_fn="strong_wolfe",
+    )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:

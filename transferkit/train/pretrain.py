@@ -1,74 +1,32 @@
 """Trains the embedded networks on CIFAR from a plain recipe; each draw is a function of (seed, epoch, image)."""
 
 import dataclasses
-import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from transferkit import metrics, seeds
-from transferkit.data.batches import normalise
-from transferkit.model.build import CifarResNet, ModelCard, Preprocessing
+from transferkit import metrics, runtime, seeds
+from transferkit.data import cifar
+from transferkit.model.build import ModelCard, unpack
+from transferkit.train import optim, schedule
+from transferkit.train.pupils import PUPILS, Pupil
+from transferkit.train.recipe import Recipe
 from transferkit.zoo import files
-from transferkit.zoo.errors import DataError, DivergedError, UsageError
+from transferkit.zoo.errors import DivergedError, UsageError
 
-SIZE_PX = 32
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """Numbers of a training from scratch: SGD with Nesterov momentum under one warm-up and one cosine."""
-
-    epochs: int = 14
-    batch_size: int = 256
-    peak_lr: float = 0.3
-    warmup_share: float = 0.2  # of all steps, linear from zero
-    momentum: float = 0.9
-    l2: float = 5e-4  # on weights with more than one dimension only
-    label_smoothing: float = 0.1
-    max_shift_px: int = 4
-    seed: int = 0
+Report = Callable[[dict[str, float]], None]
 
 
-def read_images(folder: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """All images of a folder of class folders, in order of class and file name.
+def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> tuple[Tensor, Tensor]:
+    """Every image shifted by up to `max_shift_px` and flipped or not, and which ones are flipped.
 
-    Shapes: images (N, 32, 32, 3) uint8, labels (N,) int64, and the K class names.
-    Raises: UsageError if there is no such folder, DataError if there is no class folder or an image is not 32 x 32.
-    """
-    if not folder.is_dir():
-        raise UsageError(f"no such folder: {folder}")
-    classes = tuple(sorted(entry.name for entry in folder.iterdir() if entry.is_dir()))
-    files = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).iterdir())]
-    if not files:
-        raise DataError(f"{folder} has no class folders with images")
-    images = np.empty((len(files), SIZE_PX, SIZE_PX, 3), np.uint8)
-    for row, (path, _) in enumerate(files):
-        with Image.open(path) as image:
-            if image.size != (SIZE_PX, SIZE_PX):
-                raise DataError(f"{path} is {image.size[0]} x {image.size[1]}; this recipe takes images of 32 x 32")
-            images[row] = np.asarray(image.convert("RGB"))
-    return images, np.array([label for _, label in files], np.int64), classes
+    The flip alternates from epoch to epoch.
 
-
-def channel_statistics(images: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation per channel in units of 0..1, rounded to four places."""
-    pixels = images.reshape(-1, 3)
-    mean = tuple(round(float(v) / 255, 4) for v in pixels.mean(0, dtype=np.float64))
-    std = tuple(round(float(v) / 255, 4) for v in pixels.std(0, dtype=np.float64))
-    return mean, std
-
-
-def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
-    """Every image shifted by up to `max_shift_px` and flipped or not; the flip alternates from epoch to epoch.
-
-    Shapes: images (N, 3, H, W) -> (N, 3, H, W).
+    Shapes: images (N, 3, H, W) uint8 -> (N, 3, H, W) uint8, (N,) bool.
     Source: alternating flip, Jordan 2024, section 3.6, https://arxiv.org/abs/2404.00498
     """
     shift = recipe.max_shift_px
@@ -76,121 +34,115 @@ def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
     rng = seeds.generator(recipe.seed, "shift", epoch)
     top, left = torch.from_numpy(rng.integers(0, 2 * shift + 1, (2, count)))
     flip_first = seeds.generator(recipe.seed, "flip").random(count) < 0.5
-    flip = torch.from_numpy(flip_first if epoch % 2 == 0 else ~flip_first)
-    padded = nn.functional.pad(images, (shift,) * 4, mode="reflect")
+    flipped = torch.from_numpy(flip_first if epoch % 2 == 0 else ~flip_first)
+    padded = nn.functional.pad(images.float(), (shift,) * 4, mode="reflect").to(images.dtype)
     rows = top[:, None] + torch.arange(height)  # (N, H)
     columns = left[:, None] + torch.arange(width)  # (N, W)
-    columns = torch.where(flip[:, None], columns.flip(1), columns)
-    return padded[torch.arange(count)[:, None, None], :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    columns = torch.where(flipped[:, None], columns.flip(1), columns)
+    numbers = torch.arange(count)[:, None, None]
+    return padded[numbers, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2), flipped
 
 
-def lr_at(step: int, steps: int, recipe: Recipe) -> float:
-    """The learning rate of a step: linear warm-up, then half a cosine to zero."""
-    warmup = recipe.warmup_share * steps
-    if step < warmup:
-        return recipe.peak_lr * (step + 1) / warmup
-    return recipe.peak_lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
+def train_epochs(pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[dict[str, float]]:
+    """Train `pupil` in place and yield one record an epoch.
 
-
-def train_epochs(network: nn.Module, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[dict[str, float]]:
-    """Train `network` in place and yield one record an epoch.
-
-    Shapes: images (N, 3, H, W), normalised; labels (N,).
+    Shapes: images (N, 3, 32, 32) uint8, labels (N,).
     Raises: DivergedError when the loss is not finite.
     """
-    decayed = [p for p in network.parameters() if p.ndim > 1]
-    others = [p for p in network.parameters() if p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": recipe.l2}, {"params": others, "weight_decay": 0.0}]
-    optimizer = torch.optim.SGD(groups, lr=0.0, momentum=recipe.momentum, nesterov=True)
+    optimizer = optim.make(recipe.optimizer, _groups(pupil.network, recipe))
     batches = len(images) // recipe.batch_size  # the last, smaller batch of an epoch is left out; the order changes
+    steps = recipe.epochs * batches
+    warmup = round(recipe.warmup_share * steps)
     for epoch in range(recipe.epochs):
         started = time.monotonic()
-        network.train()
+        pupil.network.train()
         order = torch.from_numpy(seeds.generator(recipe.seed, "order", epoch).permutation(len(images)))
-        views = augmented(images, recipe, epoch=epoch)
-        total = 0.0
-        for batch in range(batches):
-            chosen = order[batch * recipe.batch_size : (batch + 1) * recipe.batch_size]
-            lr = lr_at(epoch * batches + batch, recipe.epochs * batches, recipe)
-            for group in optimizer.param_groups:
-                group["lr"] = lr
-            x = views[chosen].contiguous(memory_format=torch.channels_last)
-            with torch.autocast("cpu", torch.bfloat16):
-                logits = network(x)
-            loss = nn.functional.cross_entropy(logits.float(), labels[chosen], label_smoothing=recipe.label_smoothing)
-            optimizer.zero_grad()
+        views, flipped = augmented(images, recipe, epoch=epoch)
+        loss_sum, hits = 0.0, 0
+        for number in range(batches):
+            step = epoch * batches + number
+            optim.set_lr(optimizer, schedule.warmup_cosine(step, steps=steps, warmup=warmup))
+            torch.manual_seed(seeds.integer(recipe.seed, "dropout", epoch, number))
+            rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
+            y = labels[rows].to(pupil.device)
+            loss, logits = pupil.loss(views[rows], y, rows=rows, flipped=flipped[rows])
+            if not torch.isfinite(loss):
+                raise DivergedError(f"the loss is not finite in epoch {epoch}; lower the peak_lr of {recipe.peak_lr:g}")
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            total += loss.item()
-            if not math.isfinite(total):
-                raise DivergedError(
-                    f"the loss is not finite in epoch {epoch} at learning rate {lr:.3g}; use a lower one"
-                )
-        yield {"epoch": epoch, "lr": lr, "loss": total / batches, "seconds": time.monotonic() - started}
+            loss_sum += loss.item()
+            hits += (logits.argmax(1) == y).sum().item()
+        seen = batches * recipe.batch_size
+        seconds = time.monotonic() - started
+        yield {"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds}
 
 
-def pretrain(data: Path, out: Path, recipe: Recipe, *, on_record: Callable[[dict[str, float]], None]) -> ModelCard:
-    """Train `cifar_resnet` on `data`/train, score it on `data`/test, write its weights in fp16 to `out`; the card.
+def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    """Parameters by their layer's learning rate."""
+    groups = []
+    for name, layer in network.named_children():
+        trainable = [parameter for parameter in layer.parameters() if parameter.requires_grad]
+        lr = recipe.peak_lr * recipe.lr_factors.get(name, 1)
+        groups += optim.groups_of(trainable, lr=lr, l2=recipe.l2)
+    return groups
 
-    The card lies beside the weights, under the same name ending in .json.
 
-    Raises: DataError, DivergedError, StorageError.
+def pretrain(data: Path, out: Path, recipe: Recipe, *, device: str = "auto", on_record: Report) -> ModelCard:
+    """Train the network of `recipe` on CIFAR, write its weights to `out`, and return its card.
+
+    The card, with the score of what was written on the test images, and the recipe lie beside the weights, under the
+    same name ending in .json and .recipe.json.
+
+    Raises: UsageError, DataError, DivergedError, NetworkError (a teacher that is not on this machine), StorageError.
     """
     started = time.monotonic()
-    images, labels, classes = read_images(data / "train")
-    test_images, test_labels, test_classes = read_images(data / "test")
-    if test_classes != classes:
-        raise DataError(f"{data} has other classes in test than in train")
-    mean, std = channel_statistics(images)
-    preprocessing = Preprocessing(size_px=(SIZE_PX, SIZE_PX), mean=mean, std=std, crop_pct=1.0)
-    torch.manual_seed(recipe.seed)
-    network = CifarResNet(len(classes)).to(memory_format=torch.channels_last)
-    for record in train_epochs(network, _inputs(images, preprocessing), torch.from_numpy(labels), recipe):
+    if out.suffix != ".safetensors":
+        raise UsageError(f"name the weights FILE.safetensors, not {out.name}; card and recipe get names beside it")
+    written = out.with_suffix(".recipe.json")
+    files.write_json(written, dataclasses.asdict(recipe))  # first, so that a full or read-only disk is noticed now
+    device = runtime.pick_device(device)
+    found = cifar.read(data)
+    if len(found.labels) < recipe.batch_size:
+        raise UsageError(f"{len(found.labels)} images are fewer than one batch of {recipe.batch_size}")
+    images = torch.from_numpy(found.images).permute(0, 3, 1, 2)
+    torch.manual_seed(seeds.integer(recipe.seed, "weights"))
+    pupil = PUPILS[recipe.network](images, num_classes=len(found.classes), recipe=recipe, device=device)
+    for record in train_epochs(pupil, images, torch.from_numpy(found.labels), recipe):
         on_record(record)
-    halves = {
-        name: value.half() if value.is_floating_point() else value for name, value in network.state_dict().items()
-    }
-    files.write_safetensors(out, halves)
-    network.load_state_dict(halves)  # what is scored is what is shipped
-    score = accuracy(network, _inputs(test_images, preprocessing), torch.from_numpy(test_labels))
-    card = ModelCard(
-        name="cifar_resnet",
-        architecture="cifar_resnet",
-        preprocessing=preprocessing,
-        classes=classes,
-        parameters=sum(parameter.numel() for parameter in network.parameters()),
-        license="Apache-2.0",
-        source="trained by transferkit on CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html)",
+    tensors = {name: tensor.contiguous() for name, tensor in pupil.stored().items()}
+    files.write_safetensors(out, tensors)
+    card = dataclasses.replace(
+        pupil.card(),
+        classes=found.classes,
         sha256=files.sha256(out),
-        measured={
-            f"{len(test_labels):,} test images": {"accuracy": score, "interval": _interval(score, len(test_labels))}
-        },
+        measured=_score(pupil, unpack(tensors), found),
         training={
-            "recipe": dataclasses.asdict(recipe),
-            "images": len(labels),
+            "data": f"{len(found.labels):,} images of {len(found.classes)} classes",
+            "command": f"transferkit pretrain {recipe.network} --data CIFAR --recipe {written.name} -o {out.name}",
+            "seed": recipe.seed,
             "seconds": round(time.monotonic() - started),
-            "threads": torch.get_num_threads(),
-            "torch": torch.__version__,
+            "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
         },
     )
     files.write_text(out.with_suffix(".json"), card.to_json())
     return card
 
 
-def _inputs(images: np.ndarray, preprocessing: Preprocessing) -> Tensor:
-    """Shapes: (N, H, W, 3) uint8 -> (N, 3, H, W) float32, normalised."""
-    return normalise(torch.from_numpy(images).permute(0, 3, 1, 2), preprocessing)
-
-
-def _interval(score: float, n: int) -> list[float]:
-    return [round(end, 4) for end in metrics.wilson_interval(round(score * n), n)]
+def _score(pupil: Pupil, state: dict[str, Tensor], found: cifar.Cifar) -> dict[str, Any]:
+    """The block `measured` of a card: what is shipped, on the test images, in single precision."""
+    images = torch.from_numpy(found.test_images).permute(0, 3, 1, 2)
+    hits = count_hits(pupil.shipped(state), images, torch.from_numpy(found.test_labels))
+    count = len(found.test_labels)
+    interval = [round(end, 4) for end in metrics.wilson_interval(hits, count)]
+    return {f"{count:,} test images": {"accuracy": hits / count, "interval": interval}}
 
 
 @torch.no_grad()
-def accuracy(network: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """Share of images that `network` classifies correctly, in eval mode and fp32."""
-    network.eval()
-    hits = 0
-    for x, y in zip(images.split(500), labels.split(500)):
-        hits += (network(x.contiguous(memory_format=torch.channels_last)).argmax(1) == y).sum().item()
-    return hits / len(labels)
+def count_hits(network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> int:
+    """How many images `network` classifies correctly.
+
+    Shapes: images (N, 3, 32, 32) uint8, labels (N,).
+    """
+    hits = (network(x).argmax(1).cpu() == y for x, y in zip(images.split(500), labels.split(500)))
+    return int(sum(part.sum() for part in hits))

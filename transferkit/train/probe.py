@@ -10,13 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import metrics
+from transferkit.train import optim
 
 L2_PATH = tuple(
     round(float(v), 5) for v in 10 ** np.arange(0, -4.5, -0.5)
 )  # strong to weak: a fit starts from the one before
 OnValue = Callable[[dict[str, Any]], None]
-MAX_STEPS = 300  # of L-BFGS; a standardised problem needs 20 to 100
-TOLERANCE = 1e-4  # of the gradient; tenfold less changed no choice of L2 on the folders tried
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,16 +46,16 @@ def fit(
     Args: class_weights (K,) also say how many classes there are where `start` does not; start is where the search
     begins. Shapes: features (N, D), labels (N,).
     """
-    mean, deviation = _statistics(features)
+    mean, deviation = statistics(features)
     x = (features - mean) / deviation  # (N, D)
     num_classes = len(class_weights) if class_weights is not None else int(labels.max()) + 1
     weight, bias = torch.zeros(num_classes, features.shape[1]), torch.zeros(num_classes)
     if start is not None:
         weight, bias = start.weight * deviation, start.bias + start.weight @ mean
-    return _restored(_minimise(x, labels, l2, weight, bias, class_weights), mean, deviation)
+    return restored(_minimise(x, labels, l2, weight, bias, class_weights), mean, deviation)
 
 
-def _statistics(features: Tensor) -> tuple[Tensor, Tensor]:
+def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each feature; a feature that never changes has deviation 1."""
     deviation = features.std(0, correction=0)
     return features.mean(0), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
@@ -66,13 +65,7 @@ def _minimise(
     x: Tensor, labels: Tensor, l2: float, weight: Tensor, bias: Tensor, class_weights: Tensor | None
 ) -> Linear:
     weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    optimizer = torch.optim.LBFGS(
-        [weight, bias],
-        max_iter=MAX_STEPS,
-        tolerance_grad=TOLERANCE,
-        tolerance_change=1e-9,
-        line_search_fn="strong_wolfe",
-    )
+    optimizer = optim.lbfgs([weight, bias])
 
     def loss() -> Tensor:
         optimizer.zero_grad()
@@ -85,14 +78,21 @@ def _minimise(
     return Linear(weight=weight.detach(), bias=bias.detach())
 
 
-def _restored(standardised: Linear, mean: Tensor, deviation: Tensor) -> Linear:
+def restored(standardised: Linear, mean: Tensor, deviation: Tensor) -> Linear:
     """The same classifier for features as they are."""
     weight = standardised.weight / deviation
     return Linear(weight=weight, bias=standardised.bias - weight @ mean)
 
 
 def choose_l2(
-    features: Tensor, labels: Tensor, folds: np.ndarray, *, judged: int, class_weights: Tensor, on_value: OnValue
+    features: Tensor,
+    labels: Tensor,
+    folds: np.ndarray,
+    *,
+    judged: int,
+    class_weights: Tensor,
+    path: tuple[float, ...] = L2_PATH,
+    on_value: OnValue,
 ) -> Choice:
     """The L2 of the path with the least out-of-fold log loss on the first `judged` rows.
 
@@ -101,7 +101,7 @@ def choose_l2(
     Shapes: features (N, D), labels (N,), folds (N,) with the number of the fold in which an image is held out.
     """
     best, best_loss = None, np.inf
-    for epoch, (l2, held_out, train, seconds) in enumerate(_path(features, labels, folds, class_weights)):
+    for epoch, (l2, held_out, train, seconds) in enumerate(_path(features, labels, folds, class_weights, path)):
         held_out = held_out[:judged]
         scored = metrics.scores(held_out, labels.numpy()[:judged])
         val = {"loss": scored["loss"], "accuracy": scored["accuracy"]}
@@ -115,12 +115,12 @@ def choose_l2(
 
 
 def _path(
-    features: Tensor, labels: Tensor, folds: np.ndarray, class_weights: Tensor
+    features: Tensor, labels: Tensor, folds: np.ndarray, class_weights: Tensor, path: tuple[float, ...]
 ) -> Iterator[tuple[float, np.ndarray, dict[str, float], float]]:
     """For each L2: the held-out logits (N, K), the scores on the images fitted, and the seconds it took."""
     parts = [torch.from_numpy(folds == fold) for fold in np.unique(folds)]
     fitted: list[Linear | None] = [None] * len(parts)
-    for l2 in L2_PATH:
+    for l2 in path:
         started = time.monotonic()
         held_out = np.zeros((len(labels), len(class_weights)))
         losses, hits = [], []

@@ -11,20 +11,25 @@ from transferkit.zoo import files
 from transferkit.zoo.errors import ModelFileError
 
 WEIGHTS = ("model", "averaged", "best")
+State = dict[str, Tensor]  # of a network, by the names of its parameters and buffers
 
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Network, its running average and optimiser after some epochs, the best weights so far, and what was recorded."""
+    """Network, its running average and optimiser after some epochs, the best weights so far, and what was recorded.
 
-    model: dict[str, Tensor]
-    averaged: dict[str, Tensor]
-    best: dict[str, Tensor]
+    `snapshots` are the weights at the ends of the cycles so far, where there are cycles.
+    """
+
+    model: State
+    averaged: State
+    best: State
     optimizer: dict[str, Any]
     records: list[dict[str, Any]]
+    snapshots: tuple[State, ...] = ()
 
 
-def snapshot(network: nn.Module) -> dict[str, Tensor]:
+def snapshot(network: nn.Module) -> State:
     """A copy of the network's state on the CPU, that later steps do not change."""
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
 
@@ -38,10 +43,18 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     with files.new_folder(folder) as scratch:
         for name in WEIGHTS:
             files.write_safetensors(scratch / f"{name}.safetensors", getattr(checkpoint, name))
+        for number, weights in enumerate(checkpoint.snapshots):
+            files.write_safetensors(scratch / f"snapshot{number}.safetensors", weights)
         files.write_safetensors(scratch / "optimizer.safetensors", slots)
         hashes = {file.name: files.sha256(file) for file in sorted(scratch.iterdir())}
         files.write_json(
-            scratch / "state.json", {"records": checkpoint.records, "optimizer": scalars, "sha256": hashes}
+            scratch / "state.json",
+            {
+                "records": checkpoint.records,
+                "optimizer": scalars,
+                "snapshots": len(checkpoint.snapshots),
+                "sha256": hashes,
+            },
         )
 
 
@@ -60,6 +73,9 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
         **{name: files.read_safetensors(folder / f"{name}.safetensors") for name in WEIGHTS},
         optimizer=state,
         records=record["records"],
+        snapshots=tuple(
+            files.read_safetensors(folder / f"snapshot{number}.safetensors") for number in range(record["snapshots"])
+        ),
     )
 
 

@@ -1,0 +1,47 @@
+"""transferkit ensemble"""
+
+import json
+
+import click
+
+from transferkit.cli import options, render
+
+
+@click.command()
+@click.argument("models", metavar="RUN_OR_MODEL...", nargs=-1, required=True)
+@click.option("-o", "--out", required=True, metavar="MODEL", help="The model folder to write.")
+@click.option("--data", metavar="DATA", help="Labelled images to score the members and the ensemble on.")
+@options.device_option
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def ensemble(
+    models: tuple[str, ...], out: str, data: str | None, device: str | None, as_json: bool, quiet: bool
+) -> None:
+    """Join two or more classifiers of the same classes into one that answers with their mean probability.
+
+    Each RUN_OR_MODEL is a run folder, a model folder or the name of an embedded network; classes are matched by name.
+    DATA is scored on its test part, else validation, else all of it.
+
+    \b
+    Example:
+      transferkit ensemble runs/photos-1 runs/photos-2 -o both --data photos
+    """
+    from transferkit.ship.ensemble import join
+
+    joined = join(models, out, data=data, device=device or "auto", progress=render.progress_for(quiet=quiet))
+    scores = joined.scores
+    for path, reason in scores["refused"] if scores else ():
+        click.echo(f"left out: {path}: {reason}", err=True)
+    if as_json:
+        click.echo(json.dumps({"model": out, "members": models, "passes": joined.passes, "scores": scores}))
+        return
+    render.facts(
+        {"model": out, "members": str(len(models)), "passes": f"{joined.passes} through a backbone for an image"}
+        | ({scores["part"]: render.accuracy_line(scores)} if scores else {})
+    )
+    if scores:
+        click.echo()
+        blocks = [*zip(models, scores["members"]), ("ensemble", scores)]
+        rows = [(name, f"{block['accuracy']:.3f}", f"{block['loss']:.4f}") for name, block in blocks]
+        render.table(("member", "accuracy", "log loss"), rows)

@@ -1,0 +1,73 @@
+"""transferkit lr"""
+
+import json
+import math
+from typing import Any
+
+import click
+
+from transferkit.cli import options, render
+from transferkit.config import FIRST_ORDER, THROUGH
+
+
+@click.command()
+@click.argument("data")
+@click.option("-o", "--out", metavar="FILE.png", default="lr.png", show_default=True, help="The picture.")
+@click.option("--backbone", metavar="NAME", help="As for `transferkit finetune`.  [default: auto]")
+@click.option(
+    "--through",
+    type=click.Choice(THROUGH),
+    default="head",
+    show_default=True,
+    help="head: train a head alone, on features computed once, which takes seconds. network: train all stages.",
+)
+@click.option("--optimizer", type=click.Choice(FIRST_ORDER), help="[default: adam; through the network adamw]")
+@click.option("--freeze", metavar="STAGE", help="Through the network: freeze up to and including this stage.")
+@click.option("--batch-size", type=int, help="[default: a sixteenth of the images, 4 to 32]")
+@click.option("--steps", type=click.IntRange(min=8), default=100, show_default=True, help="At each learning rate.")
+@click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
+@click.option("--seed", type=int, help="[default: 0]")
+@options.device_option
+@click.option("--offline", is_flag=True, default=None, help="Use only weights that are on this machine.")
+@options.json_option
+@options.quiet_option
+@options.debug_option
+def lr(data: str, out: str, through: str, steps: int, as_json: bool, quiet: bool, **given: Any) -> None:
+    """Find a learning rate for the images in DATA.
+
+    Trains for a few steps at each of nine learning rates, from a hundredth to a hundred times the default, draws the
+    losses, and names the rates that are very high, high, good and low.
+
+    \b
+    Examples:
+      transferkit lr photos
+      transferkit lr photos --through network --optimizer momentum -o momentum.png
+    """
+    from transferkit import flow
+
+    given = {name: value for name, value in given.items() if value is not None}
+    progress = render.progress_for(quiet=quiet)
+    found = flow.try_rates(data, out=out, through=through, steps=steps, progress=progress, **given)
+    optimizer = given.get("optimizer", THROUGH[through])
+    strategy = "probe" if through == "head" else "finetune"
+    take = {"strategy": strategy, "optimizer": optimizer, "lr": found.lr}
+    if as_json:
+        tried = [
+            {"lr": trial.lr, "word": word, "end": _finite(trial.end)} for trial, word in zip(found.trials, found.words)
+        ]
+        click.echo(json.dumps(take | {"low": found.low, "high": found.high, "tried": tried, "picture": out}))
+        return
+    tried = zip(found.trials, found.words)
+    rows = [(f"{trial.lr:.2g}", f"{trial.losses[0]:.3f}", f"{trial.end:.3f}", word) for trial, word in tried]
+    render.table(("learning rate", "first loss", "last loss", ""), rows)
+    click.echo()
+    good = f", good from {found.low:.2g} to {found.high:.2g}" if found.low < found.high else ""
+    render.facts({
+        "take": f"--strategy {strategy} --optimizer {optimizer} --lr {found.lr:.2g}{good}",
+        "picture": out,
+    })  # fmt: skip
+
+
+def _finite(loss: float) -> float | None:
+    """JSON has no infinity."""
+    return loss if math.isfinite(loss) else None

@@ -1,0 +1,123 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp, softmax
+from torch import nn
+
+from transferkit.train import descent, ensemble, optim
+from transferkit.train.descent import Work
+from transferkit.train.loop import Examples, Plan
+from transferkit.train.schedule import Schedule
+from transferkit.zoo.errors import StoppedError
+
+CYCLES = Plan(epochs=6, batch_size=4, phase="head", schedule=Schedule(name="snapshot", epochs=6, cycles=3))
+
+
+@pytest.fixture
+def points():
+    """Three overlapping clouds: (x, supply, training part, validation part)."""
+    rng = np.random.default_rng(0)
+    labels = np.tile([0, 1, 2], 20)
+    x = torch.from_numpy((rng.normal(size=(60, 4)) + np.eye(4)[labels] * 1.5).astype(np.float32))
+
+    def supply(batches, epoch):
+        for rows in batches:
+            yield x[torch.from_numpy(rows)], rows
+
+    parts = (Examples(rows=np.arange(40), labels=labels, num_classes=3),
+             Examples(rows=np.arange(40, 60), labels=labels, num_classes=3))  # fmt: skip
+    return x, supply, parts
+
+
+def start(lr=0.02):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Dropout(0.2), nn.Linear(8, 3))
+    return network, optim.make("adam", optim.groups_of(network.parameters(), lr=lr, l2=0.0))
+
+
+def test_the_mean_of_softmax_outputs_is_scipys():
+    rng = np.random.default_rng(0)
+    logits = [rng.normal(size=(5, 3)) * 4 for _ in range(4)]
+    expected = logsumexp([member - logsumexp(member, axis=1, keepdims=True) for member in logits], axis=0) - np.log(4)
+    assert ensemble.mean_softmax(logits) == pytest.approx(expected)
+
+
+def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_and_no_more_mistakes():
+    labels = np.array([0, 0, 1])
+    right, wrong = (np.eye(2)[labels] * scale for scale in (4.0, -4.0))
+    assert ensemble.compare([wrong, right], labels)["kept"] == "single"
+    assert ensemble.compare([right, wrong], labels)["kept"] == "ensemble"
+    assert ensemble.compare([right, right], labels)["kept"] == "single"
+    sure, unsure = np.array([[9.0, 0], [9, 0], [9, 0]]), np.array([[0.1, 0], [0.1, 0], [0, 0.1]])
+    scores = ensemble.compare([sure, sure, unsure], np.array([0, 0, 1]))
+    assert (scores["ensemble"], scores["kept"]) == (2 / 3, "single")
+
+
+def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
+    x, supply, parts = points
+    network, optimizer = start(lr=0.5)  # so high that a member is much worse than three together
+    lines = []
+    work = replace(Work.unheard(CYCLES), on_record=lines.append)
+    found = descent.descend(network, optimizer, supply, parts, work)
+    assert [line["epoch"] for line in lines if "snapshot" in line] == [1, 3, 5]
+    assert found.snapshots["members"] == 3
+    assert found.snapshots["kept"] == "ensemble"
+    probabilities, val = [], parts[1]
+    for member, line in zip(found.members, [line for line in lines if "snapshot" in line]):
+        network.load_state_dict(member)
+        with torch.no_grad():
+            logits = network.eval()(x[40:]).double().numpy()
+        log_loss = -np.log(softmax(logits, axis=1))[np.arange(20), val.labels[val.rows]].mean()
+        assert log_loss == pytest.approx(line["val"]["loss"], abs=1e-5)
+        probabilities.append(softmax(logits, axis=1))
+    assert softmax(found.logits, axis=1) == pytest.approx(np.mean(probabilities, axis=0), abs=1e-5)
+
+
+def test_the_learning_rate_falls_to_nearly_zero_in_a_cycle_and_starts_again(points):
+    _, supply, parts = points
+    network, optimizer = start()
+    lines = []
+    descent.descend(network, optimizer, supply, parts, replace(Work.unheard(CYCLES), on_record=lines.append))
+    ends = [line["lr"] for line in lines if "snapshot" in line]
+    starts = [line["lrs"][0] for line in lines if line["epoch"] in (2, 4)]
+    assert max(ends) < 0.001
+    assert min(starts) > 0.015
+
+
+def test_a_descent_with_snapshots_resumed_after_a_stop_has_the_bits_of_one_that_was_not(points, tmp_path):
+    _, supply, parts = points
+    network, optimizer = start()
+    straight = descent.descend(network, optimizer, supply, parts, Work.unheard(CYCLES))
+
+    def stop(record):
+        if record["epoch"] == 4:
+            raise StoppedError("stopped")
+
+    work = replace(Work.unheard(CYCLES), checkpoint=tmp_path / "last", on_record=stop)
+    network, optimizer = start()
+    with pytest.raises(StoppedError):
+        descent.descend(network, optimizer, supply, parts, work)
+    network, optimizer = start()
+    work = replace(work, on_record=lambda record: None, resume=True)
+    resumed = descent.descend(network, optimizer, supply, parts, work)
+    assert resumed.snapshots == straight.snapshots
+    assert np.array_equal(resumed.logits, straight.logits)
+    assert len(resumed.members) == len(straight.members)
+    for one, other in zip(resumed.members, straight.members):
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_patience_does_not_end_a_run_of_cycles(points):
+    _, supply, parts = points
+    counts = []
+    for schedule in (CYCLES.schedule, Schedule(name="constant", epochs=6)):
+        network, optimizer = start(lr=0.5)  # so high that the loss rises again after an epoch or two
+        lines = []
+        plan = replace(CYCLES, schedule=schedule)
+        descent.descend(
+            network, optimizer, supply, parts, replace(Work.unheard(plan), patience=1, on_record=lines.append)
+        )
+        counts.append(len(lines))
+    assert counts[0] == 6 > counts[1]

@@ -1,0 +1,78 @@
+"""A network in plain data: the config.json of a model folder, written and read."""
+
+import dataclasses
+from typing import Any
+
+from transferkit.model.build import Backbone, Preprocessing
+from transferkit.ship.hashes import FORMAT_VERSION
+from transferkit.zoo.errors import UsageError
+
+TIMM_KEYS = (
+    "tag",
+    "first_conv",
+    "classifier",
+    "fixed_input_size",
+    "license",
+)  # of a pretrained_cfg, still true of new weights
+
+
+def describe(
+    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any]
+) -> dict[str, Any]:
+    """The content of config.json: timm's keys, and the key `transferkit` with all that `load` needs.
+
+    Raises: UsageError if the network cannot be rebuilt from plain data or has another number of classes.
+    """
+    family, architecture = backbone.spec["family"], backbone.spec["architecture"]
+    if family == "other":
+        raise UsageError(
+            f"{architecture} was made by hand; only networks of timm, torchvision and transferkit can be saved"
+        )
+    if len(classes) != backbone.num_classes:
+        raise UsageError(f"{len(classes)} class names for a network of {backbone.num_classes} outputs")
+    own = {
+        "format_version": FORMAT_VERSION,
+        "spec": backbone.spec,
+        "preprocessing": dataclasses.asdict(preprocessing),
+        "classes": list(classes),
+        "backbone": {key: getattr(backbone.card, key) for key in ("name", "license", "source")},
+        "record": record,
+    }
+    if family != "timm":  # the family stands before the name, so that timm does not take a namesake for its own
+        return {"architecture": f"{family}:{architecture}", "label_names": list(classes), "transferkit": own}
+    native = backbone.model.pretrained_cfg
+    pretrained_cfg = {key: native[key] for key in TIMM_KEYS if native.get(key) is not None}
+    return {
+        "architecture": architecture,
+        "num_classes": len(classes),
+        "num_features": backbone.model.num_features,
+        "label_names": list(classes),
+        "model_args": backbone.spec["model_args"],
+        "pretrained_cfg": pretrained_cfg
+        | preprocessing.to_pretrained_cfg()
+        | {"num_classes": len(classes), "custom_load": False},
+        "transferkit": own,
+    }
+
+
+def parse(own: Any) -> tuple[dict[str, Any], tuple[str, ...], Preprocessing, dict[str, str], dict[str, Any]]:
+    """Spec, classes, preprocessing, origin and record of the key `transferkit`.
+
+    Raises: ValueError, KeyError, TypeError, AttributeError or ModelFileError that says what is wrong.
+    """
+    classes = class_names(own)
+    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in own["preprocessing"].items()}
+    origin = {key: str(own["backbone"][key]) for key in ("name", "license", "source")}
+    return dict(own["spec"]), classes, Preprocessing(**fields), origin, dict(own["record"])
+
+
+def class_names(own: Any) -> tuple[str, ...]:
+    """The classes of the key `transferkit`. Raises: ValueError, KeyError or TypeError that says what is wrong."""
+    if own["format_version"] != FORMAT_VERSION:
+        raise ValueError(
+            f"format_version is {own['format_version']!r}; this version of transferkit reads {FORMAT_VERSION}"
+        )
+    classes = tuple(own["classes"])
+    if not classes or len(set(classes)) != len(classes) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("classes must be different names")
+    return classes

@@ -1,0 +1,72 @@
+"""The report's tables of what the network takes for what."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from transferkit.ship.markup import percent, section, shown, table
+
+MAX_MATRIX_CLASSES = 30  # a wider matrix no longer fits a screen; its largest cells are listed instead
+MAX_PAIRS = 30
+
+
+def confusions(confusion: np.ndarray, classes: Sequence[str], *, part: str) -> str:
+    """What is taken for what: the whole matrix of counts where it fits, else the largest wrong cells."""
+    if len(classes) > MAX_MATRIX_CLASSES:
+        return _pairs(confusion, classes)
+    return _matrix(confusion, classes, part=part)
+
+
+def _matrix(confusion: np.ndarray, classes: Sequence[str], *, part: str) -> str:
+    """The counts as a table, each cell shaded by its share of the true class."""
+    shares = confusion / np.maximum(1, confusion.sum(axis=1, keepdims=True))  # (K, K)
+    head = "".join(f'<th scope="col" title="{shown(name)}">{shown(name)}</th>' for name in classes)
+    rows = []
+    for true, name in enumerate(classes):
+        cells = "".join(_cell(confusion[true, said], shares[true, said], true == said) for said in range(len(classes)))
+        rows.append(f'<tr><th scope="row" title="{shown(name)}">{shown(name)}</th>{cells}</tr>')
+    kind = "matrix dense" if len(classes) > 12 else "matrix"
+    matrix = f'<table class="{kind}"><thead><tr><th>true</th>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+    lead = f"A row is a true class, a column what the network said of its {part} images. Blue is right, orange wrong."
+    return section("What is taken for what", f'<div class="scroll">{matrix}</div>', lead=lead)
+
+
+def _cell(count: int, share: float, is_hit: bool) -> str:
+    kind = "hit" if is_hit else "zero" if count == 0 else ""
+    return f'<td class="{kind}" style="--share:{share:.2f}">{count}</td>'
+
+
+def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> str:
+    """The largest wrong cells of a matrix too wide to show."""
+    wrong = confusion * ~np.eye(len(classes), dtype=bool)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:MAX_PAIRS]
+    rows = [
+        (
+            shown(classes[true]),
+            shown(classes[said]),
+            str(wrong[true, said]),
+            percent(wrong[true, said] / confusion[true].sum()),
+        )
+        for true, said in zip(*np.unravel_index(order, wrong.shape))
+        if wrong[true, said]
+    ]
+    lead = f"The {len(rows)} commonest mistakes among {len(classes)} classes."
+    return section(
+        "What is taken for what", table(("True", "Said", "Images", "Of that class"), rows, text=2), lead=lead
+    )
+
+
+def per_class(confusion: np.ndarray, classes: Sequence[str]) -> str:
+    """Recall and precision of every class, lowest recall first."""
+    hits, true, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
+    recall = [hit / n if n else None for hit, n in zip(hits, true)]
+    precision = [hit / n if n else None for hit, n in zip(hits, said)]
+    order = sorted(range(len(classes)), key=lambda k: (recall[k] is None, recall[k], classes[k]))
+    rows = [(shown(classes[k]), f"{true[k]:,}", _bar(recall[k]), percent(precision[k])) for k in order]
+    lead = "Recall: share of a class that is found. Precision: share of its name that is right. Lowest recall first."
+    return section("Class by class", table(("Class", "Images", "Recall", "Precision"), rows, text=1), lead=lead)
+
+
+def _bar(share: float | None) -> str:
+    bar = "" if share is None else f'<span class="bar"><i style="width:{share:.1%}"></i></span>'
+    return bar + percent(share)

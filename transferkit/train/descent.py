@@ -1,0 +1,173 @@
+"""Gradient descent through a network, judged after every epoch: the best epoch is kept, or the end of each cycle."""
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from transferkit import metrics
+from transferkit.train import ensemble, loop, state
+from transferkit.train.loop import Examples, Plan, Supply
+from transferkit.train.state import State
+
+PHASES = {"finetune": "fine-tuning", "head": "head on cached features"}  # as a person reads them
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """How fitting is done, and who is told.
+
+    Fields: on_record gets every line of metrics.jsonl, on_phase the name and the number of images of what begins;
+    counted wraps a supply so that the images trained on are counted; without a checkpoint nothing is kept to resume
+    from.
+    """
+
+    plan: Plan
+    patience: int
+    checkpoint: Path | None
+    resume: bool
+    on_record: Callable[[dict[str, Any]], None]
+    on_phase: Callable[[str, int], None]
+    counted: Callable[[Supply], Supply]
+
+    @classmethod
+    def unheard(cls, plan: Plan) -> "Work":
+        """Work that nobody is told of and that leaves nothing behind."""
+        return cls(
+            plan=plan,
+            patience=plan.epochs,
+            checkpoint=None,
+            resume=False,
+            on_record=lambda record: None,
+            on_phase=lambda name, images: None,
+            counted=lambda supply: supply,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Descent:
+    """What a descent came to: how many epochs are worth repeating, and its logits (n, K) on the validation rows.
+
+    Under a snapshot schedule `snapshots` is the comparison of metrics.json, and `members` are the states of the network
+    whose softmax outputs are averaged; there are none if the last snapshot alone is kept.
+    """
+
+    epochs: int
+    logits: np.ndarray
+    members: tuple[State, ...] = ()
+    snapshots: dict[str, Any] | None = None
+
+
+def descend(
+    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, parts: tuple[Examples, Examples], work: Work
+) -> Descent:
+    """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
+
+    What is validated and kept is a running average of the weights over about one epoch. Best is the lowest validation
+    log loss, ties by accuracy. Training ends early after `work.patience` epochs without a better one. An interrupted
+    descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its end, and leaves the last
+    snapshot in the network.
+
+    Raises: DivergedError, StorageError.
+    Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
+    """
+    train, val = parts
+    plan, records, best, snapshots = work.plan, [], {}, []
+    averaged = _running_average(network, optimizer, steps=len(loop.cut_batches(train.rows, plan.batch_size)))
+    if work.resume and (work.checkpoint / "state.json").is_file():
+        saved = state.load(work.checkpoint, optimizer)
+        network.load_state_dict(saved.model)
+        averaged.load_state_dict(saved.averaged)
+        optimizer.load_state_dict(saved.optimizer)
+        records, best, snapshots = saved.records, saved.best, list(saved.snapshots)
+        plan = dataclasses.replace(plan, first_epoch=len(records))
+        for record in records:
+            work.on_record(record)
+    work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
+    for record in loop.train_epochs(network, optimizer, work.counted(supply), train, plan):
+        started = time.monotonic()
+        logits = loop.logits_of(averaged, supply, val.rows, num_classes=val.num_classes)
+        scores = metrics.scores(logits, val.labels[val.rows])
+        record["val"] = {"loss": scores["loss"], "accuracy": scores["accuracy"]}
+        record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
+        records.append(record)
+        if not plan.has_cycles and best_epoch(records) == record["epoch"]:
+            best = state.snapshot(averaged)
+        if "snapshot" in record:
+            snapshots.append(state.snapshot(averaged))
+        work.on_record(record)
+        if not plan.has_cycles and record["epoch"] - best_epoch(records) >= work.patience:
+            break
+        if record["epoch"] + 1 < plan.epochs and work.checkpoint:
+            held = state.Checkpoint(
+                model=state.snapshot(network),
+                averaged=state.snapshot(averaged),
+                best=best,
+                optimizer=optimizer.state_dict(),
+                records=records,
+                snapshots=tuple(snapshots),
+            )
+            state.save(work.checkpoint, held)
+    if snapshots:
+        return _judged(network, supply, val, work, snapshots)
+    network.load_state_dict(best)
+    logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+    return Descent(epochs=best_epoch(records) + 1, logits=logits)
+
+
+def _judged(network: nn.Module, supply: Supply, val: Examples, work: Work, snapshots: list[State]) -> Descent:
+    """All snapshots if they validate better together than the last one alone, else that; it is left in the network."""
+    logits = _logits_of_each(network, snapshots, supply, val)
+    block = ensemble.compare(logits, val.labels[val.rows])
+    if block["kept"] == "single":
+        return Descent(epochs=work.plan.epochs, logits=logits[-1], snapshots=block)
+    averaged = ensemble.mean_softmax(logits)
+    return Descent(epochs=work.plan.epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
+
+
+def _logits_of_each(network: nn.Module, states: list[State], supply: Supply, val: Examples) -> list[np.ndarray]:
+    found = []
+    for held in states:
+        network.load_state_dict(held)
+        found.append(loop.logits_of(network, supply, val.rows, num_classes=val.num_classes))
+    return found
+
+
+def repeat(
+    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, work: Work
+) -> tuple[State, ...]:
+    """Train `network` once more on all of `examples`, without validation, and leave it with the running average.
+
+    Returns: the states at the ends of the cycles, if the schedule has any.
+    Raises: DivergedError.
+    """
+    plan, snapshots = work.plan, []
+    averaged = _running_average(network, optimizer, steps=len(loop.cut_batches(examples.rows, plan.batch_size)))
+    work.on_phase("refitting", plan.epochs * len(examples.rows))
+    for record in loop.train_epochs(network, optimizer, work.counted(supply), examples, plan):
+        if "snapshot" in record:
+            snapshots.append(state.snapshot(averaged))
+    network.load_state_dict(averaged.state_dict())
+    return tuple(snapshots)
+
+
+def _running_average(network: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int) -> nn.Module:
+    """A copy of `network` that follows it after each step of `optimizer`, as the mean over about `steps` steps."""
+    decay = 1 - 1 / max(steps, 2)
+    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    averaged.update_parameters(network)
+    optimizer.register_step_post_hook(lambda *_: averaged.update_parameters(network))
+    return averaged.module
+
+
+def best_epoch(records: list[dict[str, Any]]) -> int:
+    """The epoch of the lowest validation loss, of equal ones that of the highest accuracy, of those the first."""
+    best = min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))
+    return best["epoch"]

@@ -1,0 +1,185 @@
+"""What is particular to each network that is trained on CIFAR: its inputs, its loss, and what is kept of it."""
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import torch
+from sklearn.decomposition import PCA
+from torch import Tensor, nn
+
+from transferkit.data.batches import normalise
+from transferkit.model import build
+from transferkit.model.build import CifarMlp, CifarResNet, ModelCard, Preprocessing, he_normal, pack
+from transferkit.train.recipe import Recipe
+from transferkit.train.state import State
+
+SOURCE = "trained by transferkit on CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html)"
+TEACHER_BATCH = 250
+WHITENED_IMAGES = 5000  # enough for the covariance of 12 numbers
+
+
+class Pupil(Protocol):
+    """A network in training. `network` holds what is trained; images are (B, 3, 32, 32) uint8."""
+
+    network: nn.Module
+    device: str
+
+    def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss to descend and the logits (B, K) for views of the training images `rows`."""
+
+    def stored(self) -> State:
+        """The tensors of the weights file."""
+
+    def card(self) -> ModelCard:
+        """The part of the card that is known before the weights are written."""
+
+    def shipped(self, state: State) -> Callable[[Tensor], Tensor]:
+        """The function from images to logits that users get."""
+
+
+class MlpPupil:
+    """The perceptron, its first layer trained in the principal components of the zero-centred images.
+
+    A photo's fine detail is mostly noise to a perceptron. In `rank` components the first layer has a quarter of the
+    weights; multiplied by the components it is a layer on pixels like any other.
+    """
+
+    def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str):
+        self.device = device
+        self.num_classes = num_classes
+        self.label_smoothing = recipe.label_smoothing
+        mean, basis = principal_components(images, recipe.rank)
+        self.mean, self.basis = mean.to(device), basis.to(device)
+        self.network = CifarMlp(num_classes, dropout=recipe.dropout, dropconnect=recipe.dropconnect)
+        self.network.fc1 = nn.Linear(recipe.rank, self.network.fc1.out_features)
+        he_normal(self.network.fc1.weight)
+        nn.init.zeros_(self.network.fc1.bias)
+        nn.init.normal_(self.network.fc.weight, 0, 0.01)  # equal probabilities to begin with
+        self.network.to(device)
+
+    def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
+        x = images.to(self.device).flatten(1) / 255 - self.mean  # (B, 3072)
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            logits = self.network.from_first(self.network.fc1(x @ self.basis.T))
+        logits = logits.float()
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits
+
+    def stored(self) -> State:
+        """In 8 bits, the first layer as its two factors."""
+        state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        state["mean"] = self.mean.cpu().view(3, 32, 32)
+        return pack(state, low_rank={"fc1.weight": (state["fc1.weight"], self.basis.cpu())})
+
+    def card(self) -> ModelCard:
+        return ModelCard(
+            name="cifar_mlp",
+            architecture="cifar_mlp",
+            preprocessing=Preprocessing(size_px=(32, 32), mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0),
+            parameters=sum(p.numel() for p in CifarMlp(self.num_classes).parameters()),
+            license="Apache-2.0",
+            source=SOURCE,
+        )
+
+    def shipped(self, state: State) -> Callable[[Tensor], Tensor]:
+        network = CifarMlp(self.num_classes)
+        network.load_state_dict(state)
+        network.eval()
+        return lambda images: network(images / 255)
+
+
+def principal_components(images: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """The mean pixels of images and their mirror images, and the directions in which these vary most.
+
+    The directions are scaled by one number, such that the coordinates have variance 1 on average.
+
+    Shapes: images (N, 3, H, W) uint8 -> (D,), (rank, D), for pixels in 0..1.
+    """
+    x = torch.cat([images, images.flip(3)]).flatten(1).numpy().astype("float32") / 255  # (2N, D)
+    few = len(x) < x.shape[1]
+    found = PCA(rank, svd_solver="full" if few else "covariance_eigh", copy=False).fit(x)
+    scale = found.explained_variance_.mean() ** -0.5
+    return torch.from_numpy(found.mean_), torch.from_numpy(found.components_ * scale)
+
+
+class ResNetPupil:
+    """The residual network, which learns the labels and, with a linear map to help, a teacher's features."""
+
+    def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str):
+        self.device = device
+        self.num_classes = num_classes
+        self.recipe = recipe
+        pixels = images.permute(0, 2, 3, 1).reshape(-1, 3).double() / 255
+        mean, std = (tuple(round(v, 4) for v in values.tolist()) for values in (pixels.mean(0), pixels.std(0)))
+        self.preprocessing = Preprocessing(size_px=(32, 32), mean=mean, std=std, crop_pct=1.0)
+        model = CifarResNet(num_classes)
+        model.whiten(self._inputs(images[:WHITENED_IMAGES]).cpu())
+        model.stem[0].weight.requires_grad_(False)  # it is a fixed change of coordinates
+        self.network = nn.ModuleDict({"model": model})
+        self.targets = None
+        if recipe.teacher:
+            self.targets = teacher_features(recipe.teacher, images, size_px=recipe.teacher_size_px, device=device)
+            self.network["guess"] = nn.Linear(model.fc.in_features, self.targets.shape[2])
+        self.network.to(device, memory_format=torch.channels_last)
+
+    def _inputs(self, images: Tensor) -> Tensor:
+        x = normalise(images.to(self.device), self.preprocessing)
+        return x.contiguous(memory_format=torch.channels_last)
+
+    def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
+        model = self.network["model"]
+        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+            features = model.features(self._inputs(images))
+        features = features.float()
+        logits = model.fc(features)
+        loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
+        if self.targets is not None:
+            wanted = self.targets[flipped.long(), rows].to(self.device).float()
+            loss = loss + self.recipe.teacher_weight * nn.functional.mse_loss(self.network["guess"](features), wanted)
+        return loss, logits
+
+    def stored(self) -> State:
+        """In half precision."""
+        state = self.network["model"].state_dict()
+        return {name: tensor.cpu().half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+
+    def card(self) -> ModelCard:
+        taught = f"; it also learned the features of {self.recipe.teacher} on the same images"
+        return ModelCard(
+            name="cifar_resnet",
+            architecture="cifar_resnet",
+            preprocessing=self.preprocessing,
+            parameters=sum(parameter.numel() for parameter in self.network["model"].parameters()),
+            license="Apache-2.0",
+            source=SOURCE + (taught if self.recipe.teacher else ""),
+        )
+
+    def shipped(self, state: State) -> Callable[[Tensor], Tensor]:
+        network = CifarResNet(self.num_classes)
+        network.load_state_dict(state)
+        network.eval()
+        return lambda images: network(normalise(images, self.preprocessing))
+
+
+@torch.no_grad()
+def teacher_features(name: str, images: Tensor, *, size_px: int, device: str) -> Tensor:
+    """The features of a network of the zoo for each image and its mirror image, each of mean 0 and deviation 1.
+
+    Shapes: images (N, 3, H, W) uint8 -> (2, N, D) float16.
+    Raises: UsageError, ModelFileError, NetworkError.
+    """
+    teacher = build.create(name, image_size=size_px).to(device, memory_format=torch.channels_last).eval()
+
+    def features(batch: Tensor) -> Tensor:
+        x = normalise(batch.to(device), teacher.card.preprocessing)
+        x = nn.functional.interpolate(x, size=(size_px, size_px), mode="bicubic", align_corners=False)
+        with torch.autocast(torch.device(device).type, torch.bfloat16):
+            return teacher.features(x.contiguous(memory_format=torch.channels_last)).float().cpu()
+
+    plain, mirrored = (
+        torch.cat([features(batch) for batch in views.split(TEACHER_BATCH)]) for views in (images, images.flip(3))
+    )
+    mean, deviation = plain.mean(0), plain.std(0) + 1e-3
+    return torch.stack([(plain - mean) / deviation, (mirrored - mean) / deviation]).half()
+
+
+PUPILS: Mapping[str, type] = {"cifar_mlp": MlpPupil, "cifar_resnet": ResNetPupil}

@@ -1,0 +1,66 @@
+"""The numbers of a training from scratch, as plain data."""
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transferkit.model.build import CARDS
+from transferkit.zoo import files
+from transferkit.zoo.errors import UsageError
+
+NETWORKS = ("cifar_mlp", "cifar_resnet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All numbers of a training from scratch; those of the embedded networks lie beside their cards.
+
+    Fields: lr_factors, the learning rate of a layer over that of the others; l2, see `optim.make`; rank, in how many
+    principal components of the images the first layer of the perceptron is trained; teacher, a network of the zoo
+    whose features on the same images, enlarged to teacher_size_px, the network also learns, and teacher_weight, how
+    much that counts against the labels.
+    """
+
+    network: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    peak_lr: float
+    lr_factors: dict[str, float] = dataclasses.field(default_factory=dict)
+    warmup_share: float  # of all steps, linear from zero; then a cosine to zero
+    l2: float
+    label_smoothing: float
+    max_shift_px: int
+    dropout: tuple[float, ...] = (0.0, 0.0)
+    dropconnect: float = 0.0
+    rank: int | None = None
+    teacher: str | None = None
+    teacher_size_px: int = 128
+    teacher_weight: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self):
+        if self.network not in NETWORKS:
+            raise UsageError(f"no recipe trains {self.network!r}; there is one for each of {', '.join(NETWORKS)}")
+        if self.network == "cifar_mlp" and (not self.rank or len(self.dropout) != 2):
+            raise UsageError("a recipe of cifar_mlp has a rank, and two shares of dropout")
+        if self.epochs < 1 or self.batch_size < 2:
+            raise UsageError(f"a recipe has epochs >= 1 and batch_size >= 2, not {self.epochs} and {self.batch_size}")
+
+
+def read_recipe(path: Path, **changes: Any) -> Recipe:
+    """The recipe in a JSON file, with some of its values changed.
+
+    Raises: UsageError if it is missing or has a value that no recipe has.
+    """
+    try:
+        values = {**files.read_json(path), **changes}
+        return Recipe(**values | {"dropout": tuple(values.get("dropout", (0.0, 0.0)))})
+    except TypeError as error:
+        raise UsageError(f"{path} is not a recipe: {error}") from error
+
+
+def recipe_of(name: str) -> Path:
+    """The recipe that the embedded network of that name was trained by."""
+    return CARDS / f"{name}.recipe.json"
