@@ -80,6 +80,22 @@ def test_a_shift_moves_all_pixels_of_an_image_alike(images):
     assert any(torch.equal(view, window) for window in windows)
 
 
+def test_a_cut_square_has_the_mean_colour_and_the_rest_of_the_image_is_untouched(images):
+    recipe = dataclasses.replace(RESNET, cutout_px=12)
+    cut = pretrain.cut_out(images, recipe, epoch=0)
+    mean = images.double().mean((0, 2, 3)).numpy().astype(np.uint8)
+    corners = set()
+    for view, image in zip(cut.numpy(), images.numpy()):
+        rows, columns = np.nonzero((view != image).any(0))
+        top, bottom, left, right = rows.min(), rows.max() + 1, columns.min(), columns.max() + 1
+        assert 6 <= bottom - top <= 12  # less at the border
+        assert 6 <= right - left <= 12
+        assert (view[:, top:bottom, left:right] == mean[:, None, None]).all()
+        corners.add((top, left))
+    assert len(corners) > 6
+    assert not torch.equal(cut, pretrain.cut_out(images, recipe, epoch=1))
+
+
 def test_principal_components_are_those_of_the_covariance(images):
     mean, basis = pupils.principal_components(images, 6)
     both = torch.cat([images, images.flip(3)]).flatten(1).double().numpy() / 255

@@ -43,6 +43,21 @@ def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> tuple[Tensor, Te
     return padded[numbers, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2), flipped
 
 
+def cut_out(images: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
+    """Every image with a square of `cutout_px`, centred anywhere in it, painted in the mean colour.
+
+    Shapes: images (N, 3, H, W) uint8 -> (N, 3, H, W) uint8.
+    Source: DeVries and Taylor 2017, https://arxiv.org/abs/1708.04552
+    """
+    count, _, height, width = images.shape
+    rng = seeds.generator(recipe.seed, "cutout", epoch)
+    top, left = (torch.from_numpy(rng.integers(0, side, count)) - recipe.cutout_px // 2 for side in (height, width))
+    rows, columns = torch.arange(height) - top[:, None], torch.arange(width) - left[:, None]  # (N, H), (N, W)
+    inside = [(place >= 0) & (place < recipe.cutout_px) for place in (rows, columns)]
+    square = inside[0][:, None, :, None] & inside[1][:, None, None, :]  # (N, 1, H, W)
+    return torch.where(square, images.float().mean((0, 2, 3), keepdim=True).to(images.dtype), images)
+
+
 def train_epochs(pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[dict[str, float]]:
     """Train `pupil` in place and yield one record an epoch.
 
@@ -58,6 +73,8 @@ def train_epochs(pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe) -
         pupil.network.train()
         order = torch.from_numpy(seeds.generator(recipe.seed, "order", epoch).permutation(len(images)))
         views, flipped = augmented(images, recipe, epoch=epoch)
+        if recipe.cutout_px:
+            views = cut_out(views, recipe, epoch=epoch)
         loss_sum, hits = 0.0, 0
         for number in range(batches):
             step = epoch * batches + number

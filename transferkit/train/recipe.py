@@ -32,6 +32,7 @@ class Recipe:
     l2: float
     label_smoothing: float
     max_shift_px: int
+    cutout_px: int = 0  # side of the square that each image loses
     dropout: tuple[float, ...] = (0.0, 0.0)
     dropconnect: float = 0.0
     rank: int | None = None
