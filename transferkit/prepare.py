@@ -113,6 +113,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
 
 
 def workers_of(config: FinetuneConfig) -> int:
+    """How many threads decode images: as many as asked for, else one a core."""
     return runtime.default_workers() if config.workers is None else config.workers
 
 
