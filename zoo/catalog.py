@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from transferkit.zoo.backbone import Backbone
 
 
-class Recipe(Protocol):
+class Blueprint(Protocol):
     """What each source of networks makes of a name: a network that is not built yet."""
 
-    def resized(self, size_px: int) -> "Recipe":
+    def resized(self, size_px: int) -> "Blueprint":
         """The same for square images of another size."""
 
     def card(self) -> ModelCard:
@@ -57,14 +57,14 @@ def create(
     """
     if min(num_classes or 1, image_size or 1) < 1:
         raise UsageError(f"num_classes and image_size start at 1, not {num_classes} and {image_size}")
-    recipe = _find(str(name), offline=offline)
+    blueprint = _find(str(name), offline=offline)
     if image_size:
-        recipe = recipe.resized(image_size)
+        blueprint = blueprint.resized(image_size)
     if weights is None:
-        file = recipe.pretrained(offline=offline)
+        file = blueprint.pretrained(offline=offline)
     else:
         file = None if weights == "none" else Path(weights)
-    return recipe.build(num_classes=num_classes, weights=file).eval()
+    return blueprint.build(num_classes=num_classes, weights=file).eval()
 
 
 def rebuild(spec: dict[str, Any], *, num_classes: int, image_size: int | None = None) -> "Backbone":
@@ -72,10 +72,10 @@ def rebuild(spec: dict[str, Any], *, num_classes: int, image_size: int | None = 
 
     Raises: ModelFileError if the spec is not one that this version can build.
     """
-    recipe = _by_spec(spec)
+    blueprint = _by_spec(spec)
     if image_size:
-        recipe = recipe.resized(image_size)
-    return recipe.build(num_classes=num_classes).eval()
+        blueprint = blueprint.resized(image_size)
+    return blueprint.build(num_classes=num_classes).eval()
 
 
 def wrap(model: "nn.Module") -> "Backbone":
@@ -128,18 +128,18 @@ def _all_names() -> list[str]:
     return [*embedded.NAMES, *sorted({*plain, *tagged}), *(f"torchvision:{name}" for name in from_torchvision.names())]
 
 
-def _find(name: str, *, offline: bool) -> Recipe:
-    """The recipe of a name. Raises: UsageError with near misses, ModelFileError, NetworkError."""
+def _find(name: str, *, offline: bool) -> Blueprint:
+    """The blueprint of a name. Raises: UsageError with near misses, ModelFileError, NetworkError."""
     if Path(name).exists():
         return _in_folder(Path(name))
     if name in embedded.NAMES:
-        return embedded.Recipe(name=name)
+        return embedded.Blueprint(name=name)
     source, _, rest = name.partition(":")
     try:
         if source == "torchvision":
             from transferkit.zoo import from_torchvision
 
-            return from_torchvision.Recipe(architecture=rest)
+            return from_torchvision.Blueprint(architecture=rest)
         from transferkit.zoo import from_timm
 
         if source == "hf-hub":
@@ -154,8 +154,8 @@ def _find(name: str, *, offline: bool) -> Recipe:
         raise UsageError(f"{error}{hint}") from error
 
 
-def _in_folder(path: Path) -> Recipe:
-    """The recipe of a model folder, or of a run folder that has one. Raises: UsageError, ModelFileError."""
+def _in_folder(path: Path) -> Blueprint:
+    """The blueprint of a model folder, or of a run folder that has one. Raises: UsageError, ModelFileError."""
     from transferkit.zoo import from_timm
 
     folder = path / "model" if (path / "model" / "config.json").is_file() else path
@@ -167,15 +167,15 @@ def _in_folder(path: Path) -> Recipe:
     return from_timm.by_config(config, name=folder.resolve().name, folder=folder)
 
 
-def _by_spec(spec: dict[str, Any]) -> Recipe:
+def _by_spec(spec: dict[str, Any]) -> Blueprint:
     family, architecture = spec.get("family"), spec.get("architecture")
     try:
         if family == "transferkit" and architecture in embedded.NAMES:
-            return embedded.Recipe(name=architecture)
+            return embedded.Blueprint(name=architecture)
         if family == "torchvision":
             from transferkit.zoo import from_torchvision
 
-            return from_torchvision.Recipe(architecture=architecture, is_linear=spec.get("linear_head", False))
+            return from_torchvision.Blueprint(architecture=architecture, is_linear=spec.get("linear_head", False))
         if family == "timm":
             from transferkit.zoo import from_timm
 
@@ -187,15 +187,15 @@ def _by_spec(spec: dict[str, Any]) -> Recipe:
 
 @dataclass(frozen=True, kw_only=True)
 class OwnFolder:
-    """A model folder that transferkit wrote: a recipe, and the preprocessing and classes it was trained with."""
+    """A model folder that transferkit wrote: a blueprint, and the preprocessing and classes it was trained with."""
 
     folder: Path
-    recipe: Recipe
+    blueprint: Blueprint
     own: ModelCard
 
     @classmethod
     def read(cls, folder: Path, record: dict[str, Any]) -> "OwnFolder":
-        """The recipe under `transferkit` in a `config.json`.
+        """The blueprint under `transferkit` in a `config.json`.
 
         Raises: ModelFileError if something is missing there, UsageError if it is that of an ensemble.
         """
@@ -204,10 +204,10 @@ class OwnFolder:
                 raise UsageError(
                     f"{folder} is an ensemble; name one of its members, such as {folder / 'members' / '0'}"
                 )
-            recipe = _by_spec(record["spec"])
+            blueprint = _by_spec(record["spec"])
             values = {key: record[key] for key in ("preprocessing", "classes")}
             values |= {"name": str(folder), "architecture": record["spec"]["architecture"]}
-            return cls(folder=folder, recipe=recipe, own=ModelCard.from_json(json.dumps(values)))
+            return cls(folder=folder, blueprint=blueprint, own=ModelCard.from_json(json.dumps(values)))
         except (AttributeError, KeyError, TypeError) as error:
             raise ModelFileError(f"the config.json of {folder} lacks what transferkit writes: {error}") from error
 
@@ -215,11 +215,11 @@ class OwnFolder:
         """The same for square images of another size."""
         preprocessing = dataclasses.replace(self.own.preprocessing, size_px=(size_px, size_px))
         own = dataclasses.replace(self.own, preprocessing=preprocessing)
-        return dataclasses.replace(self, recipe=self.recipe.resized(size_px), own=own)
+        return dataclasses.replace(self, blueprint=self.blueprint.resized(size_px), own=own)
 
     def card(self) -> ModelCard:
         """The card of its network, with the preprocessing and classes of the folder."""
-        return self._adopt(self.recipe.card())
+        return self._adopt(self.blueprint.card())
 
     def _adopt(self, other: ModelCard) -> ModelCard:
         own = self.own
@@ -231,7 +231,7 @@ class OwnFolder:
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
         """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has."""
-        backbone = self.recipe.build(num_classes=num_classes or len(self.own.classes), weights=weights)
+        backbone = self.blueprint.build(num_classes=num_classes or len(self.own.classes), weights=weights)
         card = self._adopt(backbone.card)
         if backbone.num_classes != len(card.classes):
             card = dataclasses.replace(card, classes=())

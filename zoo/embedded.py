@@ -30,13 +30,13 @@ def card(name: str) -> ModelCard:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Blueprint:
     """An embedded network before it is built."""
 
     name: str
     size_px: int | None = None
 
-    def resized(self, size_px: int) -> "Recipe":
+    def resized(self, size_px: int) -> "Blueprint":
         """The same for square images of another size. Raises: UsageError if the network cannot take them."""
         only = FIXED_SIZE_PX.get(self.name, size_px)
         if size_px != only:

@@ -36,7 +36,7 @@ AUXILIARY = "aux_head."  # VOLO's second head, which adds the largest answer ove
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Blueprint:
     """A timm network before it is built.
 
     `cfg` is timm's pretrained_cfg. Its weights are the file `filename` in `folder`, or else in the hub's repository
@@ -51,7 +51,7 @@ class Recipe:
     folder: Path | None = None
     filename: str = "model.safetensors"
 
-    def resized(self, size_px: int) -> "Recipe":
+    def resized(self, size_px: int) -> "Blueprint":
         """The same for square images of another size; a network of fixed size is built for it."""
         args = {"img_size": size_px} if self.cfg.get("fixed_input_size") or "img_size" in self.model_args else {}
         cfg = self.cfg | {"input_size": (3, size_px, size_px)}
@@ -147,11 +147,11 @@ def wrap(model: nn.Module) -> Backbone:
     cfg = dict(model.pretrained_cfg)
     args = {key: value for key, value in getattr(model, "_model_args", {}).items() if key != "num_classes"}
     name = cfg.get("architecture") or type(model).__name__
-    return Recipe(name=name, architecture=name, cfg=cfg, model_args=args)._wrap(model)
+    return Blueprint(name=name, architecture=name, cfg=cfg, model_args=args)._wrap(model)
 
 
-def by_name(name: str) -> Recipe:
-    """The recipe of a timm name, with or without the tag of its weights.
+def by_name(name: str) -> Blueprint:
+    """The blueprint of a timm name, with or without the tag of its weights.
 
     Raises: UsageError for a name or a tag that timm does not have.
     """
@@ -165,13 +165,13 @@ def by_name(name: str) -> Recipe:
     filename = values.get("hf_hub_filename") or ""
     if not filename.endswith(".safetensors"):
         filename = "open_clip_model.safetensors" if filename.startswith("open_clip") else "model.safetensors"
-    return Recipe(
+    return Blueprint(
         name=name, architecture=architecture, cfg=values, hub=values.get("hf_hub_id") or "", filename=filename
     )
 
 
-def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path | None = None) -> Recipe:
-    """The recipe in the `config.json` of a model folder, or of a repository on the hub, in timm's format.
+def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path | None = None) -> Blueprint:
+    """The blueprint in the `config.json` of a model folder, or of a repository on the hub, in timm's format.
 
     Raises: ModelFileError if it names no network that timm has.
     """
@@ -186,7 +186,7 @@ def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path 
     args = config.get("model_args") or {}
     if not isinstance(args, dict):
         raise ModelFileError(f"the model_args of {name} are not a mapping: {args!r}")
-    return Recipe(name=name, architecture=architecture, cfg=cfg, model_args=args, hub=hub, folder=folder)
+    return Blueprint(name=name, architecture=architecture, cfg=cfg, model_args=args, hub=hub, folder=folder)
 
 
 def dissect(model: nn.Module) -> Anatomy:

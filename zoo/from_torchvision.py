@@ -28,7 +28,7 @@ def names() -> list[str]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Blueprint:
     """A torchvision network before it is built. `is_linear`: its new head has no rectifier after it (SqueezeNet)."""
 
     architecture: str
@@ -39,7 +39,7 @@ class Recipe:
         if self.architecture not in names():
             raise UsageError(f"torchvision has no classifier named {self.architecture!r}")
 
-    def resized(self, size_px: int) -> "Recipe":
+    def resized(self, size_px: int) -> "Blueprint":
         """The same for square images of another size. Raises: UsageError if the network is made for one size."""
         if self.architecture.startswith(FIXED_SIZE):
             raise UsageError(

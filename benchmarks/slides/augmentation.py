@@ -33,16 +33,5 @@ def augmentation(setting: Setting) -> dict[str, Any]:
             runs[name] = [trained(setting.small, Variant(augment=str(file)), seed) for seed in SEEDS]
     names = {"light": "brightness,\ncontrast", "crops": "4 px\ncrops", "all": "all three"}
     with drawing.picture(setting.out / "augmentation.png", size=(7.6, 3.4)) as (axes,):
-        drawing.bars(
-            axes,
-            {
-                names.get(name, name): {
-                    "training images": [run.train_accuracy for run in found],
-                    "held-out images": [run.accuracy for run in found],
-                }
-                for name, found in runs.items()
-            },
-        )
-        axes.set_ylabel("accuracy")
-        drawing.in_percent(axes)
+        drawing.gaps(axes, {names.get(name, name): found for name, found in runs.items()})
     return {name: compared(found, baseline=runs["none"]) for name, found in runs.items()}

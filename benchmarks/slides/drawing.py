@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from slides.small import Trained
+
 DPI = 120
 COLOURS = 64  # of the palette: a third of the bytes, and no difference that one sees
 LABEL_HEIGHT = 0.085  # of the axes
@@ -102,6 +104,22 @@ def bars(axes: "Axes", groups: dict[str, dict[str, list[float]]]) -> None:
     axes.set_xlim(-0.6, len(groups) - 0.4)
     if len(styles) > 1:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=len(styles))
+
+
+def gaps(axes: "Axes", runs: dict[str, list["Trained"]]) -> None:
+    """The accuracy of every run on its training images beside that on held-out ones, one place a way of training."""
+    bars(
+        axes,
+        {
+            name: {
+                "training images": [run.train_accuracy for run in found],
+                "held-out images": [run.accuracy for run in found],
+            }
+            for name, found in runs.items()
+        },
+    )
+    axes.set_ylabel("accuracy")
+    in_percent(axes)
 
 
 def in_percent(axes: "Axes") -> None:

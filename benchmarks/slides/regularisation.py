@@ -53,18 +53,7 @@ def drop(setting: Setting) -> dict[str, Any]:
     runs = {name: [trained(setting.small, variant, seed) for seed in SEEDS] for name, variant in DROPS.items()}
     names = {"none": "none", "dropout": "dropout 0.25", "strong": "dropout 0.5", "dropconnect": "DropConnect 0.5"}
     with drawing.picture(setting.out / "dropout.png", size=(7, 3.4)) as (axes,):
-        drawing.bars(
-            axes,
-            {
-                names[name]: {
-                    "training images": [run.train_accuracy for run in found],
-                    "held-out images": [run.accuracy for run in found],
-                }
-                for name, found in runs.items()
-            },
-        )
-        axes.set_ylabel("accuracy")
-        drawing.in_percent(axes)
+        drawing.gaps(axes, {names[name]: found for name, found in runs.items()})
     return {name: compared(found, baseline=runs["none"]) for name, found in runs.items()}
 
 

@@ -88,24 +88,16 @@ def onecycle(step: int, *, steps: int) -> float:
     return end + (1 - end) * cosine(step - peak, steps=last - peak)
 
 
-def snapshot(step: int, *, steps: int, cycles: int) -> float:
-    """Fall along half a cosine `cycles` times, each time from 1 again.
-
-    Source: Huang et al. 2017, equation 2 (its steps count from 1), https://arxiv.org/abs/1704.00109
-    """
-    length = math.ceil(steps / cycles)
-    return cosine(step % length, steps=length)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
     """A schedule with its numbers.
 
     Fields: decay is the factor of "step" (None: 0.5), and k of "exponential" and "inverse" (None: they end at 5 %);
     step_epochs, the epochs between two steps (None: a quarter of all); cycles, of "snapshot"; warmup_share, of all
-    steps, of "cosine".
+    steps, of "cosine". A cycle of "snapshot" is half a cosine over whole epochs, so that its end can be validated.
 
     Raises: UsageError for an unknown name, and for more cycles than epochs.
+    Source: Huang et al. 2017, equation 2 ("snapshot"), https://arxiv.org/abs/1704.00109
     """
 
     name: str
