@@ -36,6 +36,8 @@ def pretrain(
 ) -> None:  # fmt: skip
     """Train an embedded network from scratch, as its weights were made.
 
+    Takes an hour or two on a CPU. Stopped, it goes on where it was when the same command is given again.
+
     \b
     Examples:
       transferkit pretrain cifar_mlp --data cifar-10-binary.tar.gz -o mlp.safetensors
@@ -57,7 +59,8 @@ def pretrain(
         Path(out),
         made,
         device=device or "auto",
-        on_record=lambda line: progress.say(_words(line, made.epochs)),
+        on_record=lambda line: progress.note(_words(line, made.epochs)),
+        progress=progress,
     )
     if as_json:
         click.echo(card.to_json(), nl=False)

@@ -8,10 +8,11 @@ import torch
 from tests.conftest import write_digits
 from transferkit.data import cifar
 from transferkit.model.build import create
+from transferkit.progress import Progress
 from transferkit.train import pretrain, pupils
 from transferkit.train.recipe import Recipe, read_recipe
 from transferkit.zoo import files
-from transferkit.zoo.errors import UsageError
+from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
 RESNET = Recipe(
     network="cifar_resnet", epochs=5, batch_size=16, optimizer="nesterov", peak_lr=0.05, warmup_share=0.2, l2=2.5e-4,
@@ -61,6 +62,27 @@ def test_the_same_recipe_gives_the_same_bytes(digits, tmp_path):
     for name in "ab":
         pretrain.pretrain(digits, tmp_path / f"{name}.safetensors", recipe, device="cpu", on_record=lambda record: None)
     assert files.sha256(tmp_path / "a.safetensors") == files.sha256(tmp_path / "b.safetensors")
+
+
+@pytest.mark.parametrize("recipe", [RESNET, dataclasses.replace(MLP, epochs=3)], ids=lambda recipe: recipe.network)
+def test_a_training_stopped_after_an_epoch_goes_on_to_the_bytes_of_one_that_was_not(recipe, digits, tmp_path):
+    straight, stopped = tmp_path / "straight.safetensors", tmp_path / "stopped.safetensors"
+    pretrain.pretrain(digits, straight, recipe, device="cpu")
+
+    def stop(record):
+        if record["epoch"] == 1:
+            raise StoppedError("stopped")
+
+    with pytest.raises(StoppedError):
+        pretrain.pretrain(digits, stopped, recipe, device="cpu", on_record=stop)
+    other = dataclasses.replace(recipe, seed=1)
+    with pytest.raises(RunConflictError, match="of a training with other numbers"):
+        pretrain.pretrain(digits, stopped, other, device="cpu")
+    epochs = []
+    pretrain.pretrain(digits, stopped, recipe, device="cpu", on_record=lambda record: epochs.append(record["epoch"]))
+    assert epochs == list(range(recipe.epochs))
+    assert files.sha256(stopped) == files.sha256(straight)
+    assert not stopped.with_suffix(".checkpoint").exists()
 
 
 def test_augmentation_is_a_shift_and_a_flip_that_alternates_with_the_epoch(images):
@@ -124,7 +146,8 @@ def test_a_whitened_stem_gives_uncorrelated_numbers_of_variance_one():
 
 def test_a_teachers_features_are_those_of_the_enlarged_images_standardised(digits):
     images = torch.from_numpy(cifar.read(digits).images[::5]).permute(0, 3, 1, 2)
-    found = pupils.teacher_features("cifar_resnet", images, size_px=48, device="cpu").float()
+    taught = dataclasses.replace(RESNET, teacher="cifar_resnet", teacher_size_px=48)
+    found = pupils.teacher_features(taught, images, device="cpu", progress=Progress()).float()
     teacher = create("cifar_resnet").eval()
     prepared = teacher.card.preprocessing
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (prepared.mean, prepared.std))

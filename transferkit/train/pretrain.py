@@ -1,6 +1,7 @@
 """Trains the embedded networks on CIFAR from a plain recipe; each draw is a function of (seed, epoch, image)."""
 
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 from transferkit import metrics, runtime, seeds
 from transferkit.data import cifar
 from transferkit.model.build import ModelCard, unpack
-from transferkit.train import optim, schedule
+from transferkit.progress import Progress
+from transferkit.train import optim, schedule, state
 from transferkit.train.pupils import PUPILS, Pupil
-from transferkit.train.recipe import Recipe
+from transferkit.train.recipe import Recipe, read_recipe
 from transferkit.zoo import files
-from transferkit.zoo.errors import DivergedError, UsageError
+from transferkit.zoo.errors import DivergedError, RunConflictError, UsageError
 
-Report = Callable[[dict[str, float]], None]
+Record = dict[str, float]  # of an epoch
 
 
 def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> tuple[Tensor, Tensor]:
@@ -58,17 +60,28 @@ def cut_out(images: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
     return torch.where(square, images.float().mean((0, 2, 3), keepdim=True).to(images.dtype), images)
 
 
-def train_epochs(pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe) -> Iterator[dict[str, float]]:
-    """Train `pupil` in place and yield one record an epoch.
+def train_epochs(
+    pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe, *, checkpoint: Path, progress: Progress
+) -> Iterator[Record]:
+    """Train `pupil` in place and yield one record an epoch; go on from `checkpoint` if it is there.
 
     Shapes: images (N, 3, 32, 32) uint8, labels (N,).
-    Raises: DivergedError when the loss is not finite.
+    Raises: DivergedError when the loss is not finite, ModelFileError for a damaged checkpoint, StorageError.
     """
     optimizer = optim.make(recipe.optimizer, _groups(pupil.network, recipe))
+    records: list[Record] = []
+    if checkpoint.is_dir():
+        saved = state.load(checkpoint, optimizer)
+        pupil.network.load_state_dict(saved.model)
+        optimizer.load_state_dict(saved.optimizer)
+        records = saved.records
+        yield from records
     batches = len(images) // recipe.batch_size  # the last, smaller batch of an epoch is left out; the order changes
     steps = recipe.epochs * batches
     warmup = round(recipe.warmup_share * steps)
-    for epoch in range(recipe.epochs):
+    seen = batches * recipe.batch_size
+    progress.start("training", (recipe.epochs - len(records)) * seen)
+    for epoch in range(len(records), recipe.epochs):
         started = time.monotonic()
         pupil.network.train()
         order = torch.from_numpy(seeds.generator(recipe.seed, "order", epoch).permutation(len(images)))
@@ -90,9 +103,13 @@ def train_epochs(pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe) -
             optimizer.step()
             loss_sum += loss.item()
             hits += (logits.argmax(1) == y).sum().item()
-        seen = batches * recipe.batch_size
+            progress.advance(len(rows))
         seconds = time.monotonic() - started
-        yield {"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds}
+        records.append({"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds})
+        held = {"model": state.snapshot(pupil.network), "averaged": {}, "best": {}}
+        state.save(checkpoint, state.Checkpoint(**held, optimizer=optimizer.state_dict(), records=records))
+        yield records[-1]
+    progress.finish()
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
@@ -105,18 +122,31 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     return groups
 
 
-def pretrain(data: Path, out: Path, recipe: Recipe, *, device: str = "auto", on_record: Report) -> ModelCard:
+def pretrain(
+    data: Path,
+    out: Path,
+    recipe: Recipe,
+    *,
+    device: str = "auto",
+    on_record: Callable[[Record], None] = lambda record: None,
+    progress: Progress | None = None,
+) -> ModelCard:
     """Train the network of `recipe` on CIFAR, write its weights to `out`, and return its card.
 
     The card, with the score of what was written on the test images, and the recipe lie beside the weights, under the
-    same name ending in .json and .recipe.json.
+    same name ending in .json and .recipe.json. A training that was stopped goes on from the .checkpoint beside them,
+    with the bits of one that was not.
 
-    Raises: UsageError, DataError, DivergedError, NetworkError (a teacher that is not on this machine), StorageError.
+    Raises: UsageError, DataError, DivergedError, NetworkError (a teacher that is not on this machine), StorageError,
+    RunConflictError for a checkpoint of other numbers.
     """
     started = time.monotonic()
+    progress = progress or Progress()
     if out.suffix != ".safetensors":
         raise UsageError(f"name the weights FILE.safetensors, not {out.name}; card and recipe get names beside it")
-    written = out.with_suffix(".recipe.json")
+    written, checkpoint = out.with_suffix(".recipe.json"), out.with_suffix(".checkpoint")
+    if checkpoint.is_dir() and not (written.is_file() and read_recipe(written) == recipe):
+        raise RunConflictError(f"{checkpoint} is of a training with other numbers; delete it or name another -o")
     files.write_json(written, dataclasses.asdict(recipe))  # first, so that a full or read-only disk is noticed now
     device = runtime.pick_device(device)
     found = cifar.read(data)
@@ -124,8 +154,10 @@ def pretrain(data: Path, out: Path, recipe: Recipe, *, device: str = "auto", on_
         raise UsageError(f"{len(found.labels)} images are fewer than one batch of {recipe.batch_size}")
     images = torch.from_numpy(found.images).permute(0, 3, 1, 2)
     torch.manual_seed(seeds.integer(recipe.seed, "weights"))
-    pupil = PUPILS[recipe.network](images, num_classes=len(found.classes), recipe=recipe, device=device)
-    for record in train_epochs(pupil, images, torch.from_numpy(found.labels), recipe):
+    work = {"num_classes": len(found.classes), "recipe": recipe, "device": device, "progress": progress}
+    pupil = PUPILS[recipe.network](images, **work)
+    labels = torch.from_numpy(found.labels)
+    for record in train_epochs(pupil, images, labels, recipe, checkpoint=checkpoint, progress=progress):
         on_record(record)
     tensors = {name: tensor.contiguous() for name, tensor in pupil.stored().items()}
     files.write_safetensors(out, tensors)
@@ -143,6 +175,7 @@ def pretrain(data: Path, out: Path, recipe: Recipe, *, device: str = "auto", on_
         },
     )
     files.write_text(out.with_suffix(".json"), card.to_json())
+    shutil.rmtree(checkpoint)
     return card
 
 

@@ -1,6 +1,7 @@
 """What is particular to each network that is trained on CIFAR: its inputs, its loss, and what is kept of it."""
 
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Protocol
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from transferkit.data.batches import normalise
 from transferkit.model import build
 from transferkit.model.build import CifarMlp, CifarResNet, ModelCard, Preprocessing, he_normal, pack
+from transferkit.progress import Progress
 from transferkit.train.recipe import Recipe
 from transferkit.train.state import State
 
@@ -44,10 +46,11 @@ class MlpPupil:
     weights; multiplied by the components it is a layer on pixels like any other.
     """
 
-    def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str):
+    def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str, progress: Progress):
         self.device = device
         self.num_classes = num_classes
         self.label_smoothing = recipe.label_smoothing
+        progress.say(f"finding {recipe.rank} principal components of {len(images):,} images and their mirror images")
         mean, basis = principal_components(images, recipe.rank)
         self.mean, self.basis = mean.to(device), basis.to(device)
         self.network = CifarMlp(num_classes, dropout=recipe.dropout, dropconnect=recipe.dropconnect)
@@ -104,7 +107,7 @@ def principal_components(images: Tensor, rank: int) -> tuple[Tensor, Tensor]:
 class ResNetPupil:
     """The residual network, which learns the labels and, with a linear map to help, a teacher's features."""
 
-    def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str):
+    def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str, progress: Progress):
         self.device = device
         self.num_classes = num_classes
         self.recipe = recipe
@@ -117,7 +120,9 @@ class ResNetPupil:
         self.network = nn.ModuleDict({"model": model})
         self.targets = None
         if recipe.teacher:
-            self.targets = teacher_features(recipe.teacher, images, size_px=recipe.teacher_size_px, device=device)
+            progress.start("features of the teacher", 2 * len(images))
+            self.targets = teacher_features(recipe, images, device=device, progress=progress)
+            progress.finish()
             self.network["guess"] = nn.Linear(model.fc.in_features, self.targets.shape[2])
         self.network.to(device, memory_format=torch.channels_last)
 
@@ -143,7 +148,7 @@ class ResNetPupil:
         return {name: tensor.cpu().half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
     def card(self) -> ModelCard:
-        taught = f"; it also learned the features of {self.recipe.teacher} on the same images"
+        taught = f"; it also learned the features of {PurePath(self.recipe.teacher or '').name} on the same images"
         return ModelCard(
             name="cifar_resnet",
             architecture="cifar_resnet",
@@ -161,15 +166,17 @@ class ResNetPupil:
 
 
 @torch.no_grad()
-def teacher_features(name: str, images: Tensor, *, size_px: int, device: str) -> Tensor:
-    """The features of a network of the zoo for each image and its mirror image, each of mean 0 and deviation 1.
+def teacher_features(recipe: Recipe, images: Tensor, *, device: str, progress: Progress) -> Tensor:
+    """The features of the recipe's teacher for each image and its mirror image, each of mean 0 and deviation 1.
 
     Shapes: images (N, 3, H, W) uint8 -> (2, N, D) float16.
     Raises: UsageError, ModelFileError, NetworkError.
     """
-    teacher = build.create(name, image_size=size_px).to(device, memory_format=torch.channels_last).eval()
+    size_px = recipe.teacher_size_px
+    teacher = build.create(recipe.teacher, image_size=size_px).to(device, memory_format=torch.channels_last).eval()
 
     def features(batch: Tensor) -> Tensor:
+        progress.advance(len(batch))
         x = normalise(batch.to(device), teacher.card.preprocessing)
         x = nn.functional.interpolate(x, size=(size_px, size_px), mode="bicubic", align_corners=False)
         with torch.autocast(torch.device(device).type, torch.bfloat16):
