@@ -160,11 +160,10 @@ def try_rates(
         work = replace(Work.unheard(plan_of(config)), counted=news.counted_by(progress))
         problem = problem_of(config, taken, setting, work=work)
         progress.start("trying learning rates", len(candidates) * steps * config.batch_size)
-        done = list(trials.run(problem, candidates, steps=steps, through=through))
+        suggestion = rates.suggest(list(trials.run(problem, candidates, steps=steps, through=through)))
         progress.finish()
-        suggestion = rates.suggest(done)
         if out is not None:
             from transferkit.ship import rates as picture
 
-            picture.draw(done, Path(out))
+            picture.draw(suggestion, Path(out))
     return suggestion

@@ -29,7 +29,7 @@ def four_rates(setting: Setting) -> dict[str, Any]:
     ):
         options = chosen | {"backbone": setting.backbone}
         suggestion = flow.try_rates(setting.photos / FOLDER, through=through, **options)
-        drawing.save(picture.figure(suggestion.trials), setting.out / f"rates-{through}.png", dpi=85)
+        drawing.save(picture.figure(suggestion), setting.out / f"rates-{through}.png", dpi=85)
         found[through] = {
             "lr": suggestion.lr,
             "low": suggestion.low,

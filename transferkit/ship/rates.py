@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transferkit.ship.curves import BLUE, GREY, INK, STYLE, VERMILION, png
-from transferkit.train.rates import GOOD, HIGH, LOW, VERY_HIGH, Trial, suggest
+from transferkit.train.rates import GOOD, HIGH, LOW, VERY_HIGH, Suggestion
 from transferkit.zoo.files import write_bytes
 
 if TYPE_CHECKING:
@@ -36,20 +36,20 @@ class _Label:
     y: float
 
 
-def draw(trials: Sequence[Trial], out: Path) -> None:
+def draw(found: Suggestion, out: Path) -> None:
     """Write to `out`, a PNG file, the losses over the steps, each labelled at its end, and the suggested rate.
 
-    Raises: DivergedError if the loss fell at no rate; StorageError.
+    Raises: StorageError.
     """
-    write_bytes(out, png(figure(trials)))
+    write_bytes(out, png(figure(found)))
 
 
-def figure(trials: Sequence[Trial]) -> "Figure":
+def figure(found: Suggestion) -> "Figure":
     """The picture that `draw` writes."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    found = suggest(trials)
+    trials = found.trials
     start = max(trial.losses[0] for trial in trials)
     curves = [_smooth(np.array(trial.losses), limit=2 * start) for trial in trials]
     bottom = min(curve.min() for curve in curves)
