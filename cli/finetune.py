@@ -156,6 +156,8 @@ def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
             f"{snapshots['members']}: validation {100 * snapshots['ensemble']:.1f} % together, "
             f"{100 * snapshots['single']:.1f} % the last alone; kept: {snapshots['kept']}"
         )
+    if metrics["notes"]:
+        shown["how"] = "; ".join(metrics["notes"])
     for part, name in (("val", "validation"), ("test", "test")):
         if metrics[part]:
             shown[name] = render.accuracy_line(metrics[part])

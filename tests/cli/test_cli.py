@@ -35,6 +35,14 @@ def test_with_json_stdout_is_one_object_and_progress_goes_to_stderr(data, tmp_pa
     assert "24 images, 2 classes: digit 0 (12), digit 1 (12)" in err
 
 
+def test_the_result_says_why_a_way_was_kept(data, tmp_path, capsys):
+    fast = [*FAST[:-2], "--strategy", "auto", "--epochs", "1", "--augment", "none", "--batch-size", "4"]
+    assert cli(["finetune", str(data), *fast, "-o", str(tmp_path / "r"), "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert " is kept" in out
+    assert "of the probe" in out
+
+
 def test_quiet_shows_no_progress(data, tmp_path, capsys):
     assert cli(["finetune", str(data), *FAST, "-o", str(tmp_path / "r"), "--quiet"]) == 0
     out, err = capsys.readouterr()
