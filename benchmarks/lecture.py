@@ -4,7 +4,8 @@ python benchmarks/lecture.py --cifar PATH --photos FOLDER [--backbone NAME] [--o
 
 PATH holds CIFAR-10: class folders, a tar of them, or the binary version. FOLDER holds the data sets hymenoptera and
 trashnet, each with train/CLASS and test/CLASS. Parts whose data is not given are left out. The results are kept in
-OUT/results.json, and the numbers in OUT.md are set from it; with --only, those of other parts stay.
+OUT/results.json, each part with its time and the run it is from, and the numbers in OUT.md are set from it; with --only
+those of other parts stay, with the run that they are from.
 """
 
 import argparse
@@ -22,7 +23,6 @@ from slides import augmentation, ensembles, landscapes, optimisers, page, rates,
 from slides.setting import Setting
 
 from transferkit import runtime
-from transferkit.zoo import files
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -71,17 +71,19 @@ def main() -> None:
     photos = given.photos and given.photos.resolve()
     setting = Setting(out=given.out, cifar=given.cifar, photos=photos, backbone=given.backbone)
     results = page.read(given.out)
-    results["machine"] = machine()
+    run = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    results["runs"][run] = machine()
     if given.cifar and any(PARTS[name].data == "cifar" for name in given.only):
-        results["parts"]["reading"] = timed("reading", lambda: {"cifar": {"images": len(setting.small.images)}})
+        read = timed("reading", lambda: {"cifar": {"images": len(setting.small.images)}})
+        results["parts"]["reading"] = read | {"origin": run}
     for name in given.only:
         part = PARTS[name]
         if part.data and getattr(given, part.data) is None:
             print(json.dumps({"part": name, "skipped": f"needs --{part.data}"}), flush=True)
             continue
-        results["parts"][name] = timed(name, lambda part=part: part.measure(setting))
-        files.write_json(given.out / "results.json", results)
-    page.write(given.out)
+        results["parts"][name] = timed(name, lambda part=part: part.measure(setting)) | {"origin": run}
+        page.keep(given.out, results)
+        page.write(given.out)
 
 
 def timed(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
@@ -98,11 +100,20 @@ def timed(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
     return {
+        "processor": processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "machine": platform.machine(),
+        "device": runtime.pick_device("auto"),
         "versions": runtime.versions(),
     }
+
+
+def processor() -> str:
+    """The name of the processor where Linux tells it, else its kind."""
+    listing = Path("/proc/cpuinfo")
+    lines = listing.read_text().splitlines() if listing.is_file() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

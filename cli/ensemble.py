@@ -21,7 +21,8 @@ def ensemble(
     """Join two or more classifiers of the same classes into one that answers with their mean probability.
 
     Each RUN_OR_MODEL is a run folder, a model folder or the name of an embedded network; classes are matched by name.
-    DATA is scored on its test part, else validation, else all of it.
+    DATA is scored on its test part, else validation, else all of it; only a test score, of images that no member was
+    trained on, is put into the model card.
 
     \b
     Example:
@@ -33,6 +34,9 @@ def ensemble(
     scores = joined.scores
     for path, reason in scores["refused"] if scores else ():
         click.echo(f"left out: {path}: {reason}", err=True)
+    if scores and scores["part"] != "test":
+        warning = "DATA has no test part: if members were trained on these images, the scores say little; see --help"
+        click.echo(warning, err=True)
     if as_json:
         click.echo(json.dumps({"model": out, "members": models, "passes": joined.passes, "scores": scores}))
         return

@@ -55,15 +55,16 @@ def lr(data: str, out: str, through: str, steps: int, as_json: bool, quiet: bool
         tried = [
             {"lr": trial.lr, "word": word, "end": _finite(trial.end)} for trial, word in zip(found.trials, found.words)
         ]
-        click.echo(json.dumps(take | {"low": found.low, "high": found.high, "tried": tried, "picture": out}))
+        span = {"low": found.low, "high": found.high, "below": found.below, "above": found.above}
+        click.echo(json.dumps(take | span | {"tried": tried, "picture": out}))
         return
     tried = zip(found.trials, found.words)
     rows = [(f"{trial.lr:.2g}", f"{trial.losses[0]:.3f}", f"{trial.end:.3f}", word) for trial, word in tried]
     render.table(("learning rate", "first loss", "last loss", ""), rows)
     click.echo()
-    good = f", good from {found.low:.2g} to {found.high:.2g}" if found.low < found.high else ""
     render.facts({
-        "take": f"--strategy {strategy} --optimizer {optimizer} --lr {found.lr:.2g}{good}",
+        "take": f"--strategy {strategy} --optimizer {optimizer} --lr {found.lr:.2g}",
+        "range": found.span,
         "picture": out,
     })  # fmt: skip
 

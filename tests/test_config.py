@@ -20,6 +20,7 @@ from transferkit.zoo.errors import UsageError
         ({"optimizer": "lbfgs"}, "needs the whole gradient"),
         ({"optimizer": "lbfgs", "strategy": "lp-ft"}, "needs the whole gradient"),
         ({"optimizer": "lbfgs", "strategy": "probe", "dropout": 0.5}, "takes no --dropout"),
+        ({"optimizer": "lbfgs", "strategy": "probe", "batch_size": 16}, "takes no --batch-size"),
         ({"optimizer": "lbfgs", "freeze": "backbone", "snapshots": 3}, "takes no --snapshots"),
         ({"optimizer": "rmsprop"}, "--optimizer 'rmsprop' is unknown; allowed: sgd, momentum"),
         ({"schedule": "linear"}, "--schedule 'linear' is unknown; allowed: constant, step"),

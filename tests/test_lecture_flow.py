@@ -85,14 +85,25 @@ def test_the_same_options_give_the_same_ensemble_again(data, tmp_path):
     assert runs[0].metrics["test"] == runs[1].metrics["test"]
 
 
-@pytest.mark.parametrize("through", ["head", "network"])
-def test_the_search_tries_nine_rates_and_suggests_one_of_the_good_ones(through, data, tmp_path):
+@pytest.mark.parametrize(
+    ("through", "default", "chosen"),
+    [
+        ("head", 1e-3, {"strategy": "probe", "optimizer": "adam"}),
+        ("network", 3e-4, {"strategy": "finetune", "optimizer": "adamw"}),
+    ],
+)
+def test_the_rate_suggested_trains_better_than_the_lowest_of_the_nine_around_the_default(
+    through, default, chosen, data, tmp_path
+):
     found = flow.try_rates(data, out=tmp_path / "lr.png", through=through, steps=12, **FAST)
-    assert len(found.trials) == 9
-    assert found.low <= found.lr <= found.high
-    assert found.words[0] == "low"
-    assert "good" in found.words
+    rates = [trial.lr for trial in found.trials]
+    assert (len(rates), rates[0], rates[-1]) == (9, pytest.approx(default / 100), pytest.approx(default * 100))
     assert (tmp_path / "lr.png").read_bytes().startswith(b"\x89PNG")
+    ends = []
+    for number, lr in enumerate((found.lr, rates[0])):
+        run = tk.finetune(data, out=str(tmp_path / str(number)), epochs=3, lr=lr, l2=0.0, **chosen, **FAST)
+        ends.append(lines_of(run)[-1]["train"]["loss"])
+    assert ends[0] < 0.8 * ends[1]
 
 
 def test_trials_start_from_the_same_network(data):
@@ -114,6 +125,10 @@ def test_the_command_lr_prints_a_word_for_each_rate_and_the_one_to_take(data, tm
     assert cli(["lr", str(data), *fast]) == 0
     out = capsys.readouterr().out
     assert f"--lr {found['lr']:.2g}" in out
+    assert "is too low" in out or "none lower was tried" in out
+    words = {each["lr"]: each["word"] for each in found["tried"]}
+    assert all(word == "good" for lr, word in words.items() if found["low"] <= lr <= found["high"])
+    assert all(words[found[side]] != "good" for side in ("below", "above") if found[side] is not None)
 
 
 def test_a_given_l2_is_used_without_a_search(data, tmp_path):

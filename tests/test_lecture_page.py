@@ -75,10 +75,22 @@ def test_no_line_begins_with_a_mark_which_would_end_the_paragraph_in_markdown():
 
 
 def test_a_number_is_printed_as_its_mark_asks():
-    results = {"machine": {"cores": 2}, "parts": {"a": {"b": {"share": 0.1234, "gain": -0.012}}}}
-    text = "<!--a.b.share:.1%-->old<!--/-->, <!--a.b.gain:points--><!--/-->, <!--machine.cores-->9<!--/-->"
+    results = {"runs": {}, "parts": {"a": {"b": {"share": 0.1234, "gain": -0.012, "masks": 2}}}}
+    text = "<!--a.b.share:.1%-->old<!--/-->, <!--a.b.gain:+points--><!--/-->, <!--a.b.masks-->9<!--/-->"
     shown = re.sub(r"<!--.*?-->", "", page.fill(text, results))
     assert shown == "12.3 %, -1.2, 2"
+
+
+def test_the_page_says_from_how_many_runs_its_numbers_are_and_a_run_without_parts_is_forgotten(tmp_path):
+    machine = {"processor": "Abacus", "cores": 2, "threads": 1, "device": "cpu", "versions": {"torch": "2.9"}}
+    runs = {f"2026-01-0{day}T12:00:00Z": machine for day in (1, 2, 3)}
+    first, second, _ = runs
+    parts = {"a": {"origin": first}, "b": {"origin": second}, "c": {"origin": second}}
+    page.keep(tmp_path, {"runs": runs, "parts": parts})
+    said = page.fill("<!--runs--><!--/-->", page.read(tmp_path))
+    assert "2 runs: 1 part on 2026-01-01 (Abacus" in said
+    assert "; 2 parts on 2026-01-02 (Abacus" in said
+    assert "2026-01-03" not in said
 
 
 @pytest.mark.parametrize("module", [page, drawing], ids=lambda module: module.__name__)

@@ -91,9 +91,12 @@ class FinetuneConfig:
                     "--optimizer lbfgs needs the whole gradient, on mini-batches its estimate of curvature is noise; "
                     "use it with --strategy probe, on cached features"
                 )
-            for name in ("schedule", "snapshots", "dropout", "dropconnect"):
+            for name in ("schedule", "snapshots", "dropout", "dropconnect", "batch_size"):
                 if getattr(self, name):
-                    raise UsageError(f"--optimizer lbfgs solves for the head exactly and takes no --{name}; drop one")
+                    raise UsageError(
+                        f"--optimizer lbfgs solves for the head exactly, on all images at once, and takes no "
+                        f"--{_dashed(name)}; drop one"
+                    )
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
         if self.snapshots and self.schedule not in (None, "snapshot"):
@@ -147,7 +150,7 @@ class FinetuneConfig:
         """
         optimizer = self.optimizer or self._default_optimizer()
         if optimizer == "lbfgs":
-            return dataclasses.replace(self, optimizer=optimizer)
+            return dataclasses.replace(self, optimizer=optimizer, batch_size=None)  # all images at once
         if self.fits_on_batches:
             epochs = min(max(round(HEAD_PASSES / images), 10), 100)
         else:

@@ -135,6 +135,7 @@ def plan_of(config: FinetuneConfig) -> "Plan":
         phase="head" if config.fits_on_batches else "finetune",
         batch_size=config.batch_size or 2,
         label_smoothing=config.label_smoothing,
+        max_gradient_norm=None if config.fits_on_batches else 1.0,  # a clipped gradient would outweigh less L2
         balance=config.balance,
         seed=config.seed,
     )

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transferkit.zoo import split
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import UsageError
-from transferkit.zoo.layers import new_head
+from transferkit.zoo.layers import NOTHING_DROPPED, Dropping, new_head
 from transferkit.zoo.stages import name_groups, place_modules, separate_heads
 
 
@@ -137,23 +137,17 @@ class Backbone(nn.Module):
         self,
         num_classes: int,
         *,
-        dropout: float = 0.0,
-        dropconnect: float = 0.0,
+        dropping: Dropping = NOTHING_DROPPED,
         generator: torch.Generator | None = None,
     ) -> None:
         """Replace the final layers, under their native names, by fresh ones: He-initialised weights, zero biases.
 
         The card's classes no longer hold and are dropped.
 
-        Raises: UsageError for fewer than one class, or a dropout or dropconnect outside 0 .. 1.
+        Raises: UsageError for fewer than one class, or DropConnect on a convolution.
         """
-        if num_classes < 1 or not 0 <= dropout < 1 or not 0 <= dropconnect < 1:
-            raise UsageError(
-                f"a head needs num_classes >= 1 and 0 <= dropout, dropconnect < 1, not {num_classes}, {dropout} and "
-                f"{dropconnect}"
-            )
         for name, layer in zip(self.heads, self._layers()):
-            head = new_head(layer, num_classes, dropout=dropout, dropconnect=dropconnect, generator=generator)
+            head = new_head(layer, num_classes, dropping=dropping, generator=generator)
             self.model.set_submodule(name, head)
             self._tell_parents(name, num_classes)
         self.make_linear()

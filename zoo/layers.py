@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -61,8 +62,8 @@ class DropConnectLinear(nn.Linear):
 
     In evaluation, `inference` "mean" is the mean network; "gaussian" is the mean of the `activation` that follows over
     masks, their sums taken as normally distributed: what comes out is what `activation` maps to that mean (a logarithm
-    before "softmax", the mean itself before "relu"). Its noise is the same for every example and call, so an answer
-    depends on no other.
+    before "softmax", the mean itself before "relu"). The mean over rectifiers has a closed form. That over softmax is
+    sampled, with the same noise for every example and call, so that an answer depends on no other.
 
     Shapes: (..., D) -> (..., K).
     Raises: UsageError for a value that is not allowed.
@@ -95,10 +96,11 @@ class DropConnectLinear(nn.Linear):
         if self.training:
             masked = _masked(x.reshape(-1, self.in_features), self.weight, self.dropconnect)
             return masked.reshape(*x.shape[:-1], self.out_features) + self.bias
-        activation = torch.relu if self.activation == "relu" else nn.Softmax(-1)
+        if self.activation == "relu":
+            return rectified_mean(*self.moments(x))
         generator = torch.Generator().manual_seed(0)
-        mean = gaussian_average(self, x, activation, samples=GAUSSIAN_SAMPLES, generator=generator)
-        return mean if self.activation == "relu" else mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
+        mean = gaussian_average(self, x, nn.Softmax(-1), samples=GAUSSIAN_SAMPLES, generator=generator)
+        return mean.clamp_min(torch.finfo(mean.dtype).tiny).log()
 
     def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The mean and the variance over masks of what the layer gives in training; its K outputs are independent.
@@ -107,6 +109,21 @@ class DropConnectLinear(nn.Linear):
         """
         odds = self.dropconnect / (1 - self.dropconnect)  # the variance of a mask's entry over its squared mean
         return super().forward(x), odds * nn.functional.linear(x.square(), self.weight.square())
+
+
+def rectified_mean(mean: Tensor, variance: Tensor) -> Tensor:
+    """The mean of max(u, 0) for normal u of these moments: m Phi(m / s) + s phi(m / s), with s the deviation.
+
+    Shapes: mean and variance of one shape, which is that of the result.
+    Source: the integral of u times its density over u > 0, with the standard normal's distribution Phi and density phi.
+
+    >>> rectified_mean(torch.zeros(2), torch.tensor([0, 2 * torch.pi]))
+    tensor([0., 1.])
+    """
+    deviation = variance.sqrt()
+    z = mean / deviation.clamp_min(torch.finfo(mean.dtype).tiny)  # no deviation at all: z is 0 or near infinity
+    density = (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
+    return mean * torch.special.ndtr(z) + deviation * density
 
 
 def gaussian_average(
@@ -151,28 +168,62 @@ def _masked_part(x: Tensor, weight: Tensor, share: float) -> Tensor:
     return torch.einsum("bd,bkd->bk", x / (1 - share), weight * keep)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Dropping:
+    """What a new head drops in training, features or weights, and how it predicts after DropConnect.
+
+    Raises: UsageError for a share outside its range, for dropout and DropConnect together, and for Gaussian inference
+    without DropConnect.
+    """
+
+    dropout: float = 0.0
+    dropconnect: float = 0.0
+    inference: str = "mean"
+
+    def __post_init__(self):
+        if not 0 <= self.dropout < 1 or not 0 <= self.dropconnect < 1:
+            raise UsageError(
+                f"dropout and dropconnect are shares from 0 to below 1, not {self.dropout} and {self.dropconnect}"
+            )
+        if self.dropconnect and self.dropout:
+            raise UsageError(
+                f"dropout {self.dropout} and dropconnect {self.dropconnect} are two ways to one end; choose one"
+            )
+        check_inference(self.inference, self.dropconnect)
+
+
+def check_inference(inference: str, dropconnect: float) -> None:
+    """Raise UsageError for inference over the masks of DropConnect where there is none: it would change nothing."""
+    if inference != "mean" and not dropconnect:
+        raise UsageError(f"inference {inference!r} is over the masks of DropConnect; it needs a dropconnect above 0")
+
+
+NOTHING_DROPPED = Dropping()
+
+
 def new_head(
     old: nn.Linear | nn.Conv2d,
     num_classes: int,
     *,
-    dropout: float,
-    dropconnect: float = 0.0,
-    generator: torch.Generator | None,
+    dropping: Dropping = NOTHING_DROPPED,
+    generator: torch.Generator | None = None,
 ) -> nn.Linear | nn.Conv2d:
     """A fresh layer in the form of `old` with `num_classes` outputs: He-initialised weight, zero bias.
 
-    Raises: UsageError for dropout and DropConnect together, and for DropConnect on a convolution.
+    Raises: UsageError for fewer than one class, and for DropConnect on a convolution.
     """
-    if dropconnect and dropout:
-        raise UsageError(f"dropout {dropout} and dropconnect {dropconnect} are two ways to one end; choose one")
-    if dropconnect and isinstance(old, nn.Conv2d):
+    if num_classes < 1:
+        raise UsageError(f"a head needs num_classes >= 1, not {num_classes}")
+    if dropping.dropconnect and isinstance(old, nn.Conv2d):
         raise UsageError("the head of this network is a convolution, and dropconnect is for linear ones; use dropout")
     if isinstance(old, nn.Conv2d):
-        head = PointwiseConv2d(old.in_channels, num_classes, dropout=dropout)
-    elif dropconnect:
-        head = DropConnectLinear(old.in_features, num_classes, dropconnect=dropconnect)
+        head = PointwiseConv2d(old.in_channels, num_classes, dropout=dropping.dropout)
+    elif dropping.dropconnect:
+        head = DropConnectLinear(
+            old.in_features, num_classes, dropconnect=dropping.dropconnect, inference=dropping.inference
+        )
     else:
-        head = Linear(old.in_features, num_classes, dropout=dropout)
+        head = Linear(old.in_features, num_classes, dropout=dropping.dropout)
     he_normal(head.weight, generator=generator)
     nn.init.zeros_(head.bias)
     return head.to(old.weight).requires_grad_(old.weight.requires_grad).train(old.training)

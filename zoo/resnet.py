@@ -46,9 +46,11 @@ class CifarResNet(nn.Module):
 
     @torch.no_grad()
     def _initialise(self) -> None:
-        """He initialisation; where a stage widens, its first channels begin as copies of what comes in.
+        """He initialisation by fan-out; where a stage widens, its first channels begin as copies of what comes in.
 
-        Source: He et al. 2015, equation 10, https://arxiv.org/abs/1502.01852; Jordan 2024, section 3.1 (copies),
+        Fan-out, 9 weights for each output channel, keeps the variance of the gradients from layer to layer.
+
+        Source: He et al. 2015, equation 14, https://arxiv.org/abs/1502.01852; Jordan 2024, section 3.1 (copies),
         https://arxiv.org/abs/2404.00498
         """
         for module in self.modules():

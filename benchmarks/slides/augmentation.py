@@ -1,4 +1,4 @@
-"""Augmentation: each of the lecture's transforms alone, and the presets, against none."""
+"""Augmentation: each of the lecture's transforms alone, and all together, against none."""
 
 import json
 import tempfile
@@ -11,7 +11,7 @@ from slides.small import SEEDS, Variant, trained
 from slides.summary import compared
 
 FLIP = {"__class_fullname__": "HorizontalFlip", "p": 0.5}
-LIGHT = {
+BRIGHTNESS = {
     "__class_fullname__": "RandomBrightnessContrast",
     "p": 1.0,
     "brightness_limit": [-0.2, 0.2],
@@ -19,7 +19,7 @@ LIGHT = {
 }
 PAD = {"__class_fullname__": "PadIfNeeded", "p": 1.0, "min_height": 40, "min_width": 40, "border_mode": 4}
 CROP = {"__class_fullname__": "RandomCrop", "p": 1.0, "height": 32, "width": 32}
-FILES = {"flips": [FLIP], "light": [LIGHT], "crops": [PAD, CROP], "all": [FLIP, PAD, CROP, LIGHT]}
+FILES = {"flips": [FLIP], "brightness": [BRIGHTNESS], "crops": [PAD, CROP], "all": [FLIP, PAD, CROP, BRIGHTNESS]}
 
 
 def augmentation(setting: Setting) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def augmentation(setting: Setting) -> dict[str, Any]:
             composed = {"__class_fullname__": "Compose", "p": 1.0, "transforms": transforms}
             file.write_text(json.dumps({"transform": composed}))
             runs[name] = [trained(setting.small, Variant(augment=str(file)), seed) for seed in SEEDS]
-    names = {"light": "brightness,\ncontrast", "crops": "4 px\ncrops", "all": "all three"}
+    names = {"brightness": "brightness,\ncontrast", "crops": "4 px\ncrops", "all": "all three"}
     with drawing.picture(setting.out / "augmentation.png", size=(7.6, 3.4)) as (axes,):
         drawing.gaps(axes, {names.get(name, name): found for name, found in runs.items()})
     return {name: compared(found, baseline=runs["none"]) for name, found in runs.items()}

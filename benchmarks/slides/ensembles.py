@@ -9,8 +9,8 @@ from typing import Any
 import transferkit as tk
 from slides import drawing
 from slides.setting import Setting
-from slides.small import EPOCHS, SEEDS, SmallCifar, Trained, Variant, accuracy, logits_of, trained
-from slides.summary import over_seeds
+from slides.small import EPOCHS, SEEDS, SmallCifar, Trained, Variant, accuracy, hits, logits_of, trained
+from slides.summary import over_seeds, paired
 from transferkit.ship.classifier import Classifier
 from transferkit.ship.ensemble import join
 from transferkit.train.ensemble import mean_softmax
@@ -26,7 +26,12 @@ def snapshots(setting: Setting) -> dict[str, Any]:
     single = [trained(problem, Variant(), seed).accuracy for seed in SEEDS]
     cycled = [trained(problem, Variant(schedule="snapshot", cycles=CYCLES), seed) for seed in SEEDS]
     last = [run.accuracy for run in cycled]
-    joint = [accuracy(mean_softmax(run.logits), problem.held_out) for run in cycled]
+    averaged = [mean_softmax(run.logits) for run in cycled]
+    joint = [accuracy(logits, problem.held_out) for logits in averaged]
+    gain = paired(
+        [hits(logits, problem.held_out) for logits in averaged],
+        baseline=[hits(run.logits[-1], problem.held_out) for run in cycled],
+    )
     with drawing.picture(setting.out / "snapshots.png", panels=2, size=(10, 3.6)) as (left, right):
         left.plot(_rates("cosine"), label="one cosine", markevery=15, **drawing.LINES[0])
         left.plot(_rates("snapshot"), label=f"{CYCLES} cycles", markevery=15, **drawing.LINES[1])
@@ -41,6 +46,7 @@ def snapshots(setting: Setting) -> dict[str, Any]:
         "single": over_seeds(single),
         "last": over_seeds(last, single),
         "ensemble": over_seeds(joint, single),
+        "over_last": gain,
     }
 
 
@@ -68,7 +74,7 @@ def snapshot_heads(setting: Setting) -> dict[str, Any]:
 
 
 def independent(setting: Setting) -> dict[str, Any]:
-    """Networks trained from other seeds, their softmax outputs averaged."""
+    """Networks trained from different seeds, their softmax outputs averaged."""
     problem = setting.small
     runs = [trained(problem, Variant(), seed) for seed in SEEDS]
     joint = mean_softmax([run.logits[-1] for run in runs])
@@ -82,7 +88,7 @@ def independent(setting: Setting) -> dict[str, Any]:
 
 
 def _averaged(problem: SmallCifar, runs: list[Trained]) -> float:
-    """The accuracy of the network with the mean of the members' weights, which is another thing."""
+    """The accuracy of the one network that has the mean of the members' weights."""
     mean = copy.deepcopy(runs[0].network)
     states = [run.network.state_dict() for run in runs]
     mean.load_state_dict({name: sum(state[name] for state in states) / len(states) for name in states[0]})
@@ -90,7 +96,7 @@ def _averaged(problem: SmallCifar, runs: list[Trained]) -> float:
 
 
 def joined(setting: Setting) -> dict[str, Any]:
-    """`transferkit ensemble` of heads that `tk.finetune` fits with other seeds, and what the ensemble costs."""
+    """`transferkit ensemble` of heads that `tk.finetune` fits with different seeds, and what the ensemble costs."""
     photos = setting.photos / FOLDER
     with tempfile.TemporaryDirectory() as scratch:
         options = {"strategy": "probe", "backbone": setting.backbone, "optimizer": "adam"}

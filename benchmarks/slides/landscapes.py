@@ -28,7 +28,7 @@ def saddle(w: Tensor) -> Tensor:
     return 0.5 * (w[..., 0] ** 2 - w[..., 1] ** 2) + 0.25 * w[..., 1] ** 4
 
 
-def path(name: str, surface: Surface, start: tuple[float, float], *, lr: float) -> np.ndarray:
+def path(name: str, surface: Surface, start: tuple[float, float], *, lr: float | None) -> np.ndarray:
     """The points at which the gradient was taken; L-BFGS has no rate, and its line search counts. Shapes: (n, 2)."""
     w = nn.Parameter(torch.tensor(start, dtype=torch.float64))
     points = []
@@ -60,7 +60,7 @@ def conditioning(setting: Setting) -> dict[str, Any]:
     start, found, paths = (-9.0, 1.5), {}, {}
     goal = 1e-4 * float(bowl(torch.tensor(start)))
     for name in NAMES:
-        tried = {lr: path(name, bowl, start, lr=lr) for lr in (RATES if name != "lbfgs" else (1.0,))}
+        tried = {lr: path(name, bowl, start, lr=lr) for lr in (RATES if name != "lbfgs" else (None,))}
         lr = min(tried, key=lambda lr: (_first(heights(bowl, tried[lr]) <= goal), heights(bowl, tried[lr])[-1]))
         paths[name] = tried[lr]
         found[name] = {"lr": lr, "steps": _first(heights(bowl, paths[name]) <= goal)}
@@ -70,8 +70,9 @@ def conditioning(setting: Setting) -> dict[str, Any]:
 
 def escape(setting: Setting) -> dict[str, Any]:
     """Steps from near a saddle to a minimum, all at one rate; writes saddle.png."""
-    start, lr, found, paths = (-1.5, 1e-4), 0.05, {}, {}
+    start, found, paths = (-1.5, 1e-4), {}, {}
     for name in NAMES:
+        lr = 0.05 if name != "lbfgs" else None
         paths[name] = path(name, saddle, start, lr=lr)
         found[name] = {"lr": lr, "steps": _first(heights(saddle, paths[name]) <= -0.24)}
     _draw(setting, saddle, paths, reach=(-1.7, 0.7, -0.4, 1.6))

@@ -32,8 +32,7 @@ def four_rates(setting: Setting) -> dict[str, Any]:
         drawing.save(picture.figure(suggestion), setting.out / f"rates-{through}.png", dpi=85)
         found[through] = {
             "lr": suggestion.lr,
-            "low": suggestion.low,
-            "high": suggestion.high,
+            "span": suggestion.span,
             "words": dict(zip((f"{trial.lr:.2g}" for trial in suggestion.trials), suggestion.words)),
         }
     return found
@@ -88,13 +87,16 @@ def schedules(setting: Setting) -> dict[str, Any]:
     return found
 
 
+KEPT = {"ensemble": "the ensemble of its four snapshots", "single": "the last of its four snapshots"}
+
+
 def curves(setting: Setting) -> dict[str, Any]:
     """The curves of one run of `transferkit finetune`; writes curves.png."""
     with tempfile.TemporaryDirectory() as scratch:
         options = {"strategy": "probe", "snapshots": 4, "epochs": 32, "lr": 0.01}
         run = tk.finetune(setting.photos / "trashnet", out=f"{scratch}/run", backbone=setting.backbone, **options)
-        figure = list(curves_page.draw(curves_page.read(run.folder)).values())[-1]
+        lines, kept = curves_page.read(run.folder), curves_page.read_kept(run.folder)
+        figure = list(curves_page.draw(lines, kept=kept).values())[-1]
         drawing.save(figure, setting.out / "curves.png", dpi=100)
     scores = {part: run.metrics[part]["accuracy"] for part in ("val", "test")}
-    block = run.metrics["snapshots"]
-    return {"run": scores | {"single": block["single"], "ensemble": block["ensemble"], "kept": block["kept"]}}
+    return {"run": scores | {"kept": KEPT[kept]}}

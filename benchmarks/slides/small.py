@@ -155,4 +155,9 @@ def logits_of(network: CifarMlp, problem: SmallCifar, examples: Examples) -> np.
 
 def accuracy(logits: np.ndarray, examples: Examples) -> float:
     """The share of `examples` that have the highest logit where it should be."""
-    return float((logits.argmax(1) == examples.labels[examples.rows]).mean())
+    return float(hits(logits, examples).mean())
+
+
+def hits(logits: np.ndarray, examples: Examples) -> np.ndarray:
+    """Which of `examples` have the highest logit where it should be. Shapes: (n, K) -> (n,)."""
+    return logits.argmax(1) == examples.labels[examples.rows]

@@ -37,7 +37,8 @@ def transfer(setting: Setting) -> dict[str, Any]:
                     runs.append(tk.finetune(data, out=f"{scratch}/{count}-{way}-{seed}", **options).metrics)
                 accuracies[way][count] = [run["test"]["accuracy"] for run in runs]
                 seconds = float(np.mean([run["seconds"]["total"] for run in runs]))
-                found[f"{way}_{count or 'all'}"] = over_seeds(accuracies[way][count]) | {"seconds": seconds}
+                cost = {"epochs": None if way == "frozen" else epochs, "seconds": seconds}
+                found[f"{way}_{count or 'all'}"] = over_seeds(accuracies[way][count]) | cost
     with drawing.picture(setting.out / "transfer.png", size=(7, 3.6)) as (axes,):
         for style, (way, by_count) in zip(drawing.LINES, accuracies.items()):
             places, means = range(len(by_count)), [np.mean(values) for values in by_count.values()]

@@ -41,13 +41,22 @@ def test_with_json_stdout_is_one_object_with_the_scores_of_each_member(models, d
         assert cli(["evaluate", name, str(data), "--json"]) == 0
         alone = json.loads(capsys.readouterr().out)
         assert (alone["accuracy"], alone["loss"]) == pytest.approx((expected["accuracy"], expected["loss"]), rel=1e-6)
-    assert f"| all | {100 * said['scores']['accuracy']:.1f} % | 12 |" in (tmp_path / "both" / "README.md").read_text()
+
+
+def test_only_a_test_score_stands_in_the_model_card(models, data, tmp_path, capsys):
+    shutil.copytree(data, tmp_path / "split" / "train")
+    shutil.copytree(data, tmp_path / "split" / "test")
+    for name, source, is_shown in (("plain", data, False), ("tested", tmp_path / "split", True)):
+        assert cli(["ensemble", *models, "-o", str(tmp_path / name), "--data", str(source), "--json"]) == 0
+        said, warning = capsys.readouterr()
+        row = f" | {100 * json.loads(said)['scores']['accuracy']:.1f} % | 12 |"
+        assert (row in (tmp_path / name / "README.md").read_text()) == is_shown
+        assert ("DATA has no test part" in warning) != is_shown
 
 
 def test_the_table_has_a_line_for_each_member_and_the_ensemble(models, data, tmp_path, capsys):
     assert cli(["ensemble", *models, "-o", str(tmp_path / "both"), "--data", str(data), "--quiet"]) == 0
-    out, err = capsys.readouterr()
-    assert err == ""
+    out, _ = capsys.readouterr()
     assert [line.split()[0] for line in out.splitlines()[-4:]] == ["member", *models, "ensemble"]
 
 

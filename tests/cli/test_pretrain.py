@@ -36,6 +36,16 @@ def test_the_command_in_the_card_makes_the_same_weights_again(here, capsys):
     assert files.sha256(here / "net.safetensors") == first
 
 
+def test_weights_that_are_there_are_kept_unless_overwritten(here, capsys):
+    given = ["pretrain", "cifar_resnet", "--data", "CIFAR", "--recipe", "recipe.json", "-o", "net.safetensors"]
+    (here / "net.safetensors").write_bytes(b"mine")
+    assert cli([*given, "--quiet"]) == 7
+    assert "net.safetensors is there already; name another -o, or add --overwrite" in capsys.readouterr().err
+    assert (here / "net.safetensors").read_bytes() == b"mine"
+    assert cli([*given, "--quiet", "--overwrite"]) == 0
+    assert (here / "net.safetensors").read_bytes() != b"mine"
+
+
 def test_with_json_the_card_is_printed(here, capsys):
     given = ["--data", "CIFAR", "--recipe", "recipe.json", "-o", "net.safetensors", "--json", "--quiet"]
     assert cli(["pretrain", "cifar_resnet", *given]) == 0
@@ -49,6 +59,7 @@ def test_with_json_the_card_is_printed(here, capsys):
         (["cifar_mlp", "--recipe", "recipe.json"], "is a recipe of cifar_resnet, not of cifar_mlp"),
         (["cifar_resnet", "--recipe", "nowhere.json"], "nowhere.json"),
         (["cifar_resnet", "--recipe", "list.json"], "is not a recipe"),
+        (["cifar_mlp", "--teacher", "cifar_resnet"], "a recipe of cifar_mlp has no teacher"),
         (["cifar_resnet", "--recipe", "recipe.json", "-o", "net.json"], "name the weights FILE.safetensors"),
     ],
 )

@@ -43,8 +43,8 @@ def half(loss: float) -> dict:
     return {"loss": loss, "accuracy": 1 - loss / 2}
 
 
-def draw_one(lines):
-    (figure,) = curves.draw(lines).values()
+def draw_one(lines, *, kept=None):
+    (figure,) = curves.draw(lines, kept=kept).values()
     return figure
 
 
@@ -97,7 +97,7 @@ def test_the_best_epoch_is_that_of_the_lowest_loss_then_the_highest_accuracy_the
 
 def test_a_cyclic_run_shows_every_snapshot_on_the_validation_curve_and_a_restart_after_all_but_the_last():
     lines = epochs(20, cycles=5)
-    figure = draw_one(lines)
+    figure = draw_one(lines, kept="ensemble")
     ends = [4, 8, 12, 16, 20]
     for axes, measure in zip(figure.axes, ("loss", "accuracy")):
         numbers = {text.get_text(): text.xy for text in axes.texts}
@@ -107,7 +107,21 @@ def test_a_cyclic_run_shows_every_snapshot_on_the_validation_curve_and_a_restart
             line.get_xdata() for line in axes.lines if line.get_linestyle() == "-" and len(line.get_xdata()) == 2
         ]
         assert [x[0] for x in upright] == ends[:-1]
-    assert {"restart", "snapshot"} < set(legend_of(figure))
+    assert legend_of(figure) == ["training", "validation", "restart", "snapshot kept"]
+
+
+@pytest.mark.parametrize(
+    ("kept", "black"), [("ensemble", {1, 2, 3, 4, 5}), ("single", {5}), ("probe", set()), (None, set())]
+)
+def test_snapshots_that_were_kept_are_black_and_the_others_white(kept, black):
+    figure = draw_one(epochs(20, cycles=5), kept=kept)
+    for axes in figure.axes[:2]:
+        discs = {
+            line.get_xdata()[0] // 4: line.get_markerfacecolor() for line in axes.lines if line.get_markersize() == 13
+        }
+        assert {number for number, colour in discs.items() if colour != "white"} == black
+        assert len(discs) == 5
+    assert len(set(legend_of(figure))) == len(legend_of(figure))
 
 
 def test_a_run_without_cycles_speaks_of_no_restart_and_no_snapshot():

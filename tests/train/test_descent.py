@@ -57,7 +57,7 @@ def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_
 
 def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
     x, supply, parts = points
-    network, optimizer = start(lr=0.5)  # so high that a member is much worse than three together
+    network, optimizer = start(lr=0.3)  # so high that a member is much worse than three together
     lines = []
     work = replace(Work.unheard(CYCLES), on_record=lines.append)
     found = descent.descend(network, optimizer, supply, parts, work)
@@ -113,7 +113,7 @@ def test_patience_does_not_end_a_run_of_cycles(points):
     _, supply, parts = points
     counts = []
     for schedule in (CYCLES.schedule, Schedule(name="constant", epochs=6)):
-        network, optimizer = start(lr=0.5)  # so high that the loss rises again after an epoch or two
+        network, optimizer = start(lr=0.3)  # so high that the loss rises again after an epoch or two
         lines = []
         plan = replace(CYCLES, schedule=schedule)
         descent.descend(

@@ -2,8 +2,10 @@ import numpy as np
 import pytest
 import torch
 
+from transferkit.config import FinetuneConfig
 from transferkit.model.features import Features
 from transferkit.model.head import linear_head
+from transferkit.prepare import plan_of
 from transferkit.train import descent, head, loop, optim, probe
 from transferkit.train.descent import Work
 from transferkit.train.loop import Examples, Plan
@@ -43,6 +45,28 @@ def test_even_epochs_see_the_images_odd_ones_their_mirror_images_and_validation_
     views = {epoch: next(iter(scaled.supply([rows], epoch)))[0] for epoch in (0, 1, 2, None)}
     assert torch.equal(views[1], scaled.mirrored[rows])
     assert all(torch.equal(views[epoch], scaled.plain[rows]) for epoch in (0, 2, None))
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_and_l2(optimizer):
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 60)
+    plain = (rng.normal(size=(120, 300)) + 0.6 * labels[:, None]).astype(np.float32)
+    features, rows, l2 = Features(plain=plain, mirrored=plain), np.arange(120), 0.1
+    exact = probe.fit(features.plain_rows(rows), torch.from_numpy(labels), l2)
+    scaled = head.standardise(features, rows)
+    layer = linear_head(300, 2)
+    config = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=100).resolved(images=120)
+    made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=config.lr, l2=l2))
+    list(
+        loop.train_epochs(
+            layer, made, scaled.supply, Examples(rows=rows, labels=labels, num_classes=2), plan_of(config)
+        )
+    )
+    found = scaled.for_raw(layer)
+    deviation = torch.from_numpy(plain).std(0, correction=0)
+    size, expected = ((each.weight * deviation).square().sum().item() for each in (found, exact))
+    assert size == pytest.approx(expected, rel=0.05)  # clipped at norm 1, sums of squares were a third smaller
 
 
 @pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam"])

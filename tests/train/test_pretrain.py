@@ -1,18 +1,21 @@
 import dataclasses
 import json
+import platform
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from tests.conftest import write_digits
 from transferkit.data import cifar
 from transferkit.model.build import create
 from transferkit.progress import Progress
-from transferkit.train import pretrain, pupils
-from transferkit.train.recipe import Recipe, read_recipe
+from transferkit.train import pretrain, provenance, pupils
+from transferkit.train.recipe import Job, Recipe, read_recipe, recipe_of
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
+from transferkit.zoo.errors import ModelFileError, RunConflictError, StoppedError, UsageError
 
 RESNET = Recipe(
     network="cifar_resnet", epochs=5, batch_size=16, optimizer="nesterov", peak_lr=0.05, warmup_share=0.2, l2=2.5e-4,
@@ -21,6 +24,8 @@ RESNET = Recipe(
 MLP = dataclasses.replace(
     RESNET, network="cifar_mlp", optimizer="adamw", peak_lr=1e-3, epochs=2, dropout=(0.1, 0.1), rank=20
 )
+
+QUICK = dataclasses.replace(RESNET, epochs=2, batch_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -32,16 +37,37 @@ def digits(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    """Enough for two batches of `QUICK`."""
+    folder = tmp_path_factory.mktemp("few")
+    for part in ("train", "test"):
+        write_digits(folder / part, classes=(0, 1), per_class=8)
+    return folder
+
+
+@pytest.fixture(scope="module")
 def images():
     rng = np.random.default_rng(0)
     return torch.from_numpy(rng.integers(0, 256, (12, 3, 32, 32), np.uint8))
+
+
+def job(data, out, recipe, **options):
+    return Job(data=data, out=out, recipe=recipe, device="cpu", **options)
+
+
+def stop_after(epoch):
+    def stop(record):
+        if record["epoch"] == epoch:
+            raise StoppedError("stopped")
+
+    return stop
 
 
 @pytest.mark.parametrize("recipe", [RESNET, MLP], ids=lambda recipe: recipe.network)
 def test_the_card_scores_the_weights_that_were_written_as_the_zoo_opens_them(recipe, digits, tmp_path):
     out = tmp_path / "net.safetensors"
     records = []
-    card = pretrain.pretrain(digits, out, recipe, device="cpu", on_record=records.append)
+    card = pretrain.pretrain(job(digits, out, recipe), on_record=records.append)
     assert records[-1]["loss"] < records[0]["loss"]
     assert json.loads(out.with_suffix(".json").read_text())["sha256"] == files.sha256(out)
     assert read_recipe(out.with_suffix(".recipe.json")) == recipe
@@ -55,34 +81,136 @@ def test_the_card_scores_the_weights_that_were_written_as_the_zoo_opens_them(rec
     assert card.measured["64 test images"]["accuracy"] == right > 0.75
     assert card.classes == found.classes == ("digit 0", "digit 1")
     assert card.parameters == sum(parameter.numel() for parameter in network.parameters())
+    assert card.training["seconds"] == round(sum(record["seconds"] for record in records))
+    before = card.measured["64 test images, before the weights were packed"]
+    assert abs(before["accuracy"] - right) < 0.1
+    assert before["interval"][0] < before["accuracy"] <= before["interval"][1] + 1e-4
+
+
+def test_the_state_before_packing_is_that_of_the_network_in_training(images):
+    labels = torch.zeros(12, dtype=torch.int64)
+    pupil = pupils.MlpPupil(images, num_classes=3, recipe=MLP, device="cpu", progress=Progress())
+    pupil.network.eval()
+    _, logits = pupil.loss(images, labels, rows=torch.arange(12), flipped=torch.zeros(12, dtype=torch.bool))
+    opened = pupil.opened(pupil.state())
+    with torch.no_grad():
+        assert (opened(images / 255) - logits).norm() < 0.02 * logits.norm()  # trained in bfloat16
 
 
 def test_the_same_recipe_gives_the_same_bytes(digits, tmp_path):
     recipe = dataclasses.replace(RESNET, epochs=1)
     for name in "ab":
-        pretrain.pretrain(digits, tmp_path / f"{name}.safetensors", recipe, device="cpu", on_record=lambda record: None)
+        pretrain.pretrain(job(digits, tmp_path / f"{name}.safetensors", recipe))
     assert files.sha256(tmp_path / "a.safetensors") == files.sha256(tmp_path / "b.safetensors")
 
 
-@pytest.mark.parametrize("recipe", [RESNET, dataclasses.replace(MLP, epochs=3)], ids=lambda recipe: recipe.network)
+@pytest.mark.parametrize("recipe", [RESNET, MLP], ids=lambda recipe: recipe.network)
 def test_a_training_stopped_after_an_epoch_goes_on_to_the_bytes_of_one_that_was_not(recipe, digits, tmp_path):
+    recipe = dataclasses.replace(recipe, epochs=3)
     straight, stopped = tmp_path / "straight.safetensors", tmp_path / "stopped.safetensors"
-    pretrain.pretrain(digits, straight, recipe, device="cpu")
-
-    def stop(record):
-        if record["epoch"] == 1:
-            raise StoppedError("stopped")
-
+    pretrain.pretrain(job(digits, straight, recipe))
     with pytest.raises(StoppedError):
-        pretrain.pretrain(digits, stopped, recipe, device="cpu", on_record=stop)
-    other = dataclasses.replace(recipe, seed=1)
-    with pytest.raises(RunConflictError, match="of a training with other numbers"):
-        pretrain.pretrain(digits, stopped, other, device="cpu")
-    epochs = []
-    pretrain.pretrain(digits, stopped, recipe, device="cpu", on_record=lambda record: epochs.append(record["epoch"]))
-    assert epochs == list(range(recipe.epochs))
+        pretrain.pretrain(job(digits, stopped, recipe), on_record=stop_after(1))
+    records = []
+    card = pretrain.pretrain(job(digits, stopped, recipe), on_record=records.append)
+    assert [record["epoch"] for record in records] == list(range(recipe.epochs))
+    assert card.training["seconds"] == round(sum(record["seconds"] for record in records))
     assert files.sha256(stopped) == files.sha256(straight)
     assert not stopped.with_suffix(".checkpoint").exists()
+
+
+def test_the_seconds_of_a_card_are_those_of_all_sessions(few, tmp_path):
+    given = job(few, tmp_path / "net.safetensors", QUICK)
+    with pytest.raises(StoppedError):
+        pretrain.pretrain(given, on_record=stop_after(0))
+    kept = given.checkpoint / "last" / "state.json"
+    state = json.loads(kept.read_text())
+    state["records"][0]["seconds"] = 1000.0  # a long first session
+    kept.write_text(json.dumps(state))
+    assert 1000 <= pretrain.pretrain(given).training["seconds"] < 1100
+
+
+def test_a_checkpoint_goes_on_with_its_own_numbers_and_data_only(few, tmp_path):
+    out = tmp_path / "net.safetensors"
+    with pytest.raises(StoppedError):
+        pretrain.pretrain(job(few, out, QUICK), on_record=stop_after(0))
+    with pytest.raises(RunConflictError, match="of a training with other numbers"):
+        pretrain.pretrain(job(few, out, dataclasses.replace(QUICK, seed=1)))
+    for part in ("train", "test"):
+        write_digits(tmp_path / "others" / part, classes=(0, 1), per_class=7)
+    with pytest.raises(RunConflictError, match="of a training on other data than"):
+        pretrain.pretrain(job(tmp_path / "others", out, QUICK))
+    epochs = []
+    anew = job(tmp_path / "others", out, dataclasses.replace(QUICK, epochs=1), overwrite=True)
+    pretrain.pretrain(anew, on_record=lambda record: epochs.append(record["epoch"]))
+    assert epochs == [0]
+
+
+def test_a_damaged_checkpoint_is_refused_until_it_is_overwritten(few, tmp_path):
+    given = job(few, tmp_path / "net.safetensors", QUICK)
+    with pytest.raises(StoppedError):
+        pretrain.pretrain(given, on_record=stop_after(0))
+    (given.checkpoint / "last" / "model.safetensors").write_bytes(b"x")
+    with pytest.raises(ModelFileError, match="start again with --overwrite"):
+        pretrain.pretrain(given)
+    pretrain.pretrain(dataclasses.replace(given, overwrite=True))
+    assert given.out.is_file()
+
+
+def test_weights_that_are_there_are_replaced_only_when_asked_and_only_when_the_new_ones_are_trained(few, tmp_path):
+    first = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=1))
+    pretrain.pretrain(first)
+    before = {path: path.read_bytes() for path in (first.out, first.card_file, first.recipe_file)}
+    second = dataclasses.replace(first, recipe=QUICK)
+    with pytest.raises(RunConflictError, match=r"net\.safetensors is there already; .* add --overwrite"):
+        pretrain.pretrain(second)
+    with pytest.raises(StoppedError):
+        pretrain.pretrain(dataclasses.replace(second, overwrite=True), on_record=stop_after(0))
+    assert {path: path.read_bytes() for path in before} == before
+    pretrain.pretrain(second)  # goes on with what was asked for
+    assert not [path for path in before if path.read_bytes() == before[path]]
+    assert read_recipe(second.recipe_file) == second.recipe
+
+
+def test_photos_without_a_test_part_are_trained_on_and_the_card_says_what_they_were(tmp_path):
+    rng = np.random.default_rng(0)
+    for number, name in enumerate(("dark", "light")):
+        (tmp_path / "my photos" / name).mkdir(parents=True)
+        for row in range(10):
+            pixels = rng.integers(0, 100, (40, 50, 3), np.uint8) + np.uint8(150 * number)
+            Image.fromarray(pixels).save(tmp_path / "my photos" / name / f"{row}.jpg", quality=60)
+    recipe = dataclasses.replace(RESNET, epochs=1, batch_size=8, cutout_px=4)
+    card = pretrain.pretrain(job(tmp_path / "my photos", tmp_path / "net.safetensors", recipe))
+    assert next(iter(card.measured)) == "4 held-out images"
+    assert card.training["data"] == "my photos: 16 images of 2 classes, JPEG, quality 60"
+    assert "--data 'my photos' --recipe net.recipe.json -o net.safetensors" in card.training["command"]
+    assert card.source == "trained by transferkit on the images of my photos"
+    assert card.license == "unknown"
+    assert "A residual network of three stages" in card.description
+    assert "1 epoch of 16 images at 32 px" in card.description
+    assert "went through JPEG, quality 60, for training and for the score" in card.description
+
+
+def test_cifar_10_is_known_by_its_classes_and_then_cited(few, tmp_path):
+    classes = json.loads(recipe_of("cifar_mlp").with_name("cifar_mlp.json").read_text())["classes"]
+    given = job(few, tmp_path / "net.safetensors", QUICK)
+    files.write_bytes(given.out, b"weights")
+    found = dataclasses.replace(cifar.read(few), classes=tuple(classes))
+    images = torch.from_numpy(found.images).permute(0, 3, 1, 2)
+    pupil = pupils.ResNetPupil(images, num_classes=10, recipe=QUICK, device="cpu", progress=Progress())
+    card = provenance.card(pupil, found, given, stored=pupil.stored(), seconds=1.0)
+    assert card.source == (
+        "trained by transferkit on CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html)"
+    )
+    assert card.license == "Apache-2.0"
+
+
+def test_the_machine_of_a_card_is_the_processor_and_its_threads(few, tmp_path):
+    card = pretrain.pretrain(job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=1)))
+    processor, threads, torch_version = card.training["machine"].rsplit(", ", 2)
+    assert (threads, torch_version) == ("1 thread", f"torch {torch.__version__}")  # as conftest sets it
+    told = Path("/proc/cpuinfo")
+    assert processor in (told.read_text() if told.is_file() else f"{platform.processor()} {platform.machine()}")
 
 
 def test_augmentation_is_a_shift_and_a_flip_that_alternates_with_the_epoch(images):
@@ -122,8 +250,9 @@ def test_principal_components_are_those_of_the_covariance(images):
     mean, basis = pupils.principal_components(images, 6)
     both = torch.cat([images, images.flip(3)]).flatten(1).double().numpy() / 255
     assert mean.numpy() == pytest.approx(both.mean(0), abs=1e-6)
-    _, vectors = np.linalg.eigh(np.cov(both.T))
-    wanted = vectors[:, ::-1][:, :6].T
+    centred = both - both.mean(0)
+    variances, mixtures = np.linalg.eigh(centred @ centred.T)  # of 24 images: the same as of 3,072 pixels, and faster
+    wanted = (mixtures[:, ::-1][:, :6].T @ centred) / np.sqrt(variances[::-1][:6, None])
     overlap = np.abs((basis.numpy() / np.linalg.norm(basis.numpy(), axis=1, keepdims=True)) @ wanted.T)
     assert overlap == pytest.approx(np.eye(6), abs=1e-3)
     coordinates = (both - both.mean(0)) @ basis.numpy().T
@@ -172,3 +301,46 @@ def test_a_recipe_with_a_wrong_name_or_no_network_is_refused(tmp_path):
         dataclasses.replace(RESNET, network="vgg")
     with pytest.raises(UsageError, match="has a rank"):
         dataclasses.replace(RESNET, network="cifar_mlp")
+
+
+@pytest.mark.parametrize(
+    ("recipe", "changes", "said"),
+    [
+        (RESNET, {"dropout": (0.1, 0.0)}, "cifar_resnet has no dropout, dropconnect or rank"),
+        (RESNET, {"dropconnect": 0.5}, "cifar_resnet has no dropout, dropconnect or rank"),
+        (RESNET, {"rank": 20}, "cifar_resnet has no dropout, dropconnect or rank"),
+        (MLP, {"dropconnect": 0.5}, "instead of the second share of dropout"),
+        (MLP, {"teacher": "cifar_resnet"}, "cifar_mlp has no teacher"),
+    ],
+)
+def test_a_number_that_would_be_ignored_is_refused(recipe, changes, said):
+    with pytest.raises(UsageError, match=said):
+        dataclasses.replace(recipe, **changes)
+
+
+@pytest.mark.parametrize(("recipe", "layers"), [(RESNET, "model"), (MLP, "fc1, fc2, fc3, fc")])
+def test_a_learning_rate_of_a_layer_that_is_not_there_is_refused(recipe, layers, few, tmp_path):
+    misspelt = dataclasses.replace(recipe, lr_factors={"fc9": 0.5})
+    with pytest.raises(UsageError, match=f"lr_factors names 'fc9'; the layers of {recipe.network} are {layers}"):
+        pretrain.pretrain(job(few, tmp_path / "net.safetensors", misspelt))
+
+
+def test_a_training_that_finished_no_epoch_stands_in_the_way_of_no_other(few, tmp_path):
+    given = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, lr_factors={"fc9": 0.5}))
+    with pytest.raises(UsageError, match="lr_factors"):
+        pretrain.pretrain(given)
+    pretrain.pretrain(dataclasses.replace(given, recipe=dataclasses.replace(QUICK, epochs=1)))
+    assert given.out.is_file()
+
+
+def test_a_folder_of_another_kind_in_the_checkpoints_place_is_left_alone(few, tmp_path):
+    given = job(few, tmp_path / "net.safetensors", QUICK)
+    files.write_bytes(given.checkpoint / "state.json", b"mine")
+    with pytest.raises(RunConflictError, match="of a training with other numbers"):
+        pretrain.pretrain(given)
+    assert (given.checkpoint / "state.json").read_bytes() == b"mine"
+
+
+@pytest.mark.parametrize("name", ["cifar_mlp", "cifar_resnet"])
+def test_the_recipes_of_the_embedded_networks_are_read(name):
+    assert read_recipe(recipe_of(name)).network == name

@@ -42,6 +42,21 @@ def test_the_suggestion_is_the_geometric_middle_of_the_range_of_good_rates():
     assert found.lr == pytest.approx(10 ** ((math.log10(0.3) + math.log10(1.7)) / 2))
 
 
+@pytest.mark.parametrize(
+    ("rates", "below", "above", "said"),
+    [
+        ((0.002, 0.3, 1.0, 2.1), 0.002, 2.1, "good from 0.3 to 1; 0.002 is too low, 2.1 is too high"),
+        ((0.002, 1.0, 2.1), 0.002, 2.1, "the only good one tried; 0.002 is too low, 2.1 is too high"),
+        ((0.3, 1.0, 1.998), None, 1.998, "good from 0.3 to 1; none lower was tried, 1.998 is too high"),
+        ((0.02, 1.0), 0.02, None, "the only good one tried; 0.02 is too low, none higher was tried"),
+    ],
+)
+def test_the_range_is_told_with_the_rates_beside_it_and_says_where_nothing_was_tried(rates, below, above, said):
+    found = suggest([bowl(lr) for lr in rates])
+    assert (found.below, found.above) == (below, above)
+    assert found.span == said.replace("1.998", "2")  # two digits
+
+
 def test_good_rates_reach_95_percent_of_the_best_descent_whatever_the_floor_of_the_loss():
     rates = np.geomspace(1e-3, 1.9, 30)
     last = np.arange(STEPS * 3 // 4, STEPS)

@@ -77,6 +77,8 @@ def test_compounding_is_the_lectures_recursion_run_literally():
     k, exponential, inverse = 0.3, 1.0, 1.0
     for i in range(12):
         assert schedule.exponential(i, k=k, compounding=True) == pytest.approx(exponential)
+        rates = Schedule(name="exponential", epochs=8, decay=k, compounding=True)
+        assert rates.factor(i * 3, steps_per_epoch=3) == pytest.approx(exponential)
         assert schedule.inverse(i + 0.9, k=k, compounding=True) == pytest.approx(inverse)  # it changes once an epoch
         exponential, inverse = exponential * math.exp(-k * i), inverse / (1 + k * i)
 

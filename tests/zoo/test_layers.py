@@ -5,9 +5,11 @@ import pytest
 import torch
 from torch import nn
 
+import transferkit as tk
+from transferkit.ship import artifact
 from transferkit.zoo import layers
 from transferkit.zoo.errors import UsageError
-from transferkit.zoo.layers import DropConnectLinear, gaussian_average, new_head
+from transferkit.zoo.layers import DropConnectLinear, Dropping, gaussian_average, new_head, rectified_mean
 
 DRAWS = 20_000
 
@@ -58,27 +60,46 @@ def test_gaussian_averages_are_those_over_true_masks(activation):
     assert ((activation(layer.eval()(x)) - true.mean(0)).abs() > 2 * error).any()  # what the mean network would give
 
 
-@torch.no_grad()
-def test_a_gaussian_average_of_rectifiers_is_the_closed_form():
-    layer, x = DropConnectLinear(16, 6), torch.randn(16)
-    mean, variance = layer.moments(x)
-    deviation, z = variance.sqrt(), mean / variance.sqrt()
-    closed = mean * torch.special.ndtr(z) + deviation * (-z.square() / 2).exp() / math.sqrt(2 * math.pi)
-    found = gaussian_average(layer, x, torch.relu, samples=DRAWS, generator=torch.Generator().manual_seed(1))
-    assert ((found - closed).abs() < 4 * deviation / math.sqrt(DRAWS)).all()
+@pytest.mark.parametrize("mean", [-3.0, -0.5, 0.0, 2.0])
+def test_a_gaussian_average_of_rectifiers_is_the_closed_form(mean):
+    mean, deviation = torch.tensor(mean).double(), torch.tensor(1.5).double()
+    u = torch.linspace(-30, 30, 600_001).double()
+    density = torch.distributions.Normal(mean, deviation).log_prob(u).exp()
+    expected = torch.trapezoid(u.relu() * density, u)
+    assert rectified_mean(mean, deviation.square()).item() == pytest.approx(expected.item(), rel=1e-7)
 
 
-@pytest.mark.parametrize(("name", "activation"), [("softmax", nn.Softmax(-1)), ("relu", nn.ReLU())])
+@pytest.mark.parametrize("mean", [-2.0, 0.0, 2.0])
+def test_a_mean_of_rectifiers_without_spread_is_the_rectifier(mean):
+    assert rectified_mean(torch.tensor(mean), torch.tensor(0.0)).item() == max(mean, 0)
+
+
 @torch.no_grad()
-def test_gaussian_inference_gives_what_the_activation_maps_to_its_mean_alike_in_every_batch(name, activation):
-    layer = DropConnectLinear(64, 4, inference="gaussian", activation=name).eval()
+def test_gaussian_inference_before_a_rectifier_is_the_mean_of_rectified_outputs_over_true_masks():
+    layer = DropConnectLinear(256, 5, dropconnect=0.3, inference="gaussian", activation="relu")
+    x = torch.randn(256)
+    true = over_masks(layer, x).relu()
+    assert ((layer.eval()(x) - true.mean(0)).abs() < 4 * standard_error(true)).all()
+
+
+@pytest.mark.parametrize("activation", ["softmax", "relu"])
+@torch.no_grad()
+def test_gaussian_inference_is_alike_in_every_batch(activation):
+    layer = DropConnectLinear(64, 4, inference="gaussian", activation=activation).eval()
     x = 2 * torch.randn(3, 64)
     found = layer(x)
-    expected = gaussian_average(layer, x, activation, samples=DRAWS, generator=torch.Generator().manual_seed(1))
-    spread = layer.moments(x)[1].sqrt() if name == "relu" else torch.full_like(expected, 0.5)
-    assert ((activation(found) - expected).abs() < 4 * spread / math.sqrt(layers.GAUSSIAN_SAMPLES)).all()
     assert torch.equal(found, layer(x))
     torch.testing.assert_close(layer(x[1:2]), found[1:2])
+
+
+@torch.no_grad()
+def test_gaussian_inference_before_softmax_gives_the_logarithm_of_the_mean_probabilities():
+    layer = DropConnectLinear(64, 4, inference="gaussian").eval()
+    x = 2 * torch.randn(3, 64)
+    mean, variance = layer.moments(x)
+    noise = torch.randn(DRAWS, 3, 4, generator=torch.Generator().manual_seed(1))
+    expected = (mean + variance.sqrt() * noise).softmax(-1).mean(0)
+    assert ((layer(x).softmax(-1) - expected).abs() < 4 * 0.5 / math.sqrt(layers.GAUSSIAN_SAMPLES)).all()
 
 
 def masks_of(layer, x, y):
@@ -153,7 +174,7 @@ def test_a_value_that_is_not_allowed_is_refused_by_name(values):
 
 def test_a_new_head_has_dropconnect_where_it_is_linear_and_the_weights_it_would_have_without():
     heads = [
-        new_head(nn.Linear(6, 9), 3, dropout=0, dropconnect=share, generator=torch.Generator().manual_seed(0))
+        new_head(nn.Linear(6, 9), 3, dropping=Dropping(dropconnect=share), generator=torch.Generator().manual_seed(0))
         for share in (0.0, 0.5)
     ]
     assert [getattr(head, "dropconnect", None) for head in heads] == [None, 0.5]
@@ -161,6 +182,34 @@ def test_a_new_head_has_dropconnect_where_it_is_linear_and_the_weights_it_would_
     assert list(states[0]) == list(states[1])
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     with pytest.raises(UsageError, match="convolution"):
-        new_head(nn.Conv2d(6, 9, 1), 3, dropout=0, dropconnect=0.5, generator=None)
-    with pytest.raises(UsageError, match="choose one"):
-        new_head(nn.Linear(6, 9), 3, dropout=0.2, dropconnect=0.5, generator=None)
+        new_head(nn.Conv2d(6, 9, 1), 3, dropping=Dropping(dropconnect=0.5))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dropout": 0.2, "dropconnect": 0.5}, "choose one"),
+        ({"dropout": 1.0}, "shares from 0 to below 1, not 1.0 and 0.0"),
+        ({"inference": "gaussian"}, "needs a dropconnect above 0"),
+    ],
+)
+def test_what_a_head_cannot_drop_is_refused(options, said):
+    with pytest.raises(UsageError, match=said):
+        Dropping(**options)
+
+
+@torch.no_grad()
+def test_a_head_with_gaussian_inference_predicts_the_mean_over_masks_and_is_saved_as_the_mean_network(tmp_path):
+    model = tk.zoo.create("cifar_resnet")
+    tk.reset_head(model, 4, dropconnect=0.5, inference="gaussian")
+    features = model.eval().features(torch.randn(3, 3, 32, 32))
+    head = model.model.fc
+    true = torch.stack([head.train()(features).softmax(-1) for _ in range(4000)])  # (M, B, K)
+    found = head.eval()(features).softmax(-1)
+    assert ((found - true.mean(0)).abs() < 4 * 0.5 / math.sqrt(layers.GAUSSIAN_SAMPLES)).all()
+    plain = nn.functional.linear(features, head.weight, head.bias)
+    assert not torch.allclose(found, plain.softmax(-1), atol=1e-3)
+
+    artifact.save(tmp_path / "m", model, classes=tuple("abcd"), preprocessing=model.card.preprocessing, record={})
+    opened = artifact.load(tmp_path / "m").backbone.eval()
+    torch.testing.assert_close(opened.model.fc(features), plain)

@@ -53,13 +53,42 @@ def test_the_weights_start_he_initialised_and_the_biases_at_zero():
 
 @torch.no_grad()
 @pytest.mark.parametrize(
-    "options", [{"dropout": (0.5, 0.5)}, {"dropconnect": 0.5}, {"dropout": (0.5, 0.5), "dropconnect": 0.5}]
+    "options", [{"dropout": (0.5, 0.5)}, {"dropconnect": 0.5}, {"dropout": (0.5, 0.0), "dropconnect": 0.5}]
 )
 def test_dropout_and_dropconnect_act_in_training_alone_and_change_no_state(images, options):
     plain, regularised = small().eval(), small(**options)
     assert list(regularised.state_dict()) == list(plain.state_dict())
     assert not torch.equal(regularised(images), regularised(images))
     assert torch.equal(regularised.eval()(images), plain(images))
+
+
+@torch.no_grad()
+def test_gaussian_inference_comes_nearer_to_the_mean_over_masks_and_a_saved_network_is_plain(images):
+    plain, gaussian = small().eval(), small(dropconnect=0.5, inference="gaussian").eval()
+    hidden = plain.fc2(plain.fc1((images - plain.mean).flatten(1)).relu()).relu()  # (B, 12), what fc3 receives
+    generator = torch.Generator().manual_seed(2)
+    masks = torch.rand(40_000, *plain.fc3.weight.shape, generator=generator) < 0.5
+    sums = torch.einsum("bd,mkd->mbk", hidden, 2 * masks * plain.fc3.weight) + plain.fc3.bias
+    expected = plain.fc(sums.relu().mean(0))
+    errors = [(network(images) - expected).norm().item() for network in (gaussian, plain)]
+    assert errors[0] < errors[1] / 3
+
+    opened = small().eval()
+    opened.load_state_dict(gaussian.state_dict())
+    assert torch.equal(opened(images), plain(images))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"dropout": (0, 0.5), "dropconnect": 0.5}, r"instead of dropout; give dropout \(0, 0\), not \(0, 0.5\)"),
+        ({"inference": "gaussian"}, "needs a dropconnect above 0"),
+        ({"inference": "median", "dropconnect": 0.5}, "inference 'median' is unknown"),
+    ],
+)
+def test_options_of_which_one_would_be_ignored_are_refused(options, said):
+    with pytest.raises(UsageError, match=said):
+        small(**options)
 
 
 def test_images_of_another_size_are_refused_when_asked_for_and_when_given(images):

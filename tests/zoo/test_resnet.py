@@ -20,7 +20,8 @@ def test_a_stage_starts_by_copying_its_input_channels():
         assert torch.allclose(stage.conv1(x)[:, :width], x, atol=1e-6)
 
 
-def test_convolutions_are_he_initialised():
+def test_convolutions_are_he_initialised_by_fan_out():
     network = CifarResNet(10)
-    weight = network.stage3.conv2.weight  # 384 filters of 3 x 3 see 384 channels
-    assert weight.std().item() == pytest.approx((2 / (384 * 9)) ** 0.5, rel=0.02)
+    for stage, width_in, width_out in ((network.stage2, 64, 192), (network.stage3, 192, 384)):
+        drawn = stage.conv1.weight[width_in:]  # the first filters copy their input; 3 x 3 weights an output channel
+        assert drawn.std().item() == pytest.approx((2 / (width_out * 9)) ** 0.5, rel=0.02)

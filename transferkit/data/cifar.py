@@ -1,20 +1,21 @@
-"""CIFAR, or other small images, as arrays: from class folders, a tar of them, or the binary version of CIFAR."""
+"""CIFAR, or other images shrunk to its size, as arrays: from DATA, a tar of it, or the binary version of CIFAR."""
 
-import lzma
-import tarfile
-import zlib
+import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import decode
+from transferkit.data import decode, encoding, folder, split, tar
+from transferkit.data.listing import PARTS, Listing, PathTable, class_name
+from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
 SIZE_PX = 32
 IMAGE_BYTES = 3 * SIZE_PX * SIZE_PX
-MAX_TAR_BYTES = 1 << 30  # unpacked; the binary version of CIFAR has 184 MB
-PARTS = ("train", "test")
+SHRUNK = Preprocessing(size_px=(SIZE_PX, SIZE_PX), crop_pct=1.0)
+HELD_OUT = 0.2  # of the images, where DATA does not say which to score
 
 Files = dict[str, Path | bytes]  # by name relative to the data, with forward slashes
 
@@ -23,6 +24,8 @@ Files = dict[str, Path | bytes]  # by name relative to the data, with forward sl
 class Cifar:
     """Labelled images to train on and to test with; `classes` is in order of label.
 
+    Fields: tested, what the test images are: "test", "validation" or "held-out"; encoding, that of the first training
+    image in words.
     Shapes: images (N, 32, 32, 3) uint8, labels (N,) int64; the same for the test images.
     """
 
@@ -31,6 +34,14 @@ class Cifar:
     test_images: np.ndarray
     test_labels: np.ndarray
     classes: tuple[str, ...]
+    tested: str
+    encoding: str
+
+    def sha256(self) -> str:
+        """The hash of what is trained on: pixels and labels."""
+        digest = hashlib.sha256(np.ascontiguousarray(self.images))
+        digest.update(np.ascontiguousarray(self.labels))
+        return digest.hexdigest()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +69,21 @@ BINARIES = (
 PICKLES = ("batches.meta", "meta")  # files of the Python versions of CIFAR-10 and CIFAR-100
 
 
-def read(data: Path) -> Cifar:
-    """The images of a folder or a tar: train/ and test/ of class folders, or the binary version of CIFAR-10 or -100.
+def read(data: Path, *, seed: int = 0) -> Cifar:
+    """The images of DATA (a folder or a CSV), of a tar of such a folder, or of the binary version of CIFAR-10 or -100.
 
-    In class folders images are in order of class and file name, in the binary version as they stand. A tar is read in
-    memory; nothing of it is written to disk.
+    In folders images are in order of class and file name, elsewhere as they stand. Those of another size are resized
+    and cropped to 32 x 32 px, as for any network. To test with are the images of test/, else those of val/, else a
+    stratified fifth drawn by `seed`; all others are trained on. A tar is read in memory.
 
-    Raises: UsageError if there is no such path; DataError naming the file that is damaged, missing or not 32 x 32;
-    StorageError if one may not be read.
+    Raises: UsageError if there is no such path; DataError naming the file that is damaged or missing; StorageError if
+    one may not be read.
     """
+    if not data.exists():
+        raise UsageError(f"no such folder, tar or CSV file: {data}")
+    is_tar = data.is_file() and data.suffix.lower() != ".csv"
     try:
-        if data.is_dir():
-            files = _in_folder(data)
-        elif data.is_file():
-            files = _in_tar(data)
-        else:
-            raise UsageError(f"no such folder or tar: {data}")
+        files = tar.read(data) if is_tar else _directly_in(data)
     except OSError as error:
         raise StorageError(f"cannot read {error.filename or data}: {error.strerror or error}") from error
     if not files.keys().isdisjoint(PICKLES):
@@ -81,98 +91,83 @@ def read(data: Path) -> Cifar:
     for version in BINARIES:
         if version.test in files:
             return _from_binary(files, version, data)
-    return _from_class_folders(files, data)
+    if is_tar:
+        listing = _listing(files, data)
+        return _from_listing(listing, lambda row: files[listing.paths[row].as_posix()], seed=seed)
+    listing = folder.read(data)
+    return _from_listing(listing, lambda row: listing.paths[row], seed=seed)
 
 
-def _in_folder(folder: Path) -> Files:
-    """Nothing deeper than part/CLASS/IMAGE is looked at, whatever else lies in the folder."""
-    paths = [path for path in folder.iterdir() if path.is_file()]
-    for part in PARTS:
-        paths += folder.glob(f"{part}/*/*")
-    return {path.relative_to(folder).as_posix(): path for path in paths if not _is_hidden(path.relative_to(folder))}
+def _directly_in(data: Path) -> Files:
+    return {path.name: path for path in data.iterdir() if path.is_file()} if data.is_dir() else {}
 
 
-def _in_tar(path: Path) -> Files:
-    """The files of a tar, less the folders that all of them are in.
+def _listing(files: Files, data: Path) -> Listing:
+    """The images of class folders in a tar, by their names there; files outside class folders are left out.
 
-    Raises: DataError if it is no tar, damaged, or holds links or more than 1 GB.
+    Raises: DataError if there are no two classes to train on.
     """
-    try:
-        with tarfile.open(path) as tar:
-            members = _members(tar, path)
-    except PermissionError:  # no fault of its content
-        raise
-    except (tarfile.TarError, lzma.LZMAError, zlib.error, EOFError, OSError) as error:
-        raise DataError(f"{path} is no tar, or a damaged or truncated one") from error
-    shown = {name: content for name, content in members.items() if not _is_hidden(name)}
-    return {name.as_posix(): content for name, content in _less_root(shown).items()}
+    names = sorted(name.split("/") for name in files)
+    has_parts = any(name[0].casefold() == "train" and len(name) > 2 for name in names)
+    if has_parts:
+        names = [name for name in names if name[0].casefold() in PARTS]
+    depth = int(has_parts)  # of the class folder
+    names = [name for name in names if len(name) > depth + 1]
+    if not names:
+        raise DataError(f"{data} has no class folders, nor is it the binary version of CIFAR; CLASS/IMAGE is expected")
+    labels = [class_name(name[depth], data) for name in names]
+    classes, numbers = np.unique(labels, return_inverse=True)
+    listing = Listing(
+        source=data,
+        paths=PathTable.from_paths("/".join(name) for name in names),
+        labels=numbers.astype(np.int64),
+        parts=np.array([PARTS[name[0].casefold()] if has_parts else "" for name in names]),
+        classes=tuple(classes.tolist()),
+    )
+    folder.check_trainable(listing)
+    return listing
 
 
-def _members(tar: tarfile.TarFile, path: Path) -> dict[PurePosixPath, bytes]:
-    members: dict[PurePosixPath, bytes] = {}
-    size = 0
-    for member in tar:
-        if member.isdir():
-            continue
-        if not member.isreg():
-            raise DataError(f"{path}: {member.name} is a link or a device; a tar of plain files is read")
-        size += member.size
-        if size > MAX_TAR_BYTES:
-            raise DataError(f"{path} holds more than the {MAX_TAR_BYTES >> 20} MB that are read")
-        members[PurePosixPath(member.name)] = tar.extractfile(member).read()
-    tar.fileobj.seek(tar.offset)  # tarfile takes a damaged header for the end; the end is a block of zeros
-    if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
-        raise tarfile.ReadError("a header is damaged")
-    return members
+def _from_listing(listing: Listing, source: Callable[[int], Path | bytes], *, seed: int) -> Cifar:
+    """Args: source, where the image of a row is. Raises: DataError naming an image that cannot be read."""
+    is_tested, tested = _tested(listing, seed)
+    train, test = np.flatnonzero(~is_tested), np.flatnonzero(is_tested)
+    images, test_images = (_pixels(listing, source, rows) for rows in (train, test))
+    first = source(train[0])
+    return Cifar(
+        images=images,
+        labels=listing.labels[train],
+        test_images=test_images,
+        test_labels=listing.labels[test],
+        classes=listing.classes,
+        tested=tested,
+        encoding=encoding.describe(first if isinstance(first, bytes) else decode.read_file(first)),
+    )
 
 
-def _less_root(files: dict[PurePosixPath, bytes]) -> dict[PurePosixPath, bytes]:
-    """The same without the folders that all files are in, unless that is train/ or test/."""
-    roots = {name.parts[0] for name in files}
-    if len(roots) != 1 or roots <= set(PARTS) or any(len(name.parts) == 1 for name in files):
-        return files
-    return _less_root({PurePosixPath(*name.parts[1:]): content for name, content in files.items()})
+def _tested(listing: Listing, seed: int) -> tuple[np.ndarray, str]:
+    """Which images are to test with (N,), and what they are called.
+
+    Raises: DataError if no image can be held out.
+    """
+    for part, name in (("test", "test"), ("val", "validation")):
+        if (listing.parts == part).any():
+            return listing.parts == part, name
+    is_tested = split.stratified(listing.labels, HELD_OUT, seed=seed, groups=listing.groups)
+    if not is_tested.any():
+        raise DataError(f"{listing.source} has too few images to hold some out for the score; 2 of a class are needed")
+    return is_tested, "held-out"
 
 
-def _is_hidden(name: PurePath) -> bool:
-    return any(part.startswith(".") for part in name.parts)
-
-
-def _from_class_folders(files: Files, data: Path) -> Cifar:
-    """Raises: DataError naming a file that is damaged or of another size, or a part that is missing."""
-    images, labels, classes = _part(files, "train", data)
-    test_images, test_labels, test_classes = _part(files, "test", data)
-    if test_classes != classes:
-        odd = sorted({*classes} ^ {*test_classes})[0]
-        raise DataError(f"{data} has other classes in test/ than in train/; {odd!r} is in one of them only")
-    return Cifar(images=images, labels=labels, test_images=test_images, test_labels=test_labels, classes=classes)
-
-
-def _part(files: Files, part: str, data: Path) -> tuple[np.ndarray, np.ndarray, tuple[str, ...]]:
-    """The images and labels of one part and its classes, in order of class and file name."""
-    paths = sorted(path for path in (name.split("/") for name in files) if path[0] == part and len(path) > 2)
-    if not paths:
-        raise DataError(f"{data} has no {part}/CLASS/IMAGE, nor is it the binary version of CIFAR")
-    classes = tuple(sorted({path[1] for path in paths}))
-    number = {name: label for label, name in enumerate(classes)}
-    images = np.empty((len(paths), SIZE_PX, SIZE_PX, 3), np.uint8)
-    for row, path in enumerate(paths):
-        name = "/".join(path)
-        if len(path) > 3:
-            raise DataError(f"{data}: {name} lies deeper than {part}/CLASS/IMAGE")
-        images[row] = _pixels(files[name], f"{data}: {name}")
-    return images, np.array([number[path[1]] for path in paths], np.int64), classes
-
-
-def _pixels(source: Path | bytes, name: str) -> np.ndarray:
-    """The pixels of one image. Raises: DataError naming it."""
-    try:
-        image = decode.decode(source)
-    except decode.DecodeError as error:
-        raise DataError(f"{name}: {error}") from error
-    if image.size != (SIZE_PX, SIZE_PX):
-        raise DataError(f"{name} is {image.width} x {image.height} px; {SIZE_PX} x {SIZE_PX} are needed")
-    return np.asarray(image)
+def _pixels(listing: Listing, source: Callable[[int], Path | bytes], rows: np.ndarray) -> np.ndarray:
+    """What the network sees of some images: (n, 32, 32, 3) uint8. Raises: DataError naming one."""
+    images = np.empty((len(rows), SIZE_PX, SIZE_PX, 3), np.uint8)
+    for number, row in enumerate(rows):
+        try:
+            images[number] = decode.eval_view(decode.decode(source(row)), SHRUNK)
+        except decode.DecodeError as error:
+            raise DataError(f"{listing.source}: {listing.relative(row)}: {error}") from error
+    return images
 
 
 def _from_binary(files: Files, version: Binary, data: Path) -> Cifar:
@@ -185,7 +180,15 @@ def _from_binary(files: Files, version: Binary, data: Path) -> Cifar:
             raise DataError(f"{data}: {name} has label {labels.max()}; {version.classes} names {len(classes)} classes")
     *train, (test_images, test_labels) = parts
     images, labels = (np.concatenate(arrays) for arrays in zip(*train))
-    return Cifar(images=images, labels=labels, test_images=test_images, test_labels=test_labels, classes=classes)
+    return Cifar(
+        images=images,
+        labels=labels,
+        test_images=test_images,
+        test_labels=test_labels,
+        classes=classes,
+        tested="test",
+        encoding="the binary version of CIFAR",
+    )
 
 
 def _records(files: Files, name: str, version: Binary, data: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ def read(source: Path | str, *, to_train: bool = True) -> Listing:
     except OSError as error:
         raise StorageError(f"cannot read {error.filename or source}: {error.strerror}") from error
     if to_train:
-        _check_trainable(listing)
+        check_trainable(listing)
     return listing
 
 
@@ -186,7 +186,7 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
     )
 
 
-def _check_trainable(listing: Listing) -> None:
+def check_trainable(listing: Listing) -> None:
     """Raises: DataError if there are too few classes, or one has no image outside val and test."""
     if len(listing.classes) < 2:
         only = listing.classes[0]

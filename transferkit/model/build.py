@@ -3,18 +3,20 @@
 from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import create, rebuild
-from transferkit.zoo.embedded import CARDS
+from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import NetworkError
-from transferkit.zoo.layers import he_normal, new_head
+from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 
 __all__ = [
     "CARDS",
+    "NAMES",
     "Backbone",
     "CifarMlp",
     "CifarResNet",
+    "Dropping",
     "ModelCard",
     "Preprocessing",
     "create",

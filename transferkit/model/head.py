@@ -4,20 +4,32 @@ import torch
 from torch import nn
 
 from transferkit import seeds
-from transferkit.model.build import Backbone, new_head
+from transferkit.model.build import Backbone, Dropping, new_head
 
 
 def reset_head(
-    model: Backbone, num_classes: int, *, dropout: float = 0.0, dropconnect: float = 0.0, seed: int = 0
+    model: Backbone,
+    num_classes: int,
+    *,
+    dropout: float = 0.0,
+    dropconnect: float = 0.0,
+    inference: str = "mean",
+    seed: int = 0,
 ) -> Backbone:
     """Replace the final linear layers of `model` by new ones, He-initialised with zero bias, and return it.
 
+    With DropConnect, `inference` says how `model` predicts in evaluation: "mean" by the mean network, "gaussian" by the
+    mean probability over masks, their sums taken as normally distributed. A model saved is plain: it knows of no masks
+    and predicts as the mean network.
+
     Args: dropout is the share of features set to zero in training, dropconnect that of the weights, anew for each
-    image; both from 0 to below 1. seed decides the weights.
-    Raises: UsageError for fewer than one class or a dropout outside its range.
-    Source: He et al. 2015, equation 10, https://arxiv.org/abs/1502.01852
+    image; both from 0 to below 1, one of them 0. seed decides the weights.
+    Raises: UsageError for fewer than one class, or values that are not allowed or not together.
+    Source: He et al. 2015, equation 10, https://arxiv.org/abs/1502.01852; Wan et al. 2013 (DropConnect),
+    https://proceedings.mlr.press/v28/wan13.html
     """
-    model.reset_head(num_classes, dropout=dropout, dropconnect=dropconnect, generator=_generator(seed))
+    dropping = Dropping(dropout=dropout, dropconnect=dropconnect, inference=inference)
+    model.reset_head(num_classes, dropping=dropping, generator=_generator(seed))
     return model
 
 
@@ -26,10 +38,13 @@ def linear_head(
 ) -> nn.Linear:
     """A head of its own, to be trained on features; the arguments are those of `reset_head`.
 
+    It predicts as the mean network, since what it learns is shipped as a plain linear layer.
+
     Shapes: (B, num_features) -> (B, num_classes).
     """
     form = nn.Linear(num_features, num_classes)
-    return new_head(form, num_classes, dropout=dropout, dropconnect=dropconnect, generator=_generator(seed))
+    dropping = Dropping(dropout=dropout, dropconnect=dropconnect)
+    return new_head(form, num_classes, dropping=dropping, generator=_generator(seed))
 
 
 def _generator(seed: int) -> torch.Generator:

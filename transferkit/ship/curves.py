@@ -45,18 +45,28 @@ def read(run: Path) -> list[Line]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
 
 
+def read_kept(run: Path) -> str | None:
+    """Which snapshots RUN/metrics.json says were kept: "ensemble", all of them, "single", the last, or another word."""
+    path = run / "metrics.json"
+    scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    return (scores.get("snapshots") or {}).get("kept")
+
+
 def write(run: Path) -> None:
     """Write RUN/curves.png from RUN/metrics.jsonl: the epochs, or where there are none the probe; nothing of neither.
 
     Raises: StorageError.
     """
-    figures = list(draw(read(run)).values())
+    figures = list(draw(read(run), kept=read_kept(run)).values())
     if figures:
         write_bytes(run / "curves.png", png(figures[-1]))
 
 
-def draw(lines: Sequence[Line]) -> "dict[str, Figure]":
-    """Figures by caption: of the L2 of a probe, then of the epochs, as far as the lines have them."""
+def draw(lines: Sequence[Line], *, kept: str | None) -> "dict[str, Figure]":
+    """Figures by caption: of the L2 of a probe, then of the epochs, as far as the lines have them.
+
+    Args: kept, the snapshots that were, as `read_kept` tells it.
+    """
     from matplotlib import rc_context
 
     probe = sorted((line for line in lines if line["phase"] == "probe"), key=lambda line: line["l2"])
@@ -66,7 +76,7 @@ def draw(lines: Sequence[Line]) -> "dict[str, Figure]":
         if probe:
             figures["Loss and accuracy over the L2 of the probe"] = _draw_probe(probe)
         if epochs:
-            figures["Loss, accuracy and learning rate over the epochs"] = _draw_epochs(epochs)
+            figures["Loss, accuracy and learning rate over the epochs"] = _draw_epochs(epochs, kept)
     return figures
 
 
@@ -96,14 +106,15 @@ def _draw_probe(lines: list[Line]) -> "Figure":
     figure = Figure(figsize=(8, 6), layout="constrained")
     panels = figure.subplots(2, sharex=True)
     x = [line["l2"] for line in lines]
-    _draw_scores(panels, x, lines, name="L2")
+    _draw_scores(panels, x, lines)
+    _mark_best(panels, x, lines, name="L2")
     panels[-1].set_xscale("log" if min(x) > 0 else "linear")
     panels[-1].set_xlabel("L2 of the probe")
     _add_legend(figure)
     return figure
 
 
-def _draw_epochs(lines: list[Line]) -> "Figure":
+def _draw_epochs(lines: list[Line], kept: str | None) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -111,14 +122,16 @@ def _draw_epochs(lines: list[Line]) -> "Figure":
     panels = figure.subplots(3, sharex=True, height_ratios=(3, 3, 2))
     x = [line["epoch"] + 1 for line in lines]
     snapshots = [line for line in lines if "snapshot" in line]
-    _draw_scores(panels[:2], x, lines, name="epoch")
+    _draw_scores(panels[:2], x, lines)
+    if not snapshots:  # a run in cycles keeps their ends, whichever epoch was best
+        _mark_best(panels[:2], x, lines, name="epoch")
     _draw_rate(panels[2], lines)
     for panel in panels:
         for number, line in enumerate(line for line in snapshots if line["epoch"] + 1 < max(x)):
             label = None if number else "restart"
             panel.axvline(line["epoch"] + 1, color=GREY, linewidth=0.8, zorder=1, label=label)
     for panel, measure in zip(panels, ("loss", "accuracy")):
-        _mark_snapshots(panel, snapshots, measure=measure)
+        _mark_snapshots(panel, snapshots, kept, measure=measure)
     panels[-1].set_xlim(0, 1.02 * max(x))
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     panels[-1].set_xlabel("epoch")
@@ -126,19 +139,24 @@ def _draw_epochs(lines: list[Line]) -> "Figure":
     return figure
 
 
-def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
-    """Loss and accuracy of training and validation over x, the least validation loss marked."""
-    best = min(range(len(lines)), key=lambda i: (lines[i]["val"]["loss"], -lines[i]["val"]["accuracy"]))
+def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) -> None:
+    """Loss and accuracy of training and validation over x."""
     every = math.ceil(len(x) / MAX_MARKERS)
     for panel, measure in zip(panels, ("loss", "accuracy")):
         for part, label, style in (("train", "training", TRAIN), ("val", "validation", VAL)):
             panel.plot(x, [line[part][measure] for line in lines], label=label, markevery=every, **style)
+        panel.set_ylabel(measure)
+    panels[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
+
+
+def _mark_best(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
+    """Rings around the least validation loss, of equal ones that of the highest accuracy, and around that accuracy."""
+    best = min(range(len(lines)), key=lambda i: (lines[i]["val"]["loss"], -lines[i]["val"]["accuracy"]))
+    for panel, measure in zip(panels, ("loss", "accuracy")):
         panel.axvline(x[best], color=INK, linewidth=1.4, linestyle=":", zorder=1)
         ring = {"marker": "o", "markersize": 18, "markerfacecolor": "none", "markeredgewidth": 1.4, "clip_on": False}
         label = f"best {name}: {x[best]:g}"
         panel.plot(x[best], lines[best]["val"][measure], color=INK, linestyle=":", label=label, zorder=4, **ring)
-        panel.set_ylabel(measure)
-    panels[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
 
 
 def _draw_rate(panel: "Axes", lines: list[Line]) -> None:
@@ -154,14 +172,20 @@ def _draw_rate(panel: "Axes", lines: list[Line]) -> None:
     panel.set_ylabel("learning rate")
 
 
-def _mark_snapshots(panel: "Axes", snapshots: list[Line], *, measure: str) -> None:
-    """A black disc with the number of the snapshot on the validation curve."""
+def _mark_snapshots(panel: "Axes", snapshots: list[Line], kept: str | None, *, measure: str) -> None:
+    """A disc with the number of the snapshot on the validation curve: black for one that was kept, else white."""
     every = math.ceil(len(snapshots) / MAX_NUMBERS)
+    told = set()  # each kind stands in the legend once
     for line in snapshots[::-every] if snapshots else []:
         at = line["epoch"] + 1, line["val"][measure]
-        label = "snapshot" if line is snapshots[-1] else None
-        panel.plot(*at, marker="o", markersize=13, color=INK, linestyle="none", label=label, zorder=5, clip_on=False)
-        text = {"ha": "center", "va": "center_baseline", "color": "white", "fontsize": 9, "fontweight": "bold"}
+        is_kept = kept == "ensemble" or (kept == "single" and line is snapshots[-1])
+        name = "snapshot kept" if is_kept else "snapshot"
+        disc = {"marker": "o", "markersize": 13, "color": INK, "linestyle": "none", "zorder": 5, "clip_on": False}
+        label = None if name in told else name
+        panel.plot(*at, label=label, markerfacecolor=INK if is_kept else "white", **disc)
+        told.add(name)
+        ink = "white" if is_kept else INK
+        text = {"ha": "center", "va": "center_baseline", "color": ink, "fontsize": 9, "fontweight": "bold"}
         panel.annotate(line["snapshot"], at, zorder=6, **text)
 
 

@@ -44,7 +44,8 @@ def join(
 
     The classes are matched by name; their order is that of the first member.
 
-    Args: data, labelled images to score the members and the ensemble on before anything is written.
+    Args: data, labelled images to score the members and the ensemble on before anything is written; the score stands in
+    the model card if they are a test part.
     Raises: UsageError for fewer than two members, other classes, or a member that is an ensemble itself;
     RunConflictError if `out` is there already; ModelFileError, DataError, StorageError.
     """
@@ -60,7 +61,8 @@ def join(
     model = Ensemble(members=tuple(members), classes=members[0].classes, record={})
     classifier = Classifier(model, device=runtime.pick_device(device))
     scores = classifier.evaluate(data, progress=progress) if data is not None else None
-    record = {scores["part"]: {key: scores[key] for key in SCORES}} if scores else {}
+    is_test = scores is not None and scores["part"] == "test"  # the members may have been trained on any other part
+    record = {"test": {key: scores[key] for key in SCORES}} if is_test else {}
     artifact.save_ensemble(out, members, classes=model.classes, record=record)
     return Joined(folder=out, passes=len(classifier.passes), scores=scores)
 

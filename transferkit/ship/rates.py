@@ -73,8 +73,7 @@ def figure(found: Suggestion) -> "Figure":
         _label_exits(axes, exits)
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
-        span = f"good from {found.low:.2g} to {found.high:.2g}" if found.low < found.high else "the only good one tried"
-        title = f"Suggested learning rate: {found.lr:.2g}, {span}"
+        title = f"Suggested learning rate: {found.lr:.2g}\n{found.span}"
         picture.suptitle(title, x=0.01, ha="left", fontsize="medium", fontweight="bold")
     return picture
 

@@ -110,7 +110,7 @@ def _curves(run: Path) -> str:
     figures = [
         f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" '
         f'src="data:image/svg+xml;base64,{base64.b64encode(curves.svg(figure).encode()).decode()}"></figure>'
-        for caption, figure in curves.draw(curves.read(run)).items()
+        for caption, figure in curves.draw(curves.read(run), kept=curves.read_kept(run)).items()
     ]
     body = f'<div class="curves">{"".join(figures)}</div>'
     return section("How it learned", body, lead="Best is where the validation loss is lowest.") if figures else ""
@@ -127,7 +127,8 @@ def _snapshots(block: dict[str, Any] | None) -> str:
     if block["kept"] == "ensemble":
         lead = f"The average of all {members} snapshots is kept. Over the last one alone it gives {change}."
     else:
-        lead = f"The last snapshot alone is kept. The average of all {members} would give {change}."
+        what = "The last snapshot alone" if block["kept"] == "single" else f"The {block['kept']}, and no snapshot,"
+        lead = f"{what} is kept. Over the last snapshot the average of all {members} would give {change}."
     rows = [
         ("last snapshot alone", percent(block["single"]), f"{loss['single']:.3f}"),
         (f"average of all {members}", percent(block["ensemble"]), f"{loss['ensemble']:.3f}"),

@@ -72,19 +72,19 @@ def descend(
 
     What is validated and kept is a running average of the weights over about one epoch. Best is the lowest validation
     log loss, ties by accuracy. Training ends early after `work.patience` epochs without a better one. An interrupted
-    descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its end, and leaves the last
-    snapshot in the network.
+    descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its end; its snapshots are the
+    weights themselves at the end of each cycle, and the last of them is left in the network.
 
     Raises: DivergedError, StorageError.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
     plan, records, best, snapshots = work.plan, [], {}, []
-    averaged = _running_average(network, optimizer, steps=len(loop.cut_batches(train.rows, plan.batch_size)))
+    judged = _judged_network(network, optimizer, train, plan)
     if work.resume and (work.checkpoint / "state.json").is_file():
         saved = state.load(work.checkpoint, optimizer)
         network.load_state_dict(saved.model)
-        averaged.load_state_dict(saved.averaged)
+        judged.load_state_dict(saved.averaged)
         optimizer.load_state_dict(saved.optimizer)
         records, best, snapshots = saved.records, saved.best, list(saved.snapshots)
         plan = dataclasses.replace(plan, first_epoch=len(records))
@@ -93,22 +93,22 @@ def descend(
     work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     for record in loop.train_epochs(network, optimizer, work.counted(supply), train, plan):
         started = time.monotonic()
-        logits = loop.logits_of(averaged, supply, val.rows, num_classes=val.num_classes)
+        logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes)
         scores = metrics.scores(logits, val.labels[val.rows])
         record["val"] = {"loss": scores["loss"], "accuracy": scores["accuracy"]}
         record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
         records.append(record)
         if not plan.has_cycles and best_epoch(records) == record["epoch"]:
-            best = state.snapshot(averaged)
+            best = state.snapshot(judged)
         if "snapshot" in record:
-            snapshots.append(state.snapshot(averaged))
+            snapshots.append(state.snapshot(network))
         work.on_record(record)
         if not plan.has_cycles and record["epoch"] - best_epoch(records) >= work.patience:
             break
         if record["epoch"] + 1 < plan.epochs and work.checkpoint:
             held = state.Checkpoint(
                 model=state.snapshot(network),
-                averaged=state.snapshot(averaged),
+                averaged=state.snapshot(judged),
                 best=best,
                 optimizer=optimizer.state_dict(),
                 records=records,
@@ -143,23 +143,29 @@ def _logits_of_each(network: nn.Module, states: list[State], supply: Supply, val
 def repeat(
     network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, work: Work
 ) -> tuple[State, ...]:
-    """Train `network` once more on all of `examples`, without validation, and leave it with the running average.
+    """Train `network` once more on all of `examples`, without validation, and leave it with what `descend` would keep.
 
     Returns: the states at the ends of the cycles, if the schedule has any.
     Raises: DivergedError.
     """
     plan, snapshots = work.plan, []
-    averaged = _running_average(network, optimizer, steps=len(loop.cut_batches(examples.rows, plan.batch_size)))
+    kept = _judged_network(network, optimizer, examples, plan)
     work.on_phase("refitting", plan.epochs * len(examples.rows))
     for record in loop.train_epochs(network, optimizer, work.counted(supply), examples, plan):
         if "snapshot" in record:
-            snapshots.append(state.snapshot(averaged))
-    network.load_state_dict(averaged.state_dict())
+            snapshots.append(state.snapshot(network))
+    network.load_state_dict(kept.state_dict())
     return tuple(snapshots)
 
 
-def _running_average(network: nn.Module, optimizer: torch.optim.Optimizer, *, steps: int) -> nn.Module:
-    """A copy of `network` that follows it after each step of `optimizer`, as the mean over about `steps` steps."""
+def _judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, plan: Plan) -> nn.Module:
+    """What is validated: under a schedule with cycles `network` itself, whose rate is zero where each of them ends.
+
+    Otherwise a copy that follows it after each step of `optimizer`, as the mean over about one epoch.
+    """
+    if plan.has_cycles:
+        return network
+    steps = len(loop.cut_batches(examples.rows, plan.batch_size))
     decay = 1 - 1 / max(steps, 2)
     averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
     averaged.update_parameters(network)

@@ -32,7 +32,7 @@ class Plan:
     schedule: Schedule | None = None  # None: warm-up, then a cosine to zero
     phase: str = "finetune"  # what the records call it
     label_smoothing: float = 0.0
-    max_gradient_norm: float = 1.0
+    max_gradient_norm: float | None = 1.0  # None: gradients are not clipped
     balance: str = "none"  # none, weights, sampler
     seed: int = 0
 
@@ -125,7 +125,8 @@ def train_steps(
             raise DivergedError(f"the loss is {loss.item()} {where}; use a lower --lr")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
-        nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
+        if plan.max_gradient_norm is not None:
+            nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
         optimizer.step()
         hits = (logits.argmax(1) == y).sum().item()
         yield Step(loss=loss.item(), images=len(rows), hits=hits, lr=max(g["lr"] for g in optimizer.param_groups))

@@ -10,17 +10,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit import metrics, runtime, seeds
+from transferkit import runtime, seeds
 from transferkit.data import cifar
-from transferkit.model.build import ModelCard, unpack
+from transferkit.data.cifar import Cifar
+from transferkit.model.build import ModelCard
 from transferkit.progress import Progress
-from transferkit.train import optim, schedule, state
+from transferkit.train import optim, provenance, schedule, state
 from transferkit.train.pupils import PUPILS, Pupil
-from transferkit.train.recipe import Recipe, read_recipe
+from transferkit.train.recipe import Job, Recipe, read_recipe
 from transferkit.zoo import files
 from transferkit.zoo.errors import DivergedError, RunConflictError, UsageError
 
 Record = dict[str, float]  # of an epoch
+STATE, RECIPE, DATA = "last", "recipe.json", "data.json"  # in a checkpoint: its state, and what it is of
 
 
 def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> tuple[Tensor, Tensor]:
@@ -61,13 +63,15 @@ def cut_out(images: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
 
 
 def train_epochs(
-    pupil: Pupil, images: Tensor, labels: Tensor, recipe: Recipe, *, checkpoint: Path, progress: Progress
+    pupil: Pupil, images: Tensor, labels: Tensor, *, checkpoint: Path, progress: Progress
 ) -> Iterator[Record]:
     """Train `pupil` in place and yield one record an epoch; go on from `checkpoint` if it is there.
 
     Shapes: images (N, 3, 32, 32) uint8, labels (N,).
-    Raises: DivergedError when the loss is not finite, ModelFileError for a damaged checkpoint, StorageError.
+    Raises: UsageError for a layer in lr_factors that the network lacks, DivergedError when the loss is not finite,
+    ModelFileError for a damaged checkpoint, StorageError.
     """
+    recipe = pupil.recipe
     optimizer = optim.make(recipe.optimizer, _groups(pupil.network, recipe))
     records: list[Record] = []
     if checkpoint.is_dir():
@@ -114,8 +118,11 @@ def train_epochs(
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters by their layer's learning rate."""
+    layers = dict(network.named_children())
+    for name in recipe.lr_factors.keys() - layers.keys():
+        raise UsageError(f"lr_factors names {name!r}; the layers of {recipe.network} are {', '.join(layers)}")
     groups = []
-    for name, layer in network.named_children():
+    for name, layer in layers.items():
         trainable = [parameter for parameter in layer.parameters() if parameter.requires_grad]
         lr = recipe.peak_lr * recipe.lr_factors.get(name, 1)
         groups += optim.groups_of(trainable, lr=lr, l2=recipe.l2)
@@ -123,76 +130,75 @@ def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
 
 
 def pretrain(
-    data: Path,
-    out: Path,
-    recipe: Recipe,
-    *,
-    device: str = "auto",
-    on_record: Callable[[Record], None] = lambda record: None,
-    progress: Progress | None = None,
+    job: Job, *, on_record: Callable[[Record], None] = lambda record: None, progress: Progress | None = None
 ) -> ModelCard:
-    """Train the network of `recipe` on CIFAR, write its weights to `out`, and return its card.
+    """Train the network of a recipe on small images, write its weights, and return its card.
 
     The card, with the score of what was written on the test images, and the recipe lie beside the weights, under the
     same name ending in .json and .recipe.json. A training that was stopped goes on from the .checkpoint beside them,
-    with the bits of one that was not.
+    with the bits of one that was not; until it ends, files that are there stay as they are.
 
     Raises: UsageError, DataError, DivergedError, NetworkError (a teacher that is not on this machine), StorageError,
-    RunConflictError for a checkpoint of other numbers.
+    RunConflictError for weights that are there, or a checkpoint of other numbers or data.
     """
-    started = time.monotonic()
+    recipe = job.recipe
     progress = progress or Progress()
-    if out.suffix != ".safetensors":
-        raise UsageError(f"name the weights FILE.safetensors, not {out.name}; card and recipe get names beside it")
-    written, checkpoint = out.with_suffix(".recipe.json"), out.with_suffix(".checkpoint")
-    if checkpoint.is_dir() and not (written.is_file() and read_recipe(written) == recipe):
-        raise RunConflictError(f"{checkpoint} is of a training with other numbers; delete it or name another -o")
-    files.write_json(written, dataclasses.asdict(recipe))  # first, so that a full or read-only disk is noticed now
-    device = runtime.pick_device(device)
-    found = cifar.read(data)
+    _check_free(job)
+    device = runtime.pick_device(job.device)
+    found = cifar.read(job.data, seed=recipe.seed)
     if len(found.labels) < recipe.batch_size:
         raise UsageError(f"{len(found.labels)} images are fewer than one batch of {recipe.batch_size}")
+    _open_checkpoint(job, found)
     images = torch.from_numpy(found.images).permute(0, 3, 1, 2)
     torch.manual_seed(seeds.integer(recipe.seed, "weights"))
     work = {"num_classes": len(found.classes), "recipe": recipe, "device": device, "progress": progress}
     pupil = PUPILS[recipe.network](images, **work)
     labels = torch.from_numpy(found.labels)
-    for record in train_epochs(pupil, images, labels, recipe, checkpoint=checkpoint, progress=progress):
+    seconds = 0.0  # of all sessions
+    for record in train_epochs(pupil, images, labels, checkpoint=job.checkpoint / STATE, progress=progress):
+        seconds += record["seconds"]
         on_record(record)
     tensors = {name: tensor.contiguous() for name, tensor in pupil.stored().items()}
-    files.write_safetensors(out, tensors)
-    card = dataclasses.replace(
-        pupil.card(),
-        classes=found.classes,
-        sha256=files.sha256(out),
-        measured=_score(pupil, unpack(tensors), found),
-        training={
-            "data": f"{len(found.labels):,} images of {len(found.classes)} classes",
-            "command": f"transferkit pretrain {recipe.network} --data CIFAR --recipe {written.name} -o {out.name}",
-            "seed": recipe.seed,
-            "seconds": round(time.monotonic() - started),
-            "machine": f"{device}, {torch.get_num_threads()} threads, torch {torch.__version__}",
-        },
-    )
-    files.write_text(out.with_suffix(".json"), card.to_json())
-    shutil.rmtree(checkpoint)
+    files.write_safetensors(job.out, tensors)
+    card = provenance.card(pupil, found, job, stored=tensors, seconds=seconds)
+    files.write_json(job.recipe_file, dataclasses.asdict(recipe))
+    files.write_text(job.card_file, card.to_json())
+    shutil.rmtree(job.checkpoint)
     return card
 
 
-def _score(pupil: Pupil, state: dict[str, Tensor], found: cifar.Cifar) -> dict[str, Any]:
-    """The block `measured` of a card: what is shipped, on the test images, in single precision."""
-    images = torch.from_numpy(found.test_images).permute(0, 3, 1, 2)
-    hits = count_hits(pupil.shipped(state), images, torch.from_numpy(found.test_labels))
-    count = len(found.test_labels)
-    interval = [round(end, 4) for end in metrics.wilson_interval(hits, count)]
-    return {f"{count:,} test images": {"accuracy": hits / count, "interval": interval}}
+def _check_free(job: Job) -> None:
+    """Raise RunConflictError if the job would replace weights, or go on with a checkpoint of other numbers."""
+    if job.overwrite:
+        return
+    if not _has_begun(job.checkpoint):
+        if job.out.exists():
+            raise RunConflictError(f"{job.out} is there already; name another -o, or add --overwrite")
+        return
+    kept = job.checkpoint / RECIPE
+    if not kept.is_file() or read_recipe(kept) != job.recipe:
+        raise RunConflictError(
+            f"{job.checkpoint} is of a training with other numbers; name another -o, or add --overwrite to start anew"
+        )
 
 
-@torch.no_grad()
-def count_hits(network: Callable[[Tensor], Tensor], images: Tensor, labels: Tensor) -> int:
-    """How many images `network` classifies correctly.
+def _open_checkpoint(job: Job, found: Cifar) -> None:
+    """Keep in the checkpoint what the training is of, before it starts: so a full or read-only disk is noticed now.
 
-    Shapes: images (N, 3, 32, 32) uint8, labels (N,).
+    Raises: RunConflictError if the checkpoint that is there is of other data, StorageError.
     """
-    hits = (network(x).argmax(1).cpu() == y for x, y in zip(images.split(500), labels.split(500)))
-    return int(sum(part.sum() for part in hits))
+    data = {"sha256": found.sha256()}
+    if job.overwrite or not _has_begun(job.checkpoint):
+        with files.new_folder(job.checkpoint) as scratch:
+            files.write_json(scratch / RECIPE, dataclasses.asdict(job.recipe))
+            files.write_json(scratch / DATA, data)
+    elif files.read_json(job.checkpoint / DATA) != data:
+        raise RunConflictError(
+            f"{job.checkpoint} is of a training on other data than {job.data}; name another -o, or add --overwrite to "
+            f"start anew"
+        )
+
+
+def _has_begun(checkpoint: Path) -> bool:
+    """Whether more lies there than what a training is of that has not finished an epoch."""
+    return checkpoint.is_dir() and {path.name for path in checkpoint.iterdir()} != {RECIPE, DATA}

@@ -1,6 +1,6 @@
 """What is particular to each network that is trained on CIFAR: its inputs, its loss, and what is kept of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Protocol
 
@@ -10,12 +10,11 @@ from torch import Tensor, nn
 
 from transferkit.data.batches import normalise
 from transferkit.model import build
-from transferkit.model.build import CifarMlp, CifarResNet, ModelCard, Preprocessing, he_normal, pack
+from transferkit.model.build import CifarMlp, CifarResNet, Preprocessing, he_normal, pack
 from transferkit.progress import Progress
 from transferkit.train.recipe import Recipe
 from transferkit.train.state import State
 
-SOURCE = "trained by transferkit on CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html)"
 TEACHER_BATCH = 250
 WHITENED_IMAGES = 5000  # enough for the covariance of 12 numbers
 
@@ -24,19 +23,24 @@ class Pupil(Protocol):
     """A network in training. `network` holds what is trained; images are (B, 3, 32, 32) uint8."""
 
     network: nn.Module
+    recipe: Recipe
     device: str
+    preprocessing: Preprocessing
 
     def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
         """The loss to descend and the logits (B, K) for views of the training images `rows`."""
 
+    def state(self) -> State:
+        """The weights of the network that users get, in single precision."""
+
     def stored(self) -> State:
         """The tensors of the weights file."""
 
-    def card(self) -> ModelCard:
-        """The part of the card that is known before the weights are written."""
+    def opened(self, state: State) -> nn.Module:
+        """The network that users get, with these weights, in evaluation mode."""
 
-    def shipped(self, state: State) -> Callable[[Tensor], Tensor]:
-        """The function from images to logits that users get."""
+    def description(self) -> str:
+        """What the network is, in sentences."""
 
 
 class MlpPupil:
@@ -47,9 +51,10 @@ class MlpPupil:
     """
 
     def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str, progress: Progress):
+        self.recipe = recipe
         self.device = device
         self.num_classes = num_classes
-        self.label_smoothing = recipe.label_smoothing
+        self.preprocessing = Preprocessing(size_px=(32, 32), mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0)
         progress.say(f"finding {recipe.rank} principal components of {len(images):,} images and their mirror images")
         mean, basis = principal_components(images, recipe.rank)
         self.mean, self.basis = mean.to(device), basis.to(device)
@@ -65,29 +70,31 @@ class MlpPupil:
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
             logits = self.network.from_first(self.network.fc1(x @ self.basis.T))
         logits = logits.float()
-        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.label_smoothing), logits
+        return nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing), logits
+
+    def state(self) -> State:
+        state = self._factored()
+        return state | {"fc1.weight": state["fc1.weight"] @ self.basis.cpu()}
+
+    def _factored(self) -> State:
+        """The weights with those of the first layer in principal components."""
+        state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
+        return state | {"mean": self.mean.cpu().view(3, 32, 32)}
 
     def stored(self) -> State:
         """In 8 bits, the first layer as its two factors."""
-        state = {name: tensor.cpu() for name, tensor in self.network.state_dict().items()}
-        state["mean"] = self.mean.cpu().view(3, 32, 32)
+        state = self._factored()
         return pack(state, low_rank={"fc1.weight": (state["fc1.weight"], self.basis.cpu())})
 
-    def card(self) -> ModelCard:
-        return ModelCard(
-            name="cifar_mlp",
-            architecture="cifar_mlp",
-            preprocessing=Preprocessing(size_px=(32, 32), mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0),
-            parameters=sum(p.numel() for p in CifarMlp(self.num_classes).parameters()),
-            license="Apache-2.0",
-            source=SOURCE,
-        )
+    def opened(self, state: State) -> nn.Module:
+        return _opened(CifarMlp(self.num_classes), state)
 
-    def shipped(self, state: State) -> Callable[[Tensor], Tensor]:
-        network = CifarMlp(self.num_classes)
-        network.load_state_dict(state)
-        network.eval()
-        return lambda images: network(images / 255)
+    def description(self) -> str:
+        widths = "-".join(str(layer.out_features) for layer in (self.network.fc1, self.network.fc2, self.network.fc3))
+        return (
+            f"A multilayer perceptron {self.mean.numel()}-{widths} on zero-centred pixels, stored in 8 bits. "
+            f"Its first layer was trained in {self.recipe.rank} principal components of the images."
+        )
 
 
 def principal_components(images: Tensor, rank: int) -> tuple[Tensor, Tensor]:
@@ -142,27 +149,28 @@ class ResNetPupil:
             loss = loss + self.recipe.teacher_weight * nn.functional.mse_loss(self.network["guess"](features), wanted)
         return loss, logits
 
+    def state(self) -> State:
+        return {name: tensor.cpu() for name, tensor in self.network["model"].state_dict().items()}
+
     def stored(self) -> State:
         """In half precision."""
-        state = self.network["model"].state_dict()
-        return {name: tensor.cpu().half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
+        state = self.state()
+        return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
 
-    def card(self) -> ModelCard:
-        taught = f"; it also learned the features of {PurePath(self.recipe.teacher or '').name} on the same images"
-        return ModelCard(
-            name="cifar_resnet",
-            architecture="cifar_resnet",
-            preprocessing=self.preprocessing,
-            parameters=sum(parameter.numel() for parameter in self.network["model"].parameters()),
-            license="Apache-2.0",
-            source=SOURCE + (taught if self.recipe.teacher else ""),
-        )
+    def opened(self, state: State) -> nn.Module:
+        return _opened(CifarResNet(self.num_classes), state)
 
-    def shipped(self, state: State) -> Callable[[Tensor], Tensor]:
-        network = CifarResNet(self.num_classes)
-        network.load_state_dict(state)
-        network.eval()
-        return lambda images: network(normalise(images, self.preprocessing))
+    def description(self) -> str:
+        network = "A residual network of three stages for images of 32 to 128 px, stored in half precision."
+        if not self.recipe.teacher:
+            return network
+        teacher = PurePath(self.recipe.teacher).name
+        return f"{network} Beside the labels it learned to guess the features of {teacher} on the same images."
+
+
+def _opened(network: nn.Module, state: State) -> nn.Module:
+    network.load_state_dict(state)
+    return network.eval()
 
 
 @torch.no_grad()

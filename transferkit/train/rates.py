@@ -32,13 +32,26 @@ class Trial:
 
 @dataclass(frozen=True, kw_only=True)
 class Suggestion:
-    """The learning rate to take, the lowest and the highest good one that was tried, and a word for each trial."""
+    """The learning rate to take, the lowest and the highest good one that was tried, and a word for each trial.
+
+    Fields: below and above, the rates tried next to the good ones; None where the good ones reach the end.
+    """
 
     trials: tuple[Trial, ...]
     lr: float
     low: float
     high: float
+    below: float | None
+    above: float | None
     words: tuple[str, ...]
+
+    @property
+    def span(self) -> str:
+        """The range of good rates in words, and what is known of the rates on either side of it."""
+        good = f"good from {self.low:.2g} to {self.high:.2g}" if self.low < self.high else "the only good one tried"
+        below = "none lower was tried" if self.below is None else f"{self.below:.2g} is too low"
+        above = "none higher was tried" if self.above is None else f"{self.above:.2g} is too high"
+        return f"{good}; {below}, {above}"
 
 
 def suggest(trials: Sequence[Trial]) -> Suggestion:
@@ -59,8 +72,10 @@ def suggest(trials: Sequence[Trial]) -> Suggestion:
 
     >>> curves = {0.01: (2.0, 1.9, 1.9), 0.1: (2.0, 1.1, 1.0), 1.0: (2.0, 1.2, 1.02), 10.0: (2.0, 9.0, math.inf)}
     >>> found = suggest([Trial(lr, losses) for lr, losses in curves.items()])
-    >>> round(found.lr, 3), found.low, found.high, found.words
-    (0.316, 0.1, 1.0, ('low', 'good', 'good', 'very high'))
+    >>> round(found.lr, 3), found.words
+    (0.316, ('low', 'good', 'good', 'very high'))
+    >>> found.span
+    'good from 0.1 to 1; 0.01 is too low, 10 is too high'
     """
     ordered = sorted(trials, key=lambda trial: trial.lr)
     start = _start(ordered[0])
@@ -73,7 +88,8 @@ def suggest(trials: Sequence[Trial]) -> Suggestion:
         first -= 1
     while last + 1 < len(ends) and ends[last + 1] <= most:
         last += 1
-    low, high = ordered[first].lr, ordered[last].lr
+    rates = [trial.lr for trial in ordered]
+    low, high = rates[first], rates[last]
 
     def word(trial: Trial) -> str:
         if trial.lr < low:
@@ -82,8 +98,15 @@ def suggest(trials: Sequence[Trial]) -> Suggestion:
             return GOOD
         return HIGH if trial.end < start else VERY_HIGH
 
-    words = tuple(map(word, trials))
-    return Suggestion(trials=tuple(trials), lr=math.sqrt(low * high), low=low, high=high, words=words)
+    return Suggestion(
+        trials=tuple(trials),
+        lr=math.sqrt(low * high),
+        low=low,
+        high=high,
+        below=rates[first - 1] if first > 0 else None,
+        above=rates[last + 1] if last + 1 < len(rates) else None,
+        words=tuple(map(word, trials)),
+    )
 
 
 def _start(lowest: Trial) -> float:

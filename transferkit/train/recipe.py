@@ -1,15 +1,13 @@
-"""The numbers of a training from scratch, as plain data."""
+"""The numbers of a training from scratch, as plain data, and what one call of it is asked to do."""
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit.model.build import CARDS
+from transferkit.model.build import CARDS, NAMES
 from transferkit.zoo import files
 from transferkit.zoo.errors import UsageError
-
-NETWORKS = ("cifar_mlp", "cifar_resnet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,12 +40,58 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self):
-        if self.network not in NETWORKS:
-            raise UsageError(f"no recipe trains {self.network!r}; there is one for each of {', '.join(NETWORKS)}")
-        if self.network == "cifar_mlp" and (not self.rank or len(self.dropout) != 2):
-            raise UsageError("a recipe of cifar_mlp has a rank, and two shares of dropout")
+        if self.network not in NAMES:
+            raise UsageError(f"no recipe trains {self.network!r}; there is one for each of {', '.join(NAMES)}")
+        if self.network == "cifar_mlp":
+            self._check_mlp()
+        elif any(self.dropout) or self.dropconnect or self.rank:
+            raise UsageError(f"a recipe of {self.network} has no dropout, dropconnect or rank; leave them out")
         if self.epochs < 1 or self.batch_size < 2:
             raise UsageError(f"a recipe has epochs >= 1 and batch_size >= 2, not {self.epochs} and {self.batch_size}")
+
+    def _check_mlp(self) -> None:
+        if not self.rank or len(self.dropout) != 2:
+            raise UsageError("a recipe of cifar_mlp has a rank, and two shares of dropout")
+        if self.dropconnect and self.dropout[1]:
+            raise UsageError("cifar_mlp has dropconnect instead of the second share of dropout; make one of them 0")
+        if self.teacher:
+            raise UsageError("a recipe of cifar_mlp has no teacher; leave it out, or train cifar_resnet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One training from scratch: on which data, by which recipe, and where its files go.
+
+    Fields: out, the weights; card, recipe and checkpoint lie beside them under the same name. overwrite, whether it
+    starts anew where a checkpoint lies, and replaces weights that are there.
+
+    Raises: UsageError if `out` is no safetensors file.
+    """
+
+    data: Path
+    out: Path
+    recipe: Recipe
+    device: str = "auto"
+    overwrite: bool = False
+
+    def __post_init__(self):
+        if self.out.suffix != ".safetensors":
+            raise UsageError(f"name the weights FILE.safetensors, not {self.out.name}; card and recipe lie beside it")
+
+    @property
+    def card_file(self) -> Path:
+        """Where the card goes."""
+        return self.out.with_suffix(".json")
+
+    @property
+    def recipe_file(self) -> Path:
+        """Where the recipe goes."""
+        return self.out.with_suffix(".recipe.json")
+
+    @property
+    def checkpoint(self) -> Path:
+        """The folder of the resume state; gone when the weights are written."""
+        return self.out.with_suffix(".checkpoint")
 
 
 def read_recipe(path: Path, **changes: Any) -> Recipe:

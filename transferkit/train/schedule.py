@@ -93,8 +93,9 @@ class Schedule:
     """A schedule with its numbers.
 
     Fields: decay is the factor of "step" (None: 0.5), and k of "exponential" and "inverse" (None: they end at 5 %);
-    step_epochs, the epochs between two steps (None: a quarter of all); cycles, of "snapshot"; warmup_share, of all
-    steps, of "cosine". A cycle of "snapshot" is half a cosine over whole epochs, so that its end can be validated.
+    compounding makes these two the lecture's recursions; step_epochs, the epochs between two steps (None: a quarter of
+    all); cycles, of "snapshot"; warmup_share, of all steps, of "cosine". A cycle of "snapshot" is half a cosine over
+    whole epochs, so that its end can be validated.
 
     Raises: UsageError for an unknown name, and for more cycles than epochs.
     Source: Huang et al. 2017, equation 2 ("snapshot"), https://arxiv.org/abs/1704.00109
@@ -103,6 +104,7 @@ class Schedule:
     name: str
     epochs: int
     decay: float | None = None
+    compounding: bool = False
     step_epochs: int | None = None
     cycles: int = 1
     warmup_share: float = 0.1
@@ -123,9 +125,11 @@ class Schedule:
                 every = self.step_epochs or max(1, round(self.epochs / 4))
                 return step_decay(t, decay=0.5 if self.decay is None else self.decay, every=every)
             case "exponential":
-                return exponential(t, k=-math.log(FINAL_FACTOR) / self.epochs if self.decay is None else self.decay)
+                k = -math.log(FINAL_FACTOR) / self.epochs if self.decay is None else self.decay
+                return exponential(t, k=k, compounding=self.compounding)
             case "inverse":
-                return inverse(t, k=(1 / FINAL_FACTOR - 1) / self.epochs if self.decay is None else self.decay)
+                k = (1 / FINAL_FACTOR - 1) / self.epochs if self.decay is None else self.decay
+                return inverse(t, k=k, compounding=self.compounding)
             case "cosine":
                 return warmup_cosine(step, steps=steps, warmup=round(self.warmup_share * steps))
             case "onecycle":

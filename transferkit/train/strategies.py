@@ -72,7 +72,8 @@ def run(strategy: str, problem: Problem) -> Fitted:
     if metrics.is_better(descended.logits, probed, labels):
         return _trained(problem, way, descended, f"fine-tuning is kept: {figures}")
     restart()
-    return _probed(problem, found, f"the probe is kept, fine-tuning is not clearly better: {figures}")
+    note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
+    return _probed(problem, found, note, snapshots=descended.snapshots)
 
 
 def _solve(problem: Problem, *, l2: float | None) -> head.Probe:
@@ -96,15 +97,25 @@ def _head_on_batches(problem: Problem) -> Fitted:
     return _trained(problem, way, _descend(problem, way), *notes)
 
 
-def _probed(problem: Problem, found: head.Probe, *notes: str) -> Fitted:
-    """What a probe leaves; it is judged by the logits that each image got from the folds without it."""
+def _probed(problem: Problem, found: head.Probe, *notes: str, snapshots: dict[str, Any] | None = None) -> Fitted:
+    """What a probe leaves; it is judged by the logits that each image got from the folds without it.
+
+    Args: snapshots, the comparison of those that were not better than the probe.
+    """
     freeze(problem.model, "backbone")
     rows = _train_and_val(problem)
 
     def predict(wanted: np.ndarray) -> np.ndarray:
         return found.final.logits(problem.features.plain_rows(wanted)).numpy()
 
-    return Fitted(kept="probe", rows=rows, logits=found.held_out[rows], predict=predict, notes=notes)
+    return Fitted(
+        kept="probe",
+        rows=rows,
+        logits=found.held_out[rows],
+        predict=predict,
+        notes=notes,
+        snapshots=snapshots and snapshots | {"kept": "probe"},
+    )
 
 
 def _descend(problem: Problem, way: Way) -> Descent:
