@@ -1,5 +1,7 @@
 """transferkit zoo"""
 
+from typing import Any
+
 import click
 
 from transferkit.cli import options, render
@@ -52,8 +54,16 @@ def show(name: str, as_json: bool) -> None:
         "licence": card.license,
         "source": card.source,
         **({"about": card.description} if card.description else {}),
-        **{f"accuracy, {data}": str(score) for data, score in card.measured.items()},
+        **{f"accuracy, {data}": _words(score) for data, score in card.measured.items()},
     })  # fmt: skip
+
+
+def _words(score: Any) -> str:
+    """An accuracy with its interval where a card has these, else what the card says, as it stands."""
+    if not isinstance(score, dict) or not {"accuracy", "interval"} <= score.keys():
+        return str(score)
+    low, high = score["interval"]
+    return f"{100 * score['accuracy']:.2f} % (95 % interval {100 * low:.1f} to {100 * high:.1f})"
 
 
 @zoo.command()

@@ -94,6 +94,14 @@ def test_what_goes_wrong_is_one_line_with_its_exit_code(
     assert "Traceback" not in err
 
 
+def test_zoo_show_tells_the_accuracy_of_an_embedded_network_in_words(capsys):
+    assert cli(["zoo", "show", "cifar_resnet", "--json"]) == 0
+    score = json.loads(capsys.readouterr().out)["measured"]["10,000 test images"]
+    assert cli(["zoo", "show", "cifar_resnet"]) == 0
+    low, high = (f"{100 * end:.1f}" for end in score["interval"])
+    assert f"{100 * score['accuracy']:.2f} % (95 % interval {low} to {high})" in capsys.readouterr().out
+
+
 def test_dry_run_shows_the_stages_and_writes_nothing(data, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli(["finetune", str(data), *FAST[:-2], "--freeze", "layer2", "--dry-run"]) == 0
