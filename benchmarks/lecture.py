@@ -11,7 +11,6 @@ those of other parts stay, with the run that they are from.
 import argparse
 import json
 import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -100,20 +99,12 @@ def timed(name: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 def machine() -> dict[str, Any]:
     """What the numbers depend on besides the code."""
     return {
-        "processor": processor(),
+        "processor": runtime.processor(),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": runtime.pick_device("auto"),
         "versions": runtime.versions(),
     }
-
-
-def processor() -> str:
-    """The name of the processor where Linux tells it, else its kind."""
-    listing = Path("/proc/cpuinfo")
-    lines = listing.read_text().splitlines() if listing.is_file() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 if __name__ == "__main__":

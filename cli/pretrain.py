@@ -61,7 +61,7 @@ def pretrain(
     progress = render.progress_for(quiet=quiet)
     card = training.pretrain(
         Job(data=Path(data), out=Path(out), recipe=made, device=device or "auto", overwrite=overwrite),
-        on_record=lambda line: progress.note(_words(line, made.epochs)),
+        on_record=lambda line: progress.note(_words(line, made.all_epochs)),
         progress=progress,
     )
     if as_json:

@@ -6,6 +6,7 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import metadata
+from pathlib import Path
 
 from transferkit.zoo.errors import MemoryExhaustedError, StoppedError, UsageError
 
@@ -16,6 +17,14 @@ LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "numpy", "pillow"
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide a result."""
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
+
+
+def processor() -> str:
+    """The name of the CPU where the system tells it, else its kind."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(errors="replace").splitlines() if told.is_file() else []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, "") or platform.processor() or platform.machine()
 
 
 def pick_device(name: str) -> str:

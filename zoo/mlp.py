@@ -7,6 +7,7 @@ from transferkit.zoo.errors import UsageError
 from transferkit.zoo.layers import DropConnectLinear, Linear, check_inference, he_normal
 
 SIZE_PX = 32  # a first layer of one weight a pixel knows no other
+MID_GREY = 0.5  # the mean pixel of a network that has no training images yet
 WIDTHS = (10_000, 1_000, 100)  # of the hidden layers: 41 M weights, 31 M of them in the first
 
 
@@ -38,7 +39,7 @@ class CifarMlp(nn.Module):
             raise UsageError(
                 f"fc3 has dropconnect {dropconnect} instead of dropout; give dropout ({dropout[0]}, 0), not {dropout}"
             )
-        self.register_buffer("mean", torch.zeros(3, SIZE_PX, SIZE_PX))
+        self.register_buffer("mean", torch.full((3, SIZE_PX, SIZE_PX), MID_GREY))
         self.fc1 = nn.Linear(self.mean.numel(), widths[0])
         self.fc2 = Linear(widths[0], widths[1], dropout=dropout[0])
         if dropconnect:

@@ -28,21 +28,21 @@ MLP = dataclasses.replace(
 QUICK = dataclasses.replace(RESNET, epochs=2, batch_size=8)
 
 
+def write_parts(folder, *, per_class):
+    for part in ("train", "test"):
+        write_digits(folder / part, classes=(0, 1), per_class=per_class)
+    return folder
+
+
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("pretrain")
-    for part in ("train", "test"):
-        write_digits(folder / part, classes=(0, 1), per_class=32)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("pretrain"), per_class=32)
 
 
 @pytest.fixture(scope="module")
 def few(tmp_path_factory):
     """Enough for two batches of `QUICK`."""
-    folder = tmp_path_factory.mktemp("few")
-    for part in ("train", "test"):
-        write_digits(folder / part, classes=(0, 1), per_class=8)
-    return folder
+    return write_parts(tmp_path_factory.mktemp("few"), per_class=8)
 
 
 @pytest.fixture(scope="module")
@@ -290,6 +290,22 @@ def test_a_teachers_features_are_those_of_the_enlarged_images_standardised(digit
         scaled = (expected - plain_mean) / plain_deviation
         assert np.corrcoef(features.flatten(), scaled.flatten())[0, 1] > 0.99
     assert found[0].mean(0).abs().max() < 2e-3
+
+
+def test_after_a_restart_the_rate_falls_once_more_from_a_share_of_the_peak():
+    recipe = dataclasses.replace(RESNET, epochs=4, warmup_share=0.25, restart_epochs=2, restart_share=0.3)
+    factors = [pretrain.rate_factor(step, recipe, steps_per_epoch=10) for step in range(60)]
+    assert factors[9] == max(factors) == 1
+    assert factors[:40] == [
+        pretrain.rate_factor(step, dataclasses.replace(recipe, restart_epochs=0), steps_per_epoch=10)
+        for step in range(40)
+    ]
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=0.3)
+    oracle = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=20)
+    for factor in factors[40:]:
+        assert factor == pytest.approx(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        oracle.step()
 
 
 def test_a_recipe_with_a_wrong_name_or_no_network_is_refused(tmp_path):

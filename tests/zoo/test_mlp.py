@@ -100,6 +100,11 @@ def test_images_of_another_size_are_refused_when_asked_for_and_when_given(images
         small()(images[:, :1])
 
 
+def test_before_there_are_training_images_inputs_are_centred_at_mid_grey():
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    assert torch.equal(CifarMlp(4, widths=SMALL)(grey), torch.zeros(1, 4))  # zeros go in, and biases start at zero
+
+
 @torch.no_grad()
 def test_a_packed_file_opens_as_the_network_it_was_made_from_up_to_rounding(tmp_path, images):
     network = CifarMlp(3)

@@ -81,11 +81,9 @@ def train_epochs(
         records = saved.records
         yield from records
     batches = len(images) // recipe.batch_size  # the last, smaller batch of an epoch is left out; the order changes
-    steps = recipe.epochs * batches
-    warmup = round(recipe.warmup_share * steps)
     seen = batches * recipe.batch_size
-    progress.start("training", (recipe.epochs - len(records)) * seen)
-    for epoch in range(len(records), recipe.epochs):
+    progress.start("training", (recipe.all_epochs - len(records)) * seen)
+    for epoch in range(len(records), recipe.all_epochs):
         started = time.monotonic()
         pupil.network.train()
         order = torch.from_numpy(seeds.generator(recipe.seed, "order", epoch).permutation(len(images)))
@@ -94,8 +92,7 @@ def train_epochs(
             views = cut_out(views, recipe, epoch=epoch)
         loss_sum, hits = 0.0, 0
         for number in range(batches):
-            step = epoch * batches + number
-            optim.set_lr(optimizer, schedule.warmup_cosine(step, steps=steps, warmup=warmup))
+            optim.set_lr(optimizer, rate_factor(epoch * batches + number, recipe, steps_per_epoch=batches))
             torch.manual_seed(seeds.integer(recipe.seed, "dropout", epoch, number))
             rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
             y = labels[rows].to(pupil.device)
@@ -114,6 +111,17 @@ def train_epochs(
         state.save(checkpoint, state.Checkpoint(**held, optimizer=optimizer.state_dict(), records=records))
         yield records[-1]
     progress.finish()
+
+
+def rate_factor(step: int, recipe: Recipe, *, steps_per_epoch: int) -> float:
+    """The learning rate of a step over the recipe's peak: a warm-up and a cosine, after a restart a lower cosine.
+
+    Source: warm restarts, Loshchilov and Hutter 2017, https://arxiv.org/abs/1608.03983
+    """
+    steps = recipe.epochs * steps_per_epoch
+    if step < steps:
+        return schedule.warmup_cosine(step, steps=steps, warmup=round(recipe.warmup_share * steps))
+    return recipe.restart_share * schedule.cosine(step - steps, steps=recipe.restart_epochs * steps_per_epoch)
 
 
 def _groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:

@@ -1,6 +1,5 @@
 """The card of a network trained from scratch: what it is and how good, of which data, command and machine."""
 
-import platform
 import shlex
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit import metrics
+from transferkit import metrics, runtime
 from transferkit.data.batches import normalise
 from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard, Preprocessing, unpack
@@ -85,7 +84,7 @@ def _training_words(recipe: Recipe, found: Cifar) -> str:
     changed = [f"shifted by up to {recipe.max_shift_px} px", "mirrored in every other epoch"]
     if recipe.cutout_px:
         changed.append(f"with a square of {recipe.cutout_px} px painted over")
-    epochs = f"{recipe.epochs} epoch{'s' if recipe.epochs > 1 else ''}"
+    epochs = f"{recipe.all_epochs} epoch{'s' if recipe.all_epochs > 1 else ''}"
     lines = [
         f"Trained from scratch by {recipe.optimizer}, {epochs} of {len(found.labels):,} images at 32 px, "
         f"{', '.join(changed)}."
@@ -98,20 +97,12 @@ def _training_words(recipe: Recipe, found: Cifar) -> str:
 def _machine(device: str) -> str:
     """What computes: a GPU's name if `device` is one, the processor, its threads, the version of torch."""
     threads = torch.get_num_threads()
-    parts = [_processor(), f"{threads} thread{'s' if threads > 1 else ''}", f"torch {torch.__version__}"]
+    parts = [runtime.processor(), f"{threads} thread{'s' if threads > 1 else ''}", f"torch {torch.__version__}"]
     if device.startswith("cuda"):
         parts.insert(0, torch.cuda.get_device_name(device))
     elif device != "cpu":
         parts.insert(0, device)
     return ", ".join(parts)
-
-
-def _processor() -> str:
-    """The processor's name where the system tells it, else its kind."""
-    told = Path("/proc/cpuinfo")
-    lines = told.read_text(errors="replace").splitlines() if told.is_file() else []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, "") or platform.processor() or platform.machine()
 
 
 def _name(data: Path) -> str:

@@ -26,7 +26,9 @@ class Recipe:
     optimizer: str
     peak_lr: float
     lr_factors: dict[str, float] = dataclasses.field(default_factory=dict)
-    warmup_share: float  # of all steps, linear from zero; then a cosine to zero
+    warmup_share: float  # of the steps of `epochs`, linear from zero; then a cosine to zero
+    restart_epochs: int = 0  # after `epochs`, under a second cosine
+    restart_share: float = 0.2  # its highest rate over peak_lr
     l2: float
     label_smoothing: float
     max_shift_px: int
@@ -46,8 +48,16 @@ class Recipe:
             self._check_mlp()
         elif any(self.dropout) or self.dropconnect or self.rank:
             raise UsageError(f"a recipe of {self.network} has no dropout, dropconnect or rank; leave them out")
-        if self.epochs < 1 or self.batch_size < 2:
-            raise UsageError(f"a recipe has epochs >= 1 and batch_size >= 2, not {self.epochs} and {self.batch_size}")
+        if self.epochs < 1 or self.restart_epochs < 0 or self.batch_size < 2:
+            raise UsageError(
+                f"a recipe has epochs >= 1, restart_epochs >= 0 and batch_size >= 2, not {self.epochs}, "
+                f"{self.restart_epochs} and {self.batch_size}"
+            )
+
+    @property
+    def all_epochs(self) -> int:
+        """Those before and after the restart."""
+        return self.epochs + self.restart_epochs
 
     def _check_mlp(self) -> None:
         if not self.rank or len(self.dropout) != 2:
