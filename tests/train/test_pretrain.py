@@ -78,7 +78,7 @@ def test_the_card_scores_the_weights_that_were_written_as_the_zoo_opens_them(rec
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (card.preprocessing.mean, card.preprocessing.std))
     with torch.no_grad():
         right = (network((x - mean) / std).argmax(1).numpy() == found.test_labels).mean()
-    assert card.measured["64 test images"]["accuracy"] == right > 0.4  # a tenth by chance
+    assert card.measured["64 test images"]["accuracy"] == right > 0.5  # naming one of the two classes always
     assert card.classes == found.classes == ("digit 0", "digit 1")
     assert card.parameters == sum(parameter.numel() for parameter in network.parameters())
     assert card.training["seconds"] == round(sum(record["seconds"] for record in records))
