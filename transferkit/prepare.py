@@ -76,6 +76,7 @@ def prepare(
     if config.unused:
         progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
     model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
+    build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
     augmentation = "none" if config.fits_head_alone else config.augment  # a head needs none, nor a second to load it
     return Setting(
         config=config,

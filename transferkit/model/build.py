@@ -5,6 +5,7 @@ from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import create, rebuild
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import NetworkError
+from transferkit.zoo.folding import fold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.packed import pack, unpack
@@ -20,6 +21,7 @@ __all__ = [
     "ModelCard",
     "Preprocessing",
     "create",
+    "fold",
     "he_normal",
     "new_head",
     "open_backbone",

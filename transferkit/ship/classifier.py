@@ -15,6 +15,7 @@ from torch import Tensor
 from transferkit import metrics, runtime
 from transferkit.data import batches, folder
 from transferkit.data.decode import DecodeError, decode, eval_view
+from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.progress import Progress
 from transferkit.ship import artifact
@@ -54,7 +55,8 @@ class Classifier:
         self.passes = model.passes()
         self.device = device
         for each in self.passes:
-            each.network.to(device).eval()
+            each.network.to(device, memory_format=torch.channels_last).eval()
+            build.fold(each.network, torch.zeros(1, 3, *each.preprocessing.size_px, device=device))
 
     def stream(self, sources: Iterable[Source], *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:
         """Yield a prediction for each source, in order, holding no more than `batch_size` images at a time.
