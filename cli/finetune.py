@@ -88,6 +88,12 @@ from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
 @click.option("--patience", type=int, help="Stop after so many epochs without a better validation loss.  [default: 8]")
 @click.option("--seed", type=int, help="[default: 0]")
 @options.device_option
+@click.option(
+    "--precision",
+    metavar="NAME",
+    help="auto, fp32 or bf16; A/B for A of features and B of training. auto: bf16 where it is faster here and safe for "
+    "the backbone.  [default: auto]",
+)
 @click.option("--workers", type=int, help="Threads that decode images.  [default: one a core]")
 @click.option("--offline", is_flag=True, default=None, help="Use only weights that are on this machine.")
 @click.option("--config", "config_file", metavar="FILE", help="Options from a YAML or JSON file, or from a run.json.")

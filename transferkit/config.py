@@ -10,6 +10,7 @@ from transferkit.zoo import files
 from transferkit.zoo.errors import UsageError
 
 STRATEGIES = ("auto", "probe", "finetune", "lp-ft")
+PRECISIONS = ("auto", "fp32", "bf16", "fp32/bf16", "bf16/fp32")
 BALANCES = ("none", "weights", "sampler")
 THROUGH = {"head": "adam", "network": "adamw"}  # what a search for a learning rate trains, and its usual optimiser
 FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
@@ -55,6 +56,7 @@ class FinetuneConfig:
     patience: int = 8  # epochs without a better validation loss
     seed: int = 0
     device: str = "auto"
+    precision: str = "auto"  # fp32, bf16, or two of them with a slash: of features and of training
     workers: int | None = None  # threads that decode
     offline: bool = False
     keep_checkpoints: bool = False
@@ -62,6 +64,7 @@ class FinetuneConfig:
     def __post_init__(self):
         self._check_choice("strategy", STRATEGIES)
         self._check_choice("balance", BALANCES)
+        self._check_choice("precision", PRECISIONS)
         self._check_range("epochs", 1, 100_000)
         self._check_range("batch_size", 2, 65_536)
         self._check_range("lr", 1e-9, 100)

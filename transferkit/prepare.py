@@ -11,6 +11,7 @@ from transferkit import runtime, seeds
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
+from transferkit.zoo import files
 from transferkit.zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transferkit.data.folder import Listing
     from transferkit.model.build import Backbone
     from transferkit.model.freezer import FreezeReport
+    from transferkit.model.precision import Precision
     from transferkit.train.descent import Work
     from transferkit.train.intake import Intake
     from transferkit.train.loop import Plan
@@ -34,6 +36,7 @@ class Setting:
     frozen: "FreezeReport"
     augment: "Augment"
     device: str
+    precision: "Precision"
 
 
 def prepare(
@@ -57,7 +60,7 @@ def prepare(
     import torch  # not before the data is known to be there: it takes seconds
 
     from transferkit.data import augment
-    from transferkit.model import build
+    from transferkit.model import build, precision
     from transferkit.model.freezer import freeze
     from transferkit.model.head import reset_head
 
@@ -77,6 +80,11 @@ def prepare(
         progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
     model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
     build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
+    chosen, lines = precision.choose(
+        model, config.precision, device=device, cache=files.cache_root(), trains=not config.fits_head_alone
+    )
+    for line in lines:
+        progress.say(line)
     augmentation = "none" if config.fits_head_alone else config.augment  # a head needs none, nor a second to load it
     return Setting(
         config=config,
@@ -85,6 +93,7 @@ def prepare(
         frozen=frozen,
         augment=augment.load(augmentation, model.card.preprocessing),
         device=device,
+        precision=chosen,
     )
 
 
@@ -100,6 +109,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
         with_features=config.strategy != "finetune",
         workers=workers_of(config),
         device=setting.device,
+        precision=setting.precision.features,
         progress=progress,
     )
     news.left_out(taken.quarantine, progress)
@@ -109,7 +119,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     )
     if not (parts == "val").any():
         raise DataError("too few images to validate on: at least one class needs 2 readable images")
-    config = config.resolved(images=int((parts == "train").sum()))
+    config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
     return replace(taken, listing=replace(listing, parts=parts)), config
 
 
@@ -120,6 +130,7 @@ def workers_of(config: FinetuneConfig) -> int:
 
 def plan_of(config: FinetuneConfig) -> "Plan":
     """The numbers of training by mini-batches in a config whose numbers are filled in."""
+    from transferkit.model.precision import Precision
     from transferkit.train.loop import Plan
     from transferkit.train.schedule import Schedule
 
@@ -139,6 +150,7 @@ def plan_of(config: FinetuneConfig) -> "Plan":
         max_gradient_norm=None if config.fits_on_batches else 1.0,  # a clipped gradient would outweigh less L2
         balance=config.balance,
         seed=config.seed,
+        precision=runtime.FP32 if config.fits_on_batches else Precision.read(config.precision).training,
     )
 
 

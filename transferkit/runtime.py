@@ -4,13 +4,18 @@ import os
 import platform
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from transferkit.zoo.errors import MemoryExhaustedError, StoppedError, UsageError
 
+if TYPE_CHECKING:
+    import torch
+
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+FP32, BF16 = "fp32", "bf16"  # precisions, as people name them
 LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "numpy", "pillow", "safetensors")
 
 
@@ -43,6 +48,25 @@ def pick_device(name: str) -> str:
     if not has[kind]:
         raise UsageError(f"no {kind} device on this machine; leave out --device or use --device cpu")
     return name
+
+
+def computes_bf16(kind: str) -> bool:
+    """Whether a device of that kind, "cpu" or "cuda", has instructions for bfloat16, as far as the system tells."""
+    if kind == "cuda":
+        import torch
+
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text(errors="replace").splitlines() if told.is_file() else []
+    flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")
+    return kind == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
+
+
+def arithmetic(device: "str | torch.device", precision: str) -> AbstractContextManager:
+    """A context in which networks compute in `precision` on `device`: as they are, or by autocast."""
+    import torch
+
+    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == BF16)
 
 
 def default_workers() -> int:

@@ -23,6 +23,12 @@ MAX_JSON_BYTES = 16 << 20
 MAX_HEADER_BYTES = 4 << 20  # a safetensors header of the largest timm network is under 200 kB
 
 
+def cache_root(given: str | Path | None = None) -> Path:
+    """The folder of all caches: the one given, else `$TRANSFERKIT_CACHE`, else one under the user's cache folder."""
+    system = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(given or os.environ.get("TRANSFERKIT_CACHE") or system / "transferkit")
+
+
 @contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
     """Turn an OSError of the block into a StorageError that names `path` and the free space."""

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
-from transferkit.zoo.files import sha256, storage_errors, write_safetensors
+from transferkit.zoo.files import cache_root, sha256, storage_errors, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -30,8 +30,7 @@ WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under whic
 
 def cache_folder() -> Path:
     """Where downloaded weights are kept: `$TRANSFERKIT_CACHE/weights`, by default under the user's cache folder."""
-    system = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("TRANSFERKIT_CACHE") or system / "transferkit") / "weights"
+    return cache_root() / "weights"
 
 
 def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 
 from transferkit.model.build import Backbone
+from transferkit.runtime import FP32, arithmetic
+
+EVAL_BATCH = 32  # as fast as any measured on a CPU, and small enough for every accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +38,42 @@ class Features:
 
 @torch.no_grad()
 def extract(
-    model: Backbone, inputs: Iterable[tuple[Tensor, np.ndarray]], *, count: int, mirror: np.ndarray
+    model: Backbone,
+    inputs: Iterable[tuple[Tensor, np.ndarray]],
+    *,
+    fitted: np.ndarray,
+    precision: str = FP32,
 ) -> Features:
-    """The features of `inputs`, which are (x, rows) of a data set of `count` images.
+    """The features of `inputs`, which are (x, rows) of a data set of N images.
 
-    Args: mirror (N,) says which rows are also wanted mirrored.
+    Images that a head is fitted to are computed in `precision`, mirrored too; the others, which only judge it, as they
+    are predicted later: in single precision.
+
+    Args: fitted (N,) says which rows a head is fitted to.
     Shapes: x (B, 3, H, W), rows (B,).
     """
     model.eval()
-    plain = np.full((count, model.num_features), np.nan, np.float32)
-    mirrored = np.full((count, model.num_features), np.nan, np.float32)
+    plain, mirrored = (np.full((len(fitted), model.num_features), np.nan, np.float32) for _ in range(2))
     for x, rows in inputs:
-        plain[rows] = model.features(x).float().cpu().numpy()
-        wanted = mirror[rows]
+        wanted = fitted[rows]  # (B,)
         if wanted.any():
-            mirrored[rows[wanted]] = model.features(x[torch.from_numpy(wanted)].flip(3)).float().cpu().numpy()
+            chosen = x[torch.from_numpy(wanted)]
+            plain[rows[wanted]] = _computed(model, chosen, precision)
+            mirrored[rows[wanted]] = _computed(model, chosen.flip(3), precision)
+        if not wanted.all():
+            plain[rows[~wanted]] = _computed(model, x[torch.from_numpy(~wanted)], FP32)
     return Features(plain=plain, mirrored=mirrored)
+
+
+def _computed(model: Backbone, x: Tensor, precision: str) -> np.ndarray:
+    """The features of `x`, computed in batches of `EVAL_BATCH`.
+
+    The kernel that a library takes, and so the last bits of a row, depend on the size of the batch; filled up with
+    blank images, a row has the same bits in all of them.
+
+    Shapes: (B, 3, H, W) -> (B, D) float32.
+    """
+    blank = -len(x) % EVAL_BATCH
+    filled = torch.cat([x, x.new_zeros(blank, *x.shape[1:])]) if blank else x
+    with arithmetic(x.device, precision):
+        return model.features(filled)[: len(x)].float().cpu().numpy()

@@ -13,6 +13,7 @@ from transferkit.model import features
 from transferkit.model.build import Backbone
 from transferkit.model.features import Features
 from transferkit.progress import Progress
+from transferkit.runtime import FP32
 from transferkit.train.loop import eval_batches
 from transferkit.train.supply import to_device
 from transferkit.zoo.errors import DataError
@@ -30,7 +31,14 @@ class Intake:
 
 
 def read_images(
-    listing: Listing, model: Backbone, *, with_features: bool, workers: int, device: str, progress: Progress
+    listing: Listing,
+    model: Backbone,
+    *,
+    with_features: bool,
+    workers: int,
+    device: str,
+    precision: str = FP32,
+    progress: Progress,
 ) -> Intake:
     """Decode every image; `with_features` also sends it, and the mirror image of all but test, through `model`.
 
@@ -39,7 +47,8 @@ def read_images(
     count = len(listing.labels)
     sizes, hashes, quarantine = np.zeros(count, np.int64), np.full(count, "", "<U64"), []
     preprocessing = model.card.preprocessing
-    rows = eval_batches(np.arange(count))
+    fitted = listing.parts != "test"
+    rows = eval_batches(np.argsort(~fitted, kind="stable"))  # the two kinds in batches of their own
     progress.start("reading" if not with_features else "reading, features", count)
 
     def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -53,7 +62,7 @@ def read_images(
             progress.advance(len(batch.rows) + len(batch.faults))
 
     if with_features:
-        found = features.extract(model, inputs(), count=count, mirror=listing.parts != "test")
+        found = features.extract(model, inputs(), fitted=fitted, precision=precision)
     else:
         found = None
         for _ in inputs():

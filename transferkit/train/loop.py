@@ -11,6 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import seeds
+from transferkit.model.features import EVAL_BATCH
+from transferkit.runtime import FP32, arithmetic
 from transferkit.train import optim
 from transferkit.train.schedule import Schedule
 from transferkit.zoo.errors import DivergedError
@@ -19,7 +21,6 @@ from transferkit.zoo.errors import DivergedError
 Supply = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]
 
 LR_POINTS = 8  # of an epoch at which the learning rate is recorded, the last one at its end
-EVAL_BATCH = 32  # as fast as any measured on a CPU, and small enough for every accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,7 @@ class Plan:
     max_gradient_norm: float | None = 1.0  # None: gradients are not clipped
     balance: str = "none"  # none, weights, sampler
     seed: int = 0
+    precision: str = FP32  # of the forward and backward passes; the weights are always fp32
 
     @property
     def has_cycles(self) -> bool:
@@ -118,7 +120,8 @@ def train_steps(
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
         torch.manual_seed(seeds.integer(plan.seed, "dropout", epoch, number))
         y = labels[rows].to(x.device)  # (B,)
-        logits = network(x)  # (B, K)
+        with arithmetic(x.device, plan.precision):
+            logits = network(x).float()  # (B, K)
         loss = criterion.to(x.device)(logits, y)
         if not torch.isfinite(loss):
             where = f"at step {number + 1} of epoch {epoch + 1}"

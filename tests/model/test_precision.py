@@ -1,0 +1,94 @@
+import json
+
+import pytest
+import torch
+
+from transferkit import runtime
+from transferkit.model import build, precision
+from transferkit.model.precision import Precision
+from transferkit.zoo.errors import UsageError
+
+
+@pytest.fixture
+def model():
+    return build.create("cifar_resnet", image_size=32)
+
+
+@pytest.fixture
+def bf16_machine(monkeypatch):
+    monkeypatch.setattr(runtime, "computes_bf16", lambda kind: True)
+
+
+def choose(model, cache, asked="auto", trains=True):
+    return precision.choose(model, asked, device="cpu", cache=cache, trains=trains)
+
+
+def test_a_precision_is_read_as_it_is_written():
+    for text in ("fp32", "bf16", "fp32/bf16", "bf16/fp32"):
+        assert str(Precision.read(text)) == text
+
+
+def test_a_machine_without_bfloat16_computes_in_single_precision_and_times_nothing(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "computes_bf16", lambda kind: False)
+    assert choose(model, tmp_path) == (Precision(), ())
+    assert not list(tmp_path.iterdir())
+
+
+def test_whether_the_processor_has_bfloat16_is_what_the_system_says():
+    with open("/proc/cpuinfo") as told:
+        text = told.read()
+    assert runtime.computes_bf16("cpu") == ("avx512_bf16" in text or "amx_bf16" in text or " bf16" in text)
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_a_choice_is_timed_once_and_then_looked_up(model, tmp_path):
+    _, lines = choose(model, tmp_path)
+    assert len(lines) == len(list((tmp_path / "timings").iterdir())) == 2
+    for file in (tmp_path / "timings").iterdir():  # another outcome, as if timed so
+        held = json.loads(file.read_text())
+        held["timing"] = {"fp32": 3.0, "bf16": 1.0, "error": 0.01}
+        file.write_text(json.dumps(held))
+    again, lines = choose(model, tmp_path)
+    assert again == Precision(features="bf16", training="bf16")
+    assert lines[0] == "precision of features: bf16; bf16 is 3.0 times as fast"
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_a_damaged_timing_is_taken_anew(model, tmp_path):
+    choose(model, tmp_path, trains=False)
+    (file,) = (tmp_path / "timings").iterdir()
+    file.write_text("{")
+    choose(model, tmp_path, trains=False)
+    assert json.loads(file.read_text())["timing"]["fp32"] > 0
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_a_network_whose_features_bfloat16_changes_is_computed_in_single_precision(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(precision, "LARGEST_ERROR", 1e-6)
+    found, lines = choose(model, tmp_path)
+    assert found == Precision()
+    assert "bf16 changes features by" in lines[0]
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_timing_leaves_the_network_as_it_was(model, tmp_path):
+    model.freeze(model.stages[:1])
+    model.train()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    choose(model, tmp_path)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert [module.training for module in model.modules()] == modes
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+@pytest.mark.usefixtures("bf16_machine")
+def test_a_cache_that_cannot_be_written_costs_a_timing_and_no_more(model, tmp_path):
+    (tmp_path / "timings").write_text("in the way")
+    assert choose(model, tmp_path, trains=False)[1]
+
+
+def test_what_is_asked_for_is_taken(model, tmp_path):
+    assert choose(model, tmp_path, asked="bf16/fp32") == (Precision(features="bf16"), ())
+    with pytest.raises(UsageError, match="use fp32 on mps"):
+        precision.choose(model, "bf16", device="mps", cache=tmp_path, trains=False)

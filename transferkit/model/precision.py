@@ -1,0 +1,166 @@
+"""Single precision or bfloat16: what this machine computes faster, where the network's answers bear it."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from transferkit import runtime
+from transferkit.model.build import Backbone
+from transferkit.model.features import EVAL_BATCH
+from transferkit.runtime import BF16, FP32, arithmetic
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+
+ROUNDS = 2
+LARGEST_ERROR = 0.02  # of features, relative: 0.01 changed no answer of 240, 0.10 (mobilenetv2_100) up to 15
+SMALLEST_GAIN = 1.15  # times as fast; less is within what two timings differ by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Precision:
+    """The arithmetic of the frozen passes that features come from, and that of training through the network.
+
+    Whatever is judged or shipped is computed in single precision. Written "fp32", "bf16", or both with a slash.
+    """
+
+    features: str = FP32
+    training: str = FP32
+
+    def __str__(self) -> str:
+        return self.features if self.features == self.training else f"{self.features}/{self.training}"
+
+    @classmethod
+    def read(cls, text: str) -> "Precision":
+        """The precision written as `text`.
+
+        >>> Precision.read("bf16/fp32")
+        Precision(features='bf16', training='fp32')
+        """
+        features, _, training = text.partition("/")
+        return cls(features=features, training=training or features)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timing:
+    """What was measured of a network on a machine: seconds a batch, and the relative error of features in bfloat16."""
+
+    fp32: float
+    bf16: float | None  # None: not timed, since the error is too large
+    error: float
+
+    @property
+    def choice(self) -> str:
+        """The precision to take."""
+        return BF16 if self.bf16 and self.bf16 * SMALLEST_GAIN < self.fp32 else FP32
+
+
+def choose(model: Backbone, asked: str, *, device: str, cache: Path, trains: bool) -> tuple[Precision, tuple[str, ...]]:
+    """The precision to fit `model` in, and lines for the reader on what was timed.
+
+    "auto" times both where the device has bfloat16, once a machine, network, phase and versions: what was found is kept
+    in `cache` and looked up afterwards, so that the same command gives the same model.
+
+    Args: trains, whether training goes through the network, or features alone are wanted.
+    Raises: UsageError where `asked` is bfloat16 and the device has no such numbers.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda" and asked != FP32:
+        torch.set_float32_matmul_precision("high")  # TF32, whose products have the 10 bits that suffice for bf16's 7
+    if asked != "auto":
+        if BF16 in asked and kind == "mps":
+            raise UsageError(f"--precision {asked} is for CPUs and CUDA devices; use fp32 on {device}")
+        return Precision.read(asked), ()
+    if not runtime.computes_bf16(kind):
+        return Precision(), ()
+    phases = {"features": _features, **({"training": _training} if trains else {})}
+    found = {phase: _looked_up(model, phase, work, device=device, cache=cache) for phase, work in phases.items()}
+    precision = Precision(**{"training": FP32} | {phase: timing.choice for phase, timing in found.items()})
+    return precision, tuple(_words(phase, timing) for phase, timing in found.items())
+
+
+def _words(phase: str, timing: Timing) -> str:
+    if timing.bf16 is None:
+        return f"precision of {phase}: fp32; bf16 changes features by {100 * timing.error:.0f} %"
+    return f"precision of {phase}: {timing.choice}; bf16 is {timing.fp32 / timing.bf16:.1f} times as fast"
+
+
+def _looked_up(
+    model: Backbone, phase: str, work: Callable[[Backbone, Tensor], None], *, device: str, cache: Path
+) -> Timing:
+    key = {
+        "phase": phase,
+        "network": model.spec,
+        "size_px": list(model.card.preprocessing.size_px),
+        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else runtime.processor(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version for name, version in runtime.versions().items() if name in ("torch", "timm")},
+        "error": LARGEST_ERROR,
+    }
+    text = json.dumps(key, sort_keys=True)
+    path = cache / "timings" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    try:
+        held = files.read_json(path)
+        if held["key"] == key:
+            return Timing(**held["timing"])
+    except (UsageError, ModelFileError, KeyError, TypeError):
+        pass  # not timed yet, or damaged
+    timing = _time(model, work, device=device)
+    with suppress(StorageError):  # it will be timed again
+        files.write_json(path, {"key": key, "timing": asdict(timing)})
+    return timing
+
+
+def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> Timing:
+    """Time `work` on noise, in turn in both precisions; the faster of the rounds counts."""
+    noise = torch.Generator().manual_seed(0)
+    x = torch.randn(EVAL_BATCH, 3, *model.card.preprocessing.size_px, generator=noise)
+    x = x.to(device, memory_format=torch.channels_last)
+    mode = model.training
+    try:
+        error = _error(model, x[:8], device=device)
+        seconds: dict[str, list[float]] = {FP32: [], BF16: []}
+        for precision in (FP32, BF16) * ROUNDS if error <= LARGEST_ERROR else ():
+            with arithmetic(device, precision):
+                seconds[precision].append(_seconds(lambda: work(model, x), device=device))
+    finally:
+        model.train(mode)
+        model.zero_grad(set_to_none=True)
+    return Timing(fp32=min(seconds[FP32], default=0.0), bf16=min(seconds[BF16], default=None), error=error)
+
+
+def _seconds(work: Callable[[], None], *, device: str) -> float:
+    started = time.perf_counter()
+    work()
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+@torch.no_grad()
+def _error(model: Backbone, x: Tensor, *, device: str) -> float:
+    model.eval()
+    exact = model.features(x)
+    with arithmetic(device, BF16):
+        found = model.features(x).float()
+    return ((found - exact).norm() / exact.norm()).item()
+
+
+@torch.no_grad()
+def _features(model: Backbone, x: Tensor) -> None:
+    model.eval()
+    model.features(x)
+
+
+def _training(model: Backbone, x: Tensor) -> None:
+    state = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    model.train()
+    model(x).float().logsumexp(1).sum().backward()
+    for name, buffer in model.named_buffers():
+        buffer.copy_(state[name])  # BatchNorm in training mode has moved its statistics
