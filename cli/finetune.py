@@ -83,6 +83,13 @@ from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
 @click.option(
     "--augment", metavar="NAME|FILE", help="none, light, default, strong, or an albumentations JSON or YAML file."
 )
+@click.option(
+    "--views",
+    type=int,
+    metavar="V",
+    help="Augmented views of each image that the epochs repeat in turn; 0: a new one each epoch.  [default: 0; with "
+    "--freeze STAGE 4 where that saves much, since what is frozen then runs once a view]",
+)
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
 @click.option("--val-fraction", type=float, help="Share kept for validation if DATA has no val/.  [default: 0.2]")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better validation loss.  [default: 8]")

@@ -51,6 +51,7 @@ class FinetuneConfig:
     label_smoothing: float = 0.0
     balance: str = "none"
     augment: str = "default"
+    views: int | None = None  # augmented views of an image that epochs repeat in turn; 0: a new one each epoch
     image_size: int | None = None  # px; None: what the weights were trained on
     val_fraction: float = 0.2
     patience: int = 8  # epochs without a better validation loss
@@ -78,6 +79,7 @@ class FinetuneConfig:
         self._check_range("dropconnect", 0, 0.99)
         self._check_range("snapshots", 2, 100)
         self._check_range("label_smoothing", 0, 0.99)
+        self._check_range("views", 0, 1000)
         self._check_range("image_size", 8, 4096)
         self._check_range("val_fraction", 0.01, 0.9)
         self._check_range("patience", 1, 100_000)
@@ -186,7 +188,7 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
     """
     values = dict(read(Path(file), as_given=bool(DECIDING & options.keys()))) if file is not None else {}
     values.pop("out", None)  # a repeated run has a folder of its own
-    values.update(options)
+    values.update((name, str(value) if isinstance(value, Path) else value) for name, value in options.items())
     if data is not None:
         values["data"] = str(data)
     if not values.get("data"):

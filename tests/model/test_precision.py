@@ -46,7 +46,7 @@ def test_a_choice_is_timed_once_and_then_looked_up(model, tmp_path):
     assert len(lines) == len(list((tmp_path / "timings").iterdir())) == 2
     for file in (tmp_path / "timings").iterdir():  # another outcome, as if timed so
         held = json.loads(file.read_text())
-        held["timing"] = {"fp32": 3.0, "bf16": 1.0, "error": 0.01}
+        held["found"] = {"fp32": 3.0, "bf16": 1.0, "error": 0.01}
         file.write_text(json.dumps(held))
     again, lines = choose(model, tmp_path)
     assert again == Precision(features="bf16", training="bf16")
@@ -59,7 +59,7 @@ def test_a_damaged_timing_is_taken_anew(model, tmp_path):
     (file,) = (tmp_path / "timings").iterdir()
     file.write_text("{")
     choose(model, tmp_path, trains=False)
-    assert json.loads(file.read_text())["timing"]["fp32"] > 0
+    assert json.loads(file.read_text())["found"]["fp32"] > 0
 
 
 @pytest.mark.usefixtures("bf16_machine")

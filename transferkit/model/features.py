@@ -66,14 +66,16 @@ def extract(
 
 
 def _computed(model: Backbone, x: Tensor, precision: str) -> np.ndarray:
-    """The features of `x`, computed in batches of `EVAL_BATCH`.
+    """Shapes: (B, 3, H, W) -> (B, D) float32."""
+    with arithmetic(x.device, precision):
+        return model.features(filled(x))[: len(x)].float().cpu().numpy()
 
-    The kernel that a library takes, and so the last bits of a row, depend on the size of the batch; filled up with
-    blank images, a row has the same bits in all of them.
 
-    Shapes: (B, 3, H, W) -> (B, D) float32.
+def filled(x: Tensor) -> Tensor:
+    """`x` and blank images after it, up to a multiple of `EVAL_BATCH`.
+
+    The kernel that a library takes, and so the last bits of a row, depend on the size of a batch. Filled up, an image
+    gives the same bits whatever others it comes with.
     """
     blank = -len(x) % EVAL_BATCH
-    filled = torch.cat([x, x.new_zeros(blank, *x.shape[1:])]) if blank else x
-    with arithmetic(x.device, precision):
-        return model.features(filled)[: len(x)].float().cpu().numpy()
+    return torch.cat([x, x.new_zeros(blank, *x.shape[1:])]) if blank else x

@@ -1,22 +1,19 @@
 """Single precision or bfloat16: what this machine computes faster, where the network's answers bear it."""
 
-import hashlib
-import json
-import time
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from transferkit import runtime
+from transferkit.model import timings
 from transferkit.model.build import Backbone
 from transferkit.model.features import EVAL_BATCH
 from transferkit.runtime import BF16, FP32, arithmetic
-from transferkit.zoo import files
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.errors import UsageError
 
 ROUNDS = 2
 LARGEST_ERROR = 0.02  # of features, relative: 0.01 changed no answer of 240, 0.10 (mobilenetv2_100) up to 15
@@ -80,9 +77,15 @@ def choose(model: Backbone, asked: str, *, device: str, cache: Path, trains: boo
     if not runtime.computes_bf16(kind):
         return Precision(), ()
     phases = {"features": _features, **({"training": _training} if trains else {})}
-    found = {phase: _looked_up(model, phase, work, device=device, cache=cache) for phase, work in phases.items()}
-    precision = Precision(**{"training": FP32} | {phase: timing.choice for phase, timing in found.items()})
-    return precision, tuple(_words(phase, timing) for phase, timing in found.items())
+
+    def timing(phase: str) -> Timing:
+        what = {"phase": phase, "largest error": LARGEST_ERROR}
+        measure = partial(_time, model, phases[phase], device=device)
+        return Timing(**timings.looked_up(model, what, measure, device=device, cache=cache))
+
+    found = {phase: timing(phase) for phase in phases}
+    precision = Precision(**{"training": FP32} | {phase: each.choice for phase, each in found.items()})
+    return precision, tuple(_words(phase, each) for phase, each in found.items())
 
 
 def _words(phase: str, timing: Timing) -> str:
@@ -91,34 +94,8 @@ def _words(phase: str, timing: Timing) -> str:
     return f"precision of {phase}: {timing.choice}; bf16 is {timing.fp32 / timing.bf16:.1f} times as fast"
 
 
-def _looked_up(
-    model: Backbone, phase: str, work: Callable[[Backbone, Tensor], None], *, device: str, cache: Path
-) -> Timing:
-    key = {
-        "phase": phase,
-        "network": model.spec,
-        "size_px": list(model.card.preprocessing.size_px),
-        "processor": torch.cuda.get_device_name(device) if device.startswith("cuda") else runtime.processor(),
-        "threads": torch.get_num_threads(),
-        "versions": {name: version for name, version in runtime.versions().items() if name in ("torch", "timm")},
-        "error": LARGEST_ERROR,
-    }
-    text = json.dumps(key, sort_keys=True)
-    path = cache / "timings" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
-    try:
-        held = files.read_json(path)
-        if held["key"] == key:
-            return Timing(**held["timing"])
-    except (UsageError, ModelFileError, KeyError, TypeError):
-        pass  # not timed yet, or damaged
-    timing = _time(model, work, device=device)
-    with suppress(StorageError):  # it will be timed again
-        files.write_json(path, {"key": key, "timing": asdict(timing)})
-    return timing
-
-
-def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> Timing:
-    """Time `work` on noise, in turn in both precisions; the faster of the rounds counts."""
+def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> dict[str, float | None]:
+    """The fields of a Timing. It times `work` on noise, in turn in both precisions; the faster of the rounds counts."""
     noise = torch.Generator().manual_seed(0)
     x = torch.randn(EVAL_BATCH, 3, *model.card.preprocessing.size_px, generator=noise)
     x = x.to(device, memory_format=torch.channels_last)
@@ -128,19 +105,11 @@ def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: 
         seconds: dict[str, list[float]] = {FP32: [], BF16: []}
         for precision in (FP32, BF16) * ROUNDS if error <= LARGEST_ERROR else ():
             with arithmetic(device, precision):
-                seconds[precision].append(_seconds(lambda: work(model, x), device=device))
+                seconds[precision].append(timings.seconds(partial(work, model, x), device=device))
     finally:
         model.train(mode)
         model.zero_grad(set_to_none=True)
-    return Timing(fp32=min(seconds[FP32], default=0.0), bf16=min(seconds[BF16], default=None), error=error)
-
-
-def _seconds(work: Callable[[], None], *, device: str) -> float:
-    started = time.perf_counter()
-    work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return {"fp32": min(seconds[FP32], default=0.0), "bf16": min(seconds[BF16], default=None), "error": error}
 
 
 @torch.no_grad()

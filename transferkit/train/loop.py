@@ -110,7 +110,7 @@ def train_steps(
 
     Raises: DivergedError when a loss is not finite.
     """
-    labels = torch.from_numpy(examples.labels)
+    labels, device = torch.from_numpy(examples.labels), next(network.parameters()).device
     criterion = nn.CrossEntropyLoss(_weights_for(examples, plan), label_smoothing=plan.label_smoothing)
     rates = plan.schedule or Schedule(name="cosine", epochs=plan.epochs)
     batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
@@ -119,10 +119,10 @@ def train_steps(
         step = epoch * len(batches) + number
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
         torch.manual_seed(seeds.integer(plan.seed, "dropout", epoch, number))
-        y = labels[rows].to(x.device)  # (B,)
-        with arithmetic(x.device, plan.precision):
+        with arithmetic(device, plan.precision):
             logits = network(x).float()  # (B, K)
-        loss = criterion.to(x.device)(logits, y)
+        y = labels[rows].to(device)  # (B,)
+        loss = criterion.to(device)(logits, y)
         if not torch.isfinite(loss):
             where = f"at step {number + 1} of epoch {epoch + 1}"
             raise DivergedError(f"the loss is {loss.item()} {where}; use a lower --lr")

@@ -11,7 +11,9 @@ from transferkit.data import batches
 from transferkit.data.augment import Augment
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import PathTable
-from transferkit.train.loop import Supply
+from transferkit.model.boundary import Activations, Boundary
+from transferkit.runtime import FP32
+from transferkit.train.loop import Supply, eval_batches
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError
 
@@ -34,6 +36,33 @@ def image_supply(
             for row, reason in batch.faults:
                 raise DataError(f"{paths[row]} changed while training: {reason}; start again")
             yield batches.normalise(to_device(batch.pixels, device), preprocessing), batch.rows
+
+    return supply
+
+
+def repeated(images: Supply, views: int) -> Supply:
+    """The same in turn: epoch e has the augmentation of epoch e mod `views`."""
+
+    def supply(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        return images(rows, None if epoch is None else epoch % views)
+
+    return supply
+
+
+def above(images: Supply, boundary: Boundary, kept: Activations, *, precision: str, device: str) -> Supply:
+    """Batches of what the part above `boundary` takes; what lies below runs once for each image and view of `kept`.
+
+    Args: images, which repeat after as many epochs as `kept` has views, less one for the images as they are. precision,
+    that of the views to train on; images as they are, which judge, are computed in single precision.
+    """
+
+    def supply(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        view = 0 if epoch is None else 1 + epoch % (kept.views - 1)
+        missing = kept.missing(np.concatenate(rows), view)
+        for x, some in images(eval_batches(missing), epoch):
+            kept.put(some, view, boundary.handed(x, FP32 if epoch is None else precision))
+        for batch in rows:
+            yield kept.get(batch, view, device=device), batch
 
     return supply
 

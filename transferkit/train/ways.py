@@ -39,11 +39,13 @@ class Problem:
     """A network with a fresh head, the images to fit it to, and how.
 
     `features` are those of the network as it is, None where no probe is wanted; `groups` (N,) names images that
-    belong together.
+    belong together. `network` is what training goes through, the model or its part above what is frozen, and `supply`
+    has its inputs.
     """
 
     model: Backbone
     features: Features | None
+    network: nn.Module
     supply: Supply
     train: Examples
     val: Examples
@@ -82,7 +84,7 @@ def through_network(problem: Problem, *, name: str, restart: Callable[[], None],
     freeze(model, problem.freeze)
     return Way(
         name=name,
-        network=model,
+        network=problem.network,
         supply=problem.supply,
         optimizer=optimizer,
         restart=restart,

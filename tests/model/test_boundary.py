@@ -1,0 +1,143 @@
+import copy
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import transferkit as tk
+from transferkit.model import boundary, build
+from transferkit.model.boundary import Activations
+
+
+def frozen_network(name, stage, *, size=64):
+    model = tk.zoo.create(name, weights="none", num_classes=3, image_size=size)
+    model.holds_statistics = True
+    tk.freeze(model, stage)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("name", "stage"),
+    [
+        ("resnet18", "layer2"),
+        ("timm:test_convnext", "stages.1"),
+        ("timm:test_efficientnet", "blocks.1"),
+        ("mobilenetv3_small_050", "blocks.2"),
+        ("timm:test_vit", "blocks.2"),
+        ("cifar_resnet", "stage2"),
+    ],
+)
+def test_the_two_parts_of_a_network_are_the_network(name, stage):
+    model = frozen_network(name, stage, size=160 if "test_" in name else 64).eval()
+    found = boundary.find(model)
+    x = torch.randn(5, 3, *model.card.preprocessing.size_px)
+    values = tuple(torch.from_numpy(value) for value in found.handed(x, "fp32"))
+    assert [tuple(value.shape[1:]) for value in values] == list(found.shapes)
+    with torch.no_grad():
+        logits = found.above(values if len(values) > 1 else values[0])
+        assert torch.allclose(logits, model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_network_without_frozen_stages_is_not_cut():
+    assert boundary.find(tk.zoo.create("timm:test_resnet", weights="none")) is None
+
+
+def test_a_convolution_folded_with_a_trainable_batchnorm_is_not_below_the_boundary():
+    model = frozen_network("timm:test_resnet", "layer1")
+    build.fold(model, torch.zeros(1, 3, 64, 64))
+    assert boundary.find(model) is not None
+    norms = [module for module in boundary.find(model).below.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    convolutions = [module for module in model.modules() if module.__dict__.get("folded_norm") in norms]
+    stranger = torch.nn.BatchNorm2d(norms[0].num_features)
+    convolutions[0].__dict__["folded_norm"] = stranger
+    assert boundary.find(model) is None
+
+
+def test_modes_above_the_boundary_are_those_of_the_whole_network():
+    model = frozen_network("timm:test_resnet", "layer1")
+    above = boundary.find(model).above
+    whole = {id(module): module.training for module in model.train().modules()}
+    above.eval()
+    above.train()
+    assert all(module.training == whole[id(module)] for module in above.modules() if id(module) in whole)
+    twin = copy.deepcopy(above)
+    above.eval()
+    assert twin.suffix.model.layer3.training
+
+
+def test_activations_are_the_same_in_memory_and_in_a_file(tmp_path, monkeypatch):
+    found = boundary.find(frozen_network("timm:test_resnet", "layer1"))
+    values, rows = found.handed(torch.randn(3, 3, 64, 64), "fp32"), np.array([4, 0, 2])
+    in_memory = Activations(found, 5, views=2, folder=tmp_path)
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", 0)
+    in_file = Activations(found, 5, views=2, folder=tmp_path)
+    for kept in (in_memory, in_file):
+        assert kept.missing(np.array([4, 1, 4]), 1).tolist() == [1, 4]
+        kept.put(rows, 1, values)
+        assert kept.missing(np.arange(5), 1).tolist() == [1, 3]
+        assert kept.missing(np.arange(5), 0).tolist() == [0, 1, 2, 3, 4]
+        assert np.array_equal(kept.get(np.array([2, 4]), 1, device="cpu").numpy(), values[0][[2, 0]])
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_room_is_no_fit(tmp_path, monkeypatch):
+    found = boundary.find(frozen_network("timm:test_resnet", "layer1"))
+    assert Activations.fit(found, 100, views=2, folder=tmp_path)
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", 1000)
+    monkeypatch.setattr(boundary, "FILE_BYTES", 1000)
+    assert not Activations.fit(found, 100, views=2, folder=tmp_path)
+
+
+SMALL = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "light", "epochs": 2}
+
+
+def trained(digit_folder, out, **options):
+    options = SMALL | {"strategy": "finetune", "freeze": "layer2", "optimizer": "sgd"} | options
+    run = tk.finetune(digit_folder, out=out, **options)
+    return run, load_file(run.folder / "model" / "model.safetensors")
+
+
+def test_cached_activations_give_the_model_that_fresh_ones_give(digit_folder, tmp_path, monkeypatch):
+    run, cached = trained(digit_folder, tmp_path / "cached", views=2)
+    monkeypatch.setattr(Activations, "fit", lambda *args, **kwargs: False)
+    again, fresh = trained(digit_folder, tmp_path / "fresh", views=2)
+    assert cached.keys() == fresh.keys()
+    assert all(torch.allclose(cached[name], fresh[name], atol=1e-5) for name in fresh)
+    assert run.metrics["val"]["loss"] == pytest.approx(again.metrics["val"]["loss"], rel=1e-4)
+
+
+def test_what_is_frozen_runs_once_for_each_view(digit_folder, tmp_path, monkeypatch):
+    batches = []
+    handed = boundary.Boundary.handed
+
+    def counted(self, x, precision):
+        batches.append(len(x))
+        return handed(self, x, precision)
+
+    monkeypatch.setattr(boundary.Boundary, "handed", counted)
+    trained(digit_folder, tmp_path / "run", views=2, epochs=3)
+    images = 72  # each as it is where it validates (a fifth), and in 2 views where it trains; then the fit to all
+    assert sum(batches) <= 3 * images
+
+
+@pytest.mark.parametrize(("saving", "views"), [(1.5, 4), (1.1, 0)])
+def test_views_are_repeated_where_that_saves_much_and_the_run_records_it(
+    saving, views, digit_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(boundary, "saving", lambda *args, **kwargs: saving)
+    run, _ = trained(digit_folder, tmp_path / "run")
+    assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == views
+
+
+def test_the_saving_is_that_of_the_times_measured(tmp_path, monkeypatch):
+    model = frozen_network("timm:test_resnet", "layer1")
+    found = boundary.find(model)
+    first = boundary.saving(model, found, epochs=10, views=4, device="cpu", cache=tmp_path)
+    (file,) = (tmp_path / "timings").iterdir()
+    held = json.loads(file.read_text())
+    below, above = held["found"]["below"], held["found"]["above"]
+    assert first == pytest.approx(10 * (below + above) / (4 * below + 10 * above))
+    assert boundary.saving(model, found, epochs=10, views=4, device="cpu", cache=tmp_path) == first
+    assert boundary.saving(model, found, epochs=10, views=10, device="cpu", cache=tmp_path) == pytest.approx(1)

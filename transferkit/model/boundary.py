@@ -1,0 +1,156 @@
+"""A network cut above what is frozen: the activations there are computed once, and training goes on from them."""
+
+import math
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transferkit.model import features, timings
+from transferkit.model.build import Backbone
+from transferkit.runtime import FP32, arithmetic
+
+MEMORY_BYTES = 1 << 30  # activations beyond it lie in a file
+FILE_BYTES = 20 << 30
+
+
+class Above(nn.Module):
+    """The part of a network above the boundary, with the modes that the whole network would give its layers.
+
+    Shapes: what the part below returns -> (B, K).
+    """
+
+    def __init__(self, suffix: nn.Module, whole: Backbone):
+        super().__init__()
+        self.suffix = suffix
+        self.__dict__["whole"] = whole  # no sub-module: the state is that of the part above
+
+    def forward(self, values: Tensor | tuple[Tensor, ...]) -> Tensor:
+        """The logits."""
+        return self.suffix(values)
+
+    def train(self, mode: bool = True) -> "Above":
+        """Set the modes as `Backbone.train` does: frozen layers and held statistics stay as they are."""
+        super().train(mode)
+        self.whole.train(mode)
+        return self
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boundary:
+    """The two parts of a network, and the shapes (...) of what the lower one hands to the upper one, for one image."""
+
+    below: nn.Module
+    above: Above
+    shapes: tuple[tuple[int, ...], ...]
+
+    @property
+    def bytes_per_image(self) -> int:
+        """Of one view, in single precision."""
+        return 4 * sum(math.prod(shape) for shape in self.shapes)
+
+    @torch.no_grad()
+    def handed(self, x: Tensor, precision: str) -> tuple[np.ndarray, ...]:
+        """What the lower part makes of images; its bits do not depend on which others they come with.
+
+        Shapes: (B, 3, H, W) -> (B, ...) float32 for each of `shapes`.
+        """
+        with arithmetic(x.device, precision):
+            values = self.below(features.filled(x))
+        values = values if isinstance(values, tuple) else (values,)
+        return tuple(value[: len(x)].float().cpu().numpy() for value in values)
+
+
+@torch.no_grad()
+def find(model: Backbone) -> Boundary | None:
+    """The network cut above the last of its frozen stages; None if nothing is frozen or it cannot be cut there."""
+    frozen = [stage for stage in model.stages if stage in model.frozen]
+    if not frozen:
+        return None
+    below, suffix = model.split(frozen[-1])
+    if isinstance(below, nn.Identity) or any(p.requires_grad for p in below.parameters()):
+        return None
+    folded = [module.__dict__["folded_norm"] for module in below.modules() if "folded_norm" in module.__dict__]
+    if any(parameter.requires_grad for norm in folded for parameter in norm.parameters()):
+        return None
+    parameter = next(model.parameters())
+    example = torch.zeros(1, 3, *model.card.preprocessing.size_px, dtype=parameter.dtype, device=parameter.device)
+    values = below.eval()(example)
+    values = values if isinstance(values, tuple) else (values,)
+    return Boundary(below=below, above=Above(suffix, model), shapes=tuple(tuple(value.shape[1:]) for value in values))
+
+
+def saving(model: Backbone, boundary: Boundary, *, epochs: int, views: int, device: str, cache: Path) -> float:
+    """How many times as fast `epochs` are when the part below runs once for each of `views`, by times measured here."""
+    size = model.card.preprocessing.size_px
+
+    def measure() -> dict[str, float]:
+        noise = torch.Generator().manual_seed(0)
+        x = torch.randn(features.EVAL_BATCH, 3, *size, generator=noise).to(device, memory_format=torch.channels_last)
+        with torch.no_grad():
+            values = boundary.below(x)
+        boundary.above.eval()  # no statistics move
+        both = [
+            (
+                timings.seconds(lambda: boundary.handed(x, FP32), device=device),
+                timings.seconds(lambda: boundary.above(values).logsumexp(1).sum().backward(), device=device),
+            )
+            for _ in range(2)
+        ]
+        model.zero_grad(set_to_none=True)
+        return dict(zip(("below", "above"), map(min, zip(*both))))
+
+    what = {"phase": "boundary", "frozen": sorted(model.frozen)}
+    found = timings.looked_up(model, what, measure, device=device, cache=cache)
+    return epochs * (found["below"] + found["above"]) / (views * found["below"] + epochs * found["above"])
+
+
+class Activations:
+    """What the lower part hands over, for the rows and views of a data set that were put in so far.
+
+    Up to `MEMORY_BYTES` in memory, else in a file without a name in `folder`, which is gone with the process.
+    """
+
+    def __init__(self, boundary: Boundary, rows: int, *, views: int, folder: Path):
+        in_memory = boundary.bytes_per_image * rows * views <= MEMORY_BYTES
+        self.views = views
+        self._values = [
+            [_array((rows, *shape), folder=None if in_memory else folder) for shape in boundary.shapes]
+            for _ in range(views)
+        ]
+        self._is_there = np.zeros((views, rows), bool)
+
+    @staticmethod
+    def fit(boundary: Boundary, rows: int, *, views: int, folder: Path) -> bool:
+        """Whether there is room for them: in memory, or a file of `FILE_BYTES` at most and half the space left."""
+        needed = boundary.bytes_per_image * rows * views
+        folder.mkdir(parents=True, exist_ok=True)
+        return needed <= max(MEMORY_BYTES, min(FILE_BYTES, shutil.disk_usage(folder).free // 2))
+
+    def missing(self, rows: np.ndarray, view: int) -> np.ndarray:
+        """Those of `rows` that are not there, each once, in ascending order."""
+        return np.unique(rows[~self._is_there[view, rows]])
+
+    def put(self, rows: np.ndarray, view: int, values: tuple[np.ndarray, ...]) -> None:
+        """Keep `values`, (B, ...) each, for those rows."""
+        for held, value in zip(self._values[view], values):
+            held[rows] = value
+        self._is_there[view, rows] = True
+
+    def get(self, rows: np.ndarray, view: int, *, device: str) -> Tensor | tuple[Tensor, ...]:
+        """What the upper part takes for those rows."""
+        values = tuple(torch.from_numpy(held[rows]).to(device) for held in self._values[view])
+        return values if len(values) > 1 else values[0]
+
+
+def _array(shape: tuple[int, ...], *, folder: Path | None) -> np.ndarray:
+    """A float32 array; its memory or its blocks on the disk are taken as they are written."""
+    if folder is None:
+        return np.empty(shape, np.float32)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.truncate(4 * math.prod(shape))
+        return np.memmap(file, np.float32, mode="r+", shape=shape)

@@ -1,0 +1,52 @@
+"""What was timed on this machine, kept so that a repeated command decides alike."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from transferkit import runtime
+from transferkit.model.build import Backbone
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+
+
+def looked_up(
+    model: Backbone, what: dict[str, Any], measure: Callable[[], dict[str, Any]], *, device: str, cache: Path
+) -> dict[str, Any]:
+    """What `measure` found of `model` on this machine, in this run or an earlier one with the same versions.
+
+    Args: what, plain data that says what is measured and under which conditions, beyond network, size and machine.
+    """
+    is_cuda = torch.device(device).type == "cuda"
+    key = what | {
+        "network": model.spec,
+        "size_px": list(model.card.preprocessing.size_px),
+        "processor": torch.cuda.get_device_name(device) if is_cuda else runtime.processor(),
+        "threads": torch.get_num_threads(),
+        "versions": {name: version for name, version in runtime.versions().items() if name in ("torch", "timm")},
+    }
+    text = json.dumps(key, sort_keys=True)
+    path = cache / "timings" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    with suppress(UsageError, ModelFileError, KeyError, TypeError):  # not timed yet, or damaged
+        held = files.read_json(path)
+        if held["key"] == json.loads(text):
+            return held["found"]
+    found = measure()
+    with suppress(StorageError):  # it will be timed again
+        files.write_json(path, {"key": key, "found": found})
+    return found
+
+
+def seconds(work: Callable[[], Any], *, device: str) -> float:
+    """How long `work` takes, with all that it leaves to a CUDA device."""
+    started = time.perf_counter()
+    work()
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
