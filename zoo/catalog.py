@@ -8,14 +8,16 @@ import dataclasses
 import difflib
 import fnmatch
 import json
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transferkit.zoo import embedded
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import ModelFileError, UsageError
-from transferkit.zoo.files import read_json
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.files import cache_root, read_json, write_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -119,13 +121,20 @@ def suggest(name: str) -> list[str]:
 
 
 def _all_names() -> list[str]:
+    """Every name there is; timm and torchvision take seconds to import, so theirs are kept, for each version."""
+    libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
+    path = cache_root() / "names" / f"{libraries}.json"
+    with suppress(UsageError, ModelFileError, TypeError):  # not kept yet, or damaged
+        return [*embedded.NAMES, *map(str, read_json(path))]
     import timm
 
     from transferkit.zoo import from_torchvision
 
-    tagged = timm.list_models(include_tags=True)
-    plain = timm.list_models()
-    return [*embedded.NAMES, *sorted({*plain, *tagged}), *(f"torchvision:{name}" for name in from_torchvision.names())]
+    names = sorted({*timm.list_models(), *timm.list_models(include_tags=True)})
+    names += [f"torchvision:{name}" for name in from_torchvision.names()]
+    with suppress(StorageError):
+        write_json(path, names)
+    return [*embedded.NAMES, *names]
 
 
 def _find(name: str, *, offline: bool) -> Blueprint:

@@ -1,6 +1,7 @@
 """Names and paths lead to networks; the oracle is timm and torchvision on the same files."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -264,3 +265,23 @@ def test_a_model_folder_may_not_make_timm_open_another_file(tmp_path, argument):
     write_timm_folder(tmp_path / "m", model, architecture="test_resnet", model_args={argument: "evil.pth"})
     with pytest.raises(ModelFileError, match=f"{argument}.*which a model may not choose"):
         zoo.create(tmp_path / "m")
+
+
+def test_names_are_kept_and_found_again_without_importing_timm(tmp_path):
+    script = (
+        "import sys; from transferkit.zoo import catalog;"
+        "print(catalog.search('resnet18*')); print('timm' in sys.modules)"
+    )
+    environment = os.environ | {"TRANSFERKIT_CACHE": str(tmp_path)}
+
+    def run():
+        return subprocess.run(
+            [sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True
+        )
+
+    first, again = run().stdout.splitlines(), run().stdout.splitlines()
+    assert "resnet18.a1_in1k" in first[0]
+    assert (first[1], again) == ("True", [first[0], "False"])
+    (kept,) = tmp_path.glob("names/*.json")
+    kept.write_text("{")
+    assert run().stdout.splitlines() == first

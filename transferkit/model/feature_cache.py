@@ -1,0 +1,126 @@
+"""Features of images kept from one run to the next, never used where network, pixels or arithmetic differ."""
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from transferkit import runtime
+from transferkit.model.build import Backbone
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError, StorageError
+
+LIMIT_BYTES = 4 << 30  # of all features kept: 800,000 images in two views of 640 numbers
+
+
+class FeatureCache:
+    """The features that one network gives images, by the SHA-256 of their files and the name of a view.
+
+    What a run computed is one file, written whole or not at all; one that is damaged counts as not there. The networks
+    not used for longest go first when all together take more than `LIMIT_BYTES`.
+    """
+
+    def __init__(self, root: Path, key: dict[str, Any]):
+        self._root = root / "features"
+        self._folder = self._root / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        with suppress(OSError):
+            os.utime(self._folder)  # it is used
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing can be found."""
+        return not self._folder.is_dir()
+
+    def get(self, view: str, sha256: Sequence[str], *, width: int) -> np.ndarray:
+        """The features of files in a view; NaN where they are not there.
+
+        Shapes: n hashes, "" for one that is not known -> (n, width) float32.
+        """
+        found = np.full((len(sha256), width), np.nan, np.float32)
+        wanted = np.array([digest or "0" * 64 for digest in sha256], "S64")
+        for path in sorted(self._folder.glob(f"{view}.*.safetensors")):
+            hashes, features = _read(path)
+            if not len(hashes) or features.shape[1] != width:
+                continue
+            places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
+            hits = hashes[places] == wanted
+            found[hits] = features[places[hits]]
+        return found
+
+    def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> None:
+        """Keep the features (n, D) of files in a view; where there is no room, nothing is kept and nothing lost."""
+        if not len(sha256):
+            return
+        hashes, first = np.unique(np.array(sha256, "S64"), return_index=True)
+        features = np.ascontiguousarray(features[first], np.float32)
+        codes = hashes.view(np.uint8).reshape(len(hashes), 64)
+        tensors = {
+            "sha256": torch.from_numpy(codes.copy()),
+            "features": torch.from_numpy(features),
+            "check": torch.tensor([_check(codes, features)]),
+        }
+        name = hashlib.sha256(codes).hexdigest()[:16]
+        with suppress(StorageError, OSError):
+            files.write_safetensors(self._folder / f"{view}.{name}.safetensors", tensors)
+            self._make_room()
+
+    def _make_room(self) -> None:
+        sizes = {
+            folder: sum(file.stat().st_size for file in folder.iterdir())
+            for folder in sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime)
+        }
+        for folder in sizes:
+            if sum(sizes.values()) <= LIMIT_BYTES:
+                break
+            sizes[folder] = 0
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """The hashes (n,), in order, and features (n, D) in a file; none if it is damaged."""
+    with suppress(ModelFileError, KeyError, ValueError, RuntimeError):
+        tensors = files.read_safetensors(path)
+        codes, features = tensors["sha256"].numpy(), tensors["features"].numpy()
+        if _check(codes, features) == int(tensors["check"]):
+            return np.ascontiguousarray(codes).view("S64")[:, 0], features
+    return np.empty(0, "S64"), np.empty((0, 0), np.float32)
+
+
+def _check(codes: np.ndarray, features: np.ndarray) -> int:
+    return zlib.crc32(features.tobytes(), zlib.crc32(codes.tobytes()))
+
+
+def key_of(model: Backbone, *, pixels: dict[str, Any], device: str) -> dict[str, Any]:
+    """All that the features of an image depend on beside its file, the view and the precision.
+
+    Args: pixels, how a file becomes what the network sees.
+    """
+    is_cuda = torch.device(device).type == "cuda"
+    return {
+        "network": model.spec,
+        "weights": _weights_hash(model),
+        "preprocessing": repr(model.card.preprocessing),
+        "pixels": pixels,
+        "processor": torch.cuda.get_device_name(device) if is_cuda else runtime.processor(),
+        "threads": torch.get_num_threads(),
+        "versions": runtime.versions(),
+    }
+
+
+def _weights_hash(model: Backbone) -> str:
+    """The SHA-256 of all tensors below the head, with their names, shapes and types."""
+    digest = hashlib.sha256()
+    for name, tensor in model.model.state_dict().items():
+        if name.rpartition(".")[0] not in model.heads:
+            held = tensor.detach().cpu().contiguous()
+            digest.update(f"{name} {tuple(held.shape)} {held.dtype}".encode())
+            digest.update(held.view(torch.uint8).numpy() if held.ndim else held.numpy().tobytes())
+    return digest.hexdigest()
