@@ -56,6 +56,7 @@ class FinetuneConfig:
     seed: int = 0
     device: str = "auto"
     workers: int | None = None  # threads that decode
+    cache_dir: str | None = None  # None: files.cache_folder()
     offline: bool = False
     keep_checkpoints: bool = False
 

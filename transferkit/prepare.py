@@ -11,11 +11,13 @@ from transferkit import runtime, seeds
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
+from transferkit.zoo import files
 from transferkit.zoo.errors import DataError
 
 if TYPE_CHECKING:
     from transferkit.data.augment import Augment
     from transferkit.data.folder import Listing
+    from transferkit.data.photos import Photos
     from transferkit.model.build import Backbone
     from transferkit.model.freezer import FreezeReport
     from transferkit.train.descent import Work
@@ -26,13 +28,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a run starts from: checked options, the images found, a network with a fresh head, augmentation, device."""
+    """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos."""
 
     config: FinetuneConfig
     listing: "Listing"
     model: "Backbone"
     frozen: "FreezeReport"
     augment: "Augment"
+    photos: "Photos"
     device: str
 
 
@@ -83,6 +86,7 @@ def prepare(
         model=model,
         frozen=frozen,
         augment=augment.load(augmentation, model.card.preprocessing),
+        photos=photos_of(config, model, progress),
         device=device,
     )
 
@@ -97,7 +101,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
         setting.listing,
         setting.model,
         with_features=config.strategy != "finetune",
-        workers=workers_of(config),
+        photos=setting.photos,
         device=setting.device,
         progress=progress,
     )
@@ -112,9 +116,20 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     return replace(taken, listing=replace(listing, parts=parts)), config
 
 
-def workers_of(config: FinetuneConfig) -> int:
-    """How many threads decode images: as many as asked for, else one a core."""
-    return runtime.default_workers() if config.workers is None else config.workers
+def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
+    """What reads photos for `model`, with as many threads as asked for, else one a core; writes nothing yet."""
+    from transferkit.data.known import Known
+    from transferkit.data.photos import Photos, source_side
+    from transferkit.data.store import Store
+
+    cache = Path(config.cache_dir) if config.cache_dir else files.cache_folder()
+    side = source_side(model.card.preprocessing)
+    return Photos(
+        side=side,
+        workers=runtime.default_workers() if config.workers is None else config.workers,
+        store=Store(cache / "pixels", side=side, progress=progress),
+        index=Known(cache / "known" / "files.sqlite"),
+    )
 
 
 def plan_of(config: FinetuneConfig) -> "Plan":
@@ -157,7 +172,7 @@ def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, wor
         setting.augment,
         model.card.preprocessing,
         seed=config.seed,
-        workers=workers_of(config),
+        photos=setting.photos,
         device=setting.device,
     )
     constants = ("optimizer", "lr", "layer_decay", "l2", "dropout", "dropconnect")
