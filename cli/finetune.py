@@ -102,6 +102,7 @@ from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
     "the backbone.  [default: auto]",
 )
 @click.option("--workers", type=int, help="Threads that decode images.  [default: one a core]")
+@options.cache_option
 @click.option("--offline", is_flag=True, default=None, help="Use only weights that are on this machine.")
 @click.option("--config", "config_file", metavar="FILE", help="Options from a YAML or JSON file, or from a run.json.")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained, and train nothing.")

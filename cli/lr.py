@@ -28,6 +28,7 @@ from transferkit.config import FIRST_ORDER, THROUGH
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
 @click.option("--seed", type=int, help="[default: 0]")
 @options.device_option
+@options.cache_option
 @click.option("--offline", is_flag=True, default=None, help="Use only weights that are on this machine.")
 @options.json_option
 @options.quiet_option

@@ -7,6 +7,7 @@ import traceback
 import click
 
 from transferkit import __version__
+from transferkit.cli.cache import cache
 from transferkit.cli.demo import demo
 from transferkit.cli.ensemble import ensemble
 from transferkit.cli.evaluate import evaluate
@@ -36,7 +37,7 @@ def cli() -> None:
     """
 
 
-for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_weights, report, pretrain, demo):
+for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_weights, report, pretrain, cache, demo):
     cli.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """Fixtures: small real image folders made from scikit-learn's digits, and the shared weights where they are present."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,14 @@ def write_digits(folder: Path, *, classes: tuple[int, ...], per_class: int, size
             )
             image.save(folder / f"digit {digit}" / f"{index:03d}.png")
     return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory) -> Iterator[None]:
+    """What the tests keep is kept apart from the user's cache."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRANSFERKIT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture(autouse=True)

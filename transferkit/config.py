@@ -59,6 +59,7 @@ class FinetuneConfig:
     device: str = "auto"
     precision: str = "auto"  # fp32, bf16, or two of them with a slash: of features and of training
     workers: int | None = None  # threads that decode
+    cache_dir: str | None = None  # None: files.cache_folder()
     offline: bool = False
     keep_checkpoints: bool = False
 

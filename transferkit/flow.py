@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transferkit.train.rates import Suggestion
     from transferkit.train.strategies import Fitted
 
-WHILE_RESUMING = {"out", "workers", "device", "keep_checkpoints"}  # options that change no bit of a run
+WHILE_RESUMING = {"out", "workers", "cache_dir", "device", "keep_checkpoints"}  # options that change no bit of a run
 MIN_STEPS = 8  # below, a quarter of a short run is a batch
 RATE_FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # of the optimiser's default
 

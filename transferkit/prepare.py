@@ -15,36 +15,32 @@ from transferkit.zoo import files
 from transferkit.zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from torch import nn
-
     from transferkit.data.augment import Augment
     from transferkit.data.folder import Listing
-    from transferkit.model.boundary import Boundary
+    from transferkit.data.photos import Photos
     from transferkit.model.build import Backbone
     from transferkit.model.freezer import FreezeReport
     from transferkit.model.precision import Precision
     from transferkit.train.descent import Work
     from transferkit.train.intake import Intake
-    from transferkit.train.loop import Plan, Supply
+    from transferkit.train.loop import Plan
+    from transferkit.train.views import Reuse
     from transferkit.train.ways import Problem
-
-
-VIEWS = 4  # that epochs repeat where the network is frozen in part
-WORTH_REPEATING = 1.2  # times as fast; below, new views each epoch are worth more
 
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What a run starts from: checked options, the images found, a network with a fresh head, augmentation, device."""
+    """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos."""
 
     config: FinetuneConfig
     listing: "Listing"
     model: "Backbone"
     frozen: "FreezeReport"
     augment: "Augment"
+    photos: "Photos"
     device: str
     precision: "Precision"
-    boundary: "Boundary | None"  # where stages are frozen and training goes through the others
+    reuse: "Reuse"
 
 
 def prepare(
@@ -54,7 +50,7 @@ def prepare(
     progress: Progress | None = None,
     **options: Any,
 ) -> Setting:
-    """All that can be known before an image is decoded; writes nothing. Takes the arguments of `finetune`.
+    """All that can be known before an image is decoded; takes the arguments of `finetune`, writes to the cache alone.
 
     Raises: UsageError, DataError, ModelFileError, NetworkError.
     """
@@ -65,31 +61,14 @@ def prepare(
     listing = folder.read(Path(config.data))
     news.found(listing, progress)
 
-    import torch  # not before the data is known to be there: it takes seconds
-
-    from transferkit.data import augment
-    from transferkit.model import boundary, build, precision
-    from transferkit.model.freezer import freeze
-    from transferkit.model.head import reset_head
+    from transferkit.data import augment  # not before the data is known to be there: torch takes seconds to import
+    from transferkit.model import boundary, precision
+    from transferkit.train.views import Reuse
 
     device = runtime.pick_device(config.device)
-    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
-    model, note = build.open_backbone(
-        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
-    )
-    if note:
-        progress.say(note)
-    model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
-    drops = {} if config.fits_head_alone else {"dropout": config.dropout, "dropconnect": config.dropconnect}
-    reset_head(model, len(listing.classes), seed=config.seed, **drops)
-    frozen = freeze(model, "backbone" if config.strategy == "probe" else config.freeze)
-    news.trained(frozen, progress)
-    if config.unused:
-        progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
-    model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
-    build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
+    model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
     chosen, lines = precision.choose(
-        model, config.precision, device=device, cache=files.cache_root(), trains=not config.fits_head_alone
+        model, config.precision, device=device, cache=cache_of(config), trains=not config.fits_head_alone
     )
     for line in lines:
         progress.say(line)
@@ -100,10 +79,45 @@ def prepare(
         model=model,
         frozen=frozen,
         augment=augment.load(augmentation, model.card.preprocessing),
+        photos=photos_of(config, model, progress),
         device=device,
         precision=chosen,
-        boundary=None if config.fits_head_alone else boundary.find(model),
+        reuse=Reuse(
+            model=model,
+            boundary=None if config.fits_head_alone else boundary.find(model),
+            device=device,
+            precision=chosen.training,
+            cache=cache_of(config),
+        ),
     )
+
+
+def _network(
+    config: FinetuneConfig, num_classes: int, *, device: str, progress: Progress
+) -> tuple["Backbone", "FreezeReport"]:
+    """The network with a fresh head, frozen as asked, on `device`."""
+    import torch
+
+    from transferkit.model import build
+    from transferkit.model.freezer import freeze
+    from transferkit.model.head import reset_head
+
+    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
+    model, note = build.open_backbone(
+        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
+    )
+    if note:
+        progress.say(note)
+    model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
+    drops = {} if config.fits_head_alone else {"dropout": config.dropout, "dropconnect": config.dropconnect}
+    reset_head(model, num_classes, seed=config.seed, **drops)
+    frozen = freeze(model, "backbone" if config.strategy == "probe" else config.freeze)
+    news.trained(frozen, progress)
+    if config.unused:
+        progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
+    model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
+    build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
+    return model, frozen
 
 
 def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:
@@ -116,7 +130,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
         setting.listing,
         setting.model,
         with_features=config.strategy != "finetune",
-        workers=workers_of(config),
+        photos=setting.photos,
         device=setting.device,
         precision=setting.precision.features,
         progress=progress,
@@ -130,35 +144,29 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
         raise DataError("too few images to validate on: at least one class needs 2 readable images")
     config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
     if config.views is None and not config.fits_head_alone:
-        config = replace(config, views=_choose_views(config, setting, progress))
+        config = replace(config, views=setting.reuse.choose_views(epochs=config.epochs, progress=progress))
     return replace(taken, listing=replace(listing, parts=parts)), config
 
 
-def _choose_views(config: FinetuneConfig, setting: Setting, progress: Progress) -> int:
-    """`VIEWS` where repeating them saves much of the time, since what is frozen runs once a view; else 0."""
-    from transferkit.model import boundary
+def cache_of(config: FinetuneConfig) -> Path:
+    """The folder of what is kept from run to run."""
+    return Path(config.cache_dir) if config.cache_dir else files.cache_folder()
 
-    if setting.boundary is None:
-        return 0
-    saving = boundary.saving(
-        setting.model,
-        setting.boundary,
-        epochs=config.epochs,
-        views=VIEWS,
-        device=setting.device,
-        cache=files.cache_root(),
+
+def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
+    """What reads photos for `model`, with as many threads as asked for, else one a core; writes nothing yet."""
+    from transferkit.data.known import Known
+    from transferkit.data.photos import Photos, source_side
+    from transferkit.data.store import Store
+
+    cache = cache_of(config)
+    side = source_side(model.card.preprocessing)
+    return Photos(
+        side=side,
+        workers=runtime.default_workers() if config.workers is None else config.workers,
+        store=Store(cache / "pixels", side=side, progress=progress),
+        index=Known(cache / "known" / "files.sqlite"),
     )
-    if saving < WORTH_REPEATING:
-        return 0
-    progress.say(
-        f"the frozen stages run for {VIEWS} views of each image, not anew each epoch: {saving:.1f} times as fast"
-    )
-    return VIEWS
-
-
-def workers_of(config: FinetuneConfig) -> int:
-    """How many threads decode images: as many as asked for, else one a core."""
-    return runtime.default_workers() if config.workers is None else config.workers
 
 
 def plan_of(config: FinetuneConfig) -> "Plan":
@@ -187,24 +195,6 @@ def plan_of(config: FinetuneConfig) -> "Plan":
     )
 
 
-def _trained_part(
-    config: FinetuneConfig, setting: Setting, images: "Supply", *, count: int
-) -> tuple["nn.Module", "Supply"]:
-    """What training goes through, and its inputs: the part above what is frozen if epochs repeat their views."""
-    from transferkit.model.boundary import Activations
-    from transferkit.train import supply
-
-    if not config.views or config.fits_head_alone:
-        return setting.model, images
-    images, boundary, folder = supply.repeated(images, config.views), setting.boundary, files.cache_root()
-    views = 1 + config.views
-    if boundary is None or not Activations.fit(boundary, count, views=views, folder=folder):
-        return setting.model, images
-    kept = Activations(boundary, count, views=views, folder=folder)
-    precision = setting.precision.training
-    return boundary.above, supply.above(images, boundary, kept, precision=precision, device=setting.device)
-
-
 def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, work: "Work") -> "Problem":
     """The network, its images and how to fit it to them, for a config whose numbers are filled in."""
     from transferkit.train import supply
@@ -221,10 +211,11 @@ def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, wor
         setting.augment,
         model.card.preprocessing,
         seed=config.seed,
-        workers=workers_of(config),
+        photos=setting.photos,
         device=setting.device,
     )
-    network, images = _trained_part(config, setting, images, count=len(listing.labels))
+    views = 0 if config.fits_head_alone else config.views
+    network, images = setting.reuse.trained_part(images, views=views, count=len(listing.labels))
     constants = ("optimizer", "lr", "layer_decay", "l2", "dropout", "dropconnect")
     return Problem(
         model=model,

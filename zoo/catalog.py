@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from transferkit.zoo import embedded
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
-from transferkit.zoo.files import cache_root, read_json, write_json
+from transferkit.zoo.files import cache_folder, read_json, write_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,7 +123,7 @@ def suggest(name: str) -> list[str]:
 def _all_names() -> list[str]:
     """Every name there is; timm and torchvision take seconds to import, so theirs are kept, for each version."""
     libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
-    path = cache_root() / "names" / f"{libraries}.json"
+    path = cache_folder() / "names" / f"{libraries}.json"
     with suppress(UsageError, ModelFileError, TypeError):  # not kept yet, or damaged
         return [*embedded.NAMES, *map(str, read_json(path))]
     import timm

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
-from transferkit.zoo.files import cache_root, sha256, storage_errors, write_safetensors
+from transferkit.zoo.files import cache_folder, sha256, storage_errors, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -26,11 +26,6 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 10  # without an answer; a transfer that goes on may take as long as it needs
 IMPORT_SECONDS = 600
 WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
-
-
-def cache_folder() -> Path:
-    """Where downloaded weights are kept: `$TRANSFERKIT_CACHE/weights`, by default under the user's cache folder."""
-    return cache_root() / "weights"
 
 
 def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
@@ -95,7 +90,7 @@ def from_url(url: str, *, offline: bool = False) -> Path:
     Raises: NetworkError, ModelFileError.
     """
     filename = url.rpartition("/")[2]
-    target = cache_folder() / Path(filename).with_suffix(".safetensors").name
+    target = cache_folder() / "weights" / Path(filename).with_suffix(".safetensors").name
     if target.is_file():
         return target
     if offline:

@@ -246,13 +246,13 @@ SAMPLES = [
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.sampled_from(SAMPLES), st.floats(0, 1), st.binary(max_size=4), st.floats(0, 1))
-def test_cut_or_damaged_bytes_raise_nothing_but_a_reason(data, where, noise, end):
+@given(st.sampled_from(SAMPLES), st.floats(0, 1), st.binary(max_size=4), st.floats(0, 1), st.sampled_from([None, 8]))
+def test_cut_or_damaged_bytes_raise_nothing_but_a_reason(data, where, noise, end, side):
     at = int(where * len(data))
     damaged = data[:at] + noise + data[at + len(noise) :]
     for source in (data[:at], damaged, damaged[: int(end * len(damaged))]):
         try:
-            assert decode(source).mode == "RGB"
+            assert decode(source, shrunk_to=side).mode == "RGB"
         except DecodeError as error:
             assert str(error)  # noqa: PT017
             assert " at 0x" not in str(error)  # noqa: PT017

@@ -3,7 +3,6 @@
 Pillow, OpenCV and NumPy release the interpreter's lock, so that nothing has to be forked or pickled.
 """
 
-import hashlib
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,8 +14,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from transferkit.data.decode import DecodeError, decode, read_file
+from transferkit.data.decode import DecodeError
 from transferkit.data.listing import PathTable
+from transferkit.data.photos import Photos
 from transferkit.zoo.card import Preprocessing
 
 View = Callable[[Image.Image, int], np.ndarray]  # (decoded image, row) -> (H, W, 3) uint8
@@ -45,19 +45,20 @@ class _Item:
     fault: str = ""
 
 
-def batches(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, workers: int) -> Iterator[Batch]:
-    """Yield one batch for each array of `rows`; what it holds does not depend on `workers`.
+def batches(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, photos: Photos) -> Iterator[Batch]:
+    """Yield one batch for each array of `rows`; what it holds does not depend on the threads and the store of `photos`.
 
     A file that cannot be read or decoded becomes a fault with its reason; an error of `view` is raised. At most two
-    batches are held ahead of the consumer; `workers=0` does all in the caller's thread. When the consumer stops early,
+    batches are held ahead of the consumer; no workers do all in the caller's thread. When the consumer stops early,
     the images being decoded are finished and the threads end.
     """
-    items = _items(paths, rows, view, workers=workers)
+    items = _items(paths, rows, view, photos=photos)
     try:
         for batch in rows:
             yield _batch(list(islice(items, len(batch))))
     finally:
         items.close()
+        photos.remember()
 
 
 def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -72,17 +73,17 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     return x.div_(255).sub_(mean).div_(std)
 
 
-def _items(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, workers: int) -> Generator[_Item]:
+def _items(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, photos: Photos) -> Generator[_Item]:
     every_row = (int(row) for batch in rows for row in batch)
-    if workers == 0:
-        yield from (_prepare(paths, row, view) for row in every_row)
+    if photos.workers == 0:
+        yield from (_prepare(paths, row, view, photos=photos) for row in every_row)
         return
     ahead = 2 * max(map(len, rows), default=0)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(photos.workers, thread_name_prefix="decode")
     waiting = deque()
     try:
         for row in every_row:
-            waiting.append(pool.submit(_prepare, paths, row, view))
+            waiting.append(pool.submit(_prepare, paths, row, view, photos=photos))
             if len(waiting) >= ahead:
                 yield waiting.popleft().result()
         while waiting:
@@ -91,13 +92,12 @@ def _items(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, workers:
         pool.shutdown(cancel_futures=True)
 
 
-def _prepare(paths: PathTable, row: int, view: View) -> _Item:
+def _prepare(paths: PathTable, row: int, view: View, *, photos: Photos) -> _Item:
     try:
-        data = read_file(paths[row])
-        image = decode(data)
+        photo = photos.read(paths[row])
     except DecodeError as error:
         return _Item(row=row, fault=str(error))
-    return _Item(row=row, pixels=view(image, row), sha256=hashlib.sha256(data).hexdigest(), bytes=len(data))
+    return _Item(row=row, pixels=view(photo.image, row), sha256=photo.sha256, bytes=photo.bytes)
 
 
 def _batch(items: list[_Item]) -> Batch:

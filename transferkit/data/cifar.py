@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit.data import decode, encoding, folder, split, tar
 from transferkit.data.listing import PARTS, Listing, PathTable, class_name
+from transferkit.data.photos import source_side
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
@@ -164,7 +165,7 @@ def _pixels(listing: Listing, source: Callable[[int], Path | bytes], rows: np.nd
     images = np.empty((len(rows), SIZE_PX, SIZE_PX, 3), np.uint8)
     for number, row in enumerate(rows):
         try:
-            images[number] = decode.eval_view(decode.decode(source(row)), SHRUNK)
+            images[number] = decode.eval_view(decode.decode(source(row), shrunk_to=source_side(SHRUNK)), SHRUNK)
         except decode.DecodeError as error:
             raise DataError(f"{listing.source}: {listing.relative(row)}: {error}") from error
     return images

@@ -15,6 +15,7 @@ from torch import Tensor
 from transferkit import metrics, runtime
 from transferkit.data import batches, folder
 from transferkit.data.decode import DecodeError, decode, eval_view
+from transferkit.data.photos import source_side
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.progress import Progress
@@ -90,12 +91,13 @@ class Classifier:
                     yield source, view if isinstance(view, str) else next(answers)
 
     def _views(self, source: Source) -> Views | str:
-        """What each preprocessing makes of an image that is decoded once, or why it cannot be read."""
+        """What each preprocessing makes of an image, or why it cannot be read."""
+        sides = {each.preprocessing: source_side(each.preprocessing) for each in self.passes}
         try:
-            image = decode(source)
+            images = {side: decode(source, shrunk_to=side) for side in set(sides.values())}
         except DecodeError as error:
             return str(error)
-        return {each: eval_view(image, each) for each in {one.preprocessing for one in self.passes}}
+        return {each: eval_view(images[side], each) for each, side in sides.items()}
 
     @torch.no_grad()
     def _probabilities(self, views: list[Views]) -> np.ndarray:
@@ -158,7 +160,8 @@ class Classifier:
         from transferkit.ship import export
 
         preprocessing = self.passes[0].preprocessing  # the graphs are made of models that have no other
-        pixels = [eval_view(decode(source), preprocessing) for source in images]
+        side = source_side(preprocessing)
+        pixels = [eval_view(decode(source, shrunk_to=side), preprocessing) for source in images]
         if not pixels:
             noise = np.random.default_rng(0)
             pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))

@@ -154,7 +154,7 @@ def _mistakes(predictions: Sequence[Prediction], *, part: str) -> str:
 def _thumbnail(path: str | Path) -> str:
     """A small JPEG inside the page, or words on grey where the image cannot be read any more."""
     try:
-        image = decode(path)
+        image = decode(path, shrunk_to=THUMBNAIL_PX)
     except DecodeError:
         return "cannot be read"
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))

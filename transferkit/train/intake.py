@@ -9,6 +9,7 @@ from torch import Tensor
 from transferkit.data import batches
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
+from transferkit.data.photos import Photos
 from transferkit.model import features
 from transferkit.model.build import Backbone
 from transferkit.model.features import Features
@@ -35,7 +36,7 @@ def read_images(
     model: Backbone,
     *,
     with_features: bool,
-    workers: int,
+    photos: Photos,
     device: str,
     precision: str = FP32,
     progress: Progress,
@@ -53,7 +54,7 @@ def read_images(
 
     def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
         for batch in batches.batches(
-            listing.paths, rows, lambda image, row: eval_view(image, preprocessing), workers=workers
+            listing.paths, rows, lambda image, row: eval_view(image, preprocessing), photos=photos
         ):
             sizes[batch.rows], hashes[batch.rows] = batch.bytes, batch.sha256
             quarantine.extend((listing.relative(row), reason) for row, reason in batch.faults)

@@ -11,6 +11,7 @@ from transferkit.data import batches
 from transferkit.data.augment import Augment
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import PathTable
+from transferkit.data.photos import Photos
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.runtime import FP32
 from transferkit.train.loop import Supply, eval_batches
@@ -19,7 +20,7 @@ from transferkit.zoo.errors import DataError
 
 
 def image_supply(
-    paths: PathTable, augment: Augment, preprocessing: Preprocessing, *, seed: int, workers: int, device: str
+    paths: PathTable, augment: Augment, preprocessing: Preprocessing, *, seed: int, photos: Photos, device: str
 ) -> Supply:
     """Batches of normalised images on `device`; augmentation is a function of (seed, epoch, row).
 
@@ -32,7 +33,7 @@ def image_supply(
                 return eval_view(image, preprocessing)
             return augment(image, seed=seeds.integer(seed, "augment", epoch, row))
 
-        for batch in batches.batches(paths, rows, view, workers=workers):
+        for batch in batches.batches(paths, rows, view, photos=photos):
             for row, reason in batch.faults:
                 raise DataError(f"{paths[row]} changed while training: {reason}; start again")
             yield batches.normalise(to_device(batch.pixels, device), preprocessing), batch.rows

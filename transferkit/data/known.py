@@ -1,0 +1,144 @@
+"""The hashes of files seen before, so that a file that was not touched since need not be read to know its content.
+
+Source: git's index and its rule for files changed as they are recorded,
+https://git-scm.com/docs/racy-git
+"""
+
+import contextlib
+import os
+import sqlite3
+import stat
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+MARGIN_NS = 3_000_000_000  # the coarsest clock of a file system, FAT's, ticks every 2 seconds
+MAX_BYTES = 256 << 20  # about two million files; a larger index is begun anew
+BUSY_SECONDS = 10
+TOGETHER = 500  # names in one question; SQLite allows 999
+TABLE = """CREATE TABLE IF NOT EXISTS known (file TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL)
+           WITHOUT ROWID"""
+
+T = TypeVar("T")
+
+
+class Content(NamedTuple):
+    """What a file holds."""
+
+    sha256: str
+    bytes: int
+
+
+class Identity(NamedTuple):
+    """Which file it is, and what changes when it is written to."""
+
+    file: str
+    state: str
+
+
+def identity(path: Path | str) -> Identity | None:
+    """The identity of a file; None if it is gone, or was changed so lately that a change now might not show in it.
+
+    One that is the same before and after a file is read belongs to what was read.
+    """
+    now_ns = time.time_ns()
+    status = _status(path)
+    if status is None or max(status.st_mtime_ns, status.st_ctime_ns) > now_ns - MARGIN_NS:
+        return None
+    return _identity(status)
+
+
+def _identity(status: os.stat_result) -> Identity:
+    return Identity(
+        file=f"{status.st_dev}:{status.st_ino}",
+        state=f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}",
+    )
+
+
+class Known:
+    """An index of files, kept in an SQLite file; safe for several processes and threads.
+
+    Nothing depends on it but time: one that cannot be read or written knows nothing from then on, a damaged one is
+    begun anew.
+    """
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+        self._is_usable = True
+
+    def contents(self, paths: Sequence[Path | str]) -> list[Content | None]:
+        """The content of each file, None where it is not known; opens none of them."""
+        statuses = [_status(path) for path in paths]
+        asked = [_identity(status) if status else None for status in statuses]
+        rows = self._rows([each.file for each in asked if each])
+        found = [rows.get(each.file, ("", "")) if each else ("", "") for each in asked]
+        return [
+            Content(sha256, status.st_size) if each and state == each.state else None
+            for each, status, (state, sha256) in zip(asked, statuses, found)
+        ]
+
+    def add(self, found: Iterable[tuple[Identity, str]]) -> None:
+        """Remember the SHA-256 of files, each read while its `identity` was this; all of them or none."""
+        rows = [(*each, sha256) for each, sha256 in found]
+
+        def insert(connection: sqlite3.Connection) -> None:
+            with connection:
+                connection.executemany("INSERT OR REPLACE INTO known VALUES (?, ?, ?)", rows)
+
+        self._use(insert, otherwise=None)
+
+    def _rows(self, files: list[str]) -> dict[str, tuple[str, str]]:
+        """File to (state, sha256) of those that are known."""
+
+        def select(connection: sqlite3.Connection) -> dict[str, tuple[str, str]]:
+            rows = {}
+            for start in range(0, len(files), TOGETHER):
+                some = files[start : start + TOGETHER]
+                query = f"SELECT file, state, sha256 FROM known WHERE file IN ({','.join('?' * len(some))})"
+                rows.update((file, (state, sha256)) for file, state, sha256 in connection.execute(query, some))
+            return rows
+
+        return self._use(select, otherwise={})
+
+    def _use(self, work: Callable[[sqlite3.Connection], T], *, otherwise: T) -> T:
+        """What `work` makes of the connection, for one thread at a time; `otherwise` where the index is of no use."""
+        with self._lock:
+            if not self._is_usable:
+                return otherwise
+            try:
+                return work(self._connect())
+            except (sqlite3.OperationalError, OSError):  # locked for long, a full disk, no permission
+                self._is_usable = False
+            except sqlite3.DatabaseError:
+                self._begin_anew()
+            return otherwise
+
+    def _connect(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            if self._path.is_file() and self._path.stat().st_size > MAX_BYTES:
+                self._begin_anew()
+            connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+            connection.execute(TABLE)
+            self._connection = connection
+        return self._connection
+
+    def _begin_anew(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+        for path in (self._path, self._path.with_name(f"{self._path.name}-journal")):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _status(path: Path | str) -> os.stat_result | None:
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return status if stat.S_ISREG(status.st_mode) else None

@@ -1,0 +1,55 @@
+"""How many views of an image the epochs repeat, and what of the network runs once for each of them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import nn
+
+from transferkit.model import boundary
+from transferkit.model.boundary import Activations, Boundary
+from transferkit.model.build import Backbone
+from transferkit.progress import Progress
+from transferkit.train import supply
+from transferkit.train.loop import Supply
+
+VIEWS = 4  # that epochs repeat where the network is frozen in part
+WORTH_REPEATING = 1.2  # times as fast; below, new views each epoch are worth more
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reuse:
+    """A network that is frozen in part, where it can be cut, and where what is computed once may be kept."""
+
+    model: Backbone
+    boundary: Boundary | None
+    device: str
+    precision: str
+    cache: Path
+
+    def choose_views(self, *, epochs: int, progress: Progress) -> int:
+        """`VIEWS` where repeating them saves much of the time, as measured here; else 0, a new view each epoch."""
+        if self.boundary is None:
+            return 0
+        saving = boundary.saving(
+            self.model, self.boundary, epochs=epochs, views=VIEWS, device=self.device, cache=self.cache
+        )
+        if saving < WORTH_REPEATING:
+            return 0
+        progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
+        return VIEWS
+
+    def trained_part(self, images: Supply, *, views: int, count: int) -> tuple[nn.Module, Supply]:
+        """What training goes through and its inputs: the part above the boundary where there is room for what it takes.
+
+        Args: images, of the whole network; views, how many of each the epochs repeat, 0 for none; count, how many
+        images there are.
+        """
+        if not views:
+            return self.model, images
+        images = supply.repeated(images, views)
+        kept_views = 1 + views  # and each image as it is
+        if self.boundary is None or not Activations.fit(self.boundary, count, views=kept_views, folder=self.cache):
+            return self.model, images
+        kept = Activations(self.boundary, count, views=kept_views, folder=self.cache)
+        above = supply.above(images, self.boundary, kept, precision=self.precision, device=self.device)
+        return self.boundary.above, above
