@@ -97,7 +97,9 @@ def measure(what: str, data: str, cache: str) -> float:
     photos = photos_of(FinetuneConfig(data=data, cache_dir=cache), model, Progress())
     started = time.perf_counter()
     if what == "take-in":
-        intake.read_images(listing, model, with_features=False, photos=photos, device="cpu", progress=Progress())
+        preprocessing = model.card.preprocessing
+        reader = intake.Reader(photos=photos, preprocessing=preprocessing, device="cpu", extractor=None)
+        intake.read_images(listing, reader, progress=Progress())
     for path in listing.paths if what == "read" else ():
         photos.read(path)
     for path in listing.paths if what == "decode" else ():

@@ -8,6 +8,7 @@ import click
 
 from transferkit.cli import options, render
 from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
+from transferkit.zoo.errors import UsageError
 
 
 @click.command()
@@ -109,11 +110,17 @@ from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in -o RUN.")
 @click.option("--keep-checkpoints", is_flag=True, default=None, help="Keep the resume state after success.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in -o RUN.")
+@click.option(
+    "--processes",
+    type=click.IntRange(min=1),
+    help="Train in as many processes of this machine, one a GPU; torchrun does the same on several machines.",
+)
 @options.json_option
 @options.quiet_option
 @options.debug_option
-def finetune(data: str | None, config_file: str | None, dry_run: bool, resume: bool, overwrite: bool, as_json: bool,
-             quiet: bool, **given: Any) -> None:  # fmt: skip
+@click.pass_obj
+def finetune(arguments: list[str], data: str | None, config_file: str | None, dry_run: bool, resume: bool,
+             overwrite: bool, processes: int | None, as_json: bool, quiet: bool, **given: Any) -> int:  # fmt: skip
     """Fit a classifier to the images in DATA.
 
     DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each
@@ -126,19 +133,29 @@ def finetune(data: str | None, config_file: str | None, dry_run: bool, resume: b
       transferkit finetune photos --strategy probe --dropconnect 0.5 --snapshots 5
       transferkit finetune photos --backbone resnet18.a1_in1k --freeze layer2 --epochs 10
       transferkit finetune --config runs/first/run.json --seed 1
+      transferkit finetune photos --processes 4
     """
-    from transferkit import flow
+    from transferkit import flow, launch, ranks
 
+    if ranks.launched() and processes not in (None, ranks.size()):
+        raise UsageError(f"torchrun has started {ranks.size()} processes; drop --processes {processes}")
+    if (processes or 1) > 1 and not ranks.launched() and not dry_run:
+        return launch.start(arguments, processes=processes, debug="--debug" in arguments)
     given = {name: value for name, value in given.items() if value is not None}
-    progress = render.progress_for(quiet=quiet)
+    progress = render.progress_for(quiet=quiet or not ranks.is_first())
     if dry_run:
-        _show_plan(flow.prepare(data, config_file=config_file, progress=progress, **given))
-        return
+        setting = flow.prepare(data, config_file=config_file, progress=progress, **given)
+        if ranks.is_first():
+            _show_plan(setting)
+        return 0
     run = flow.finetune(data, config_file=config_file, overwrite=overwrite, resume=resume, progress=progress, **given)
+    if not ranks.is_first():
+        return 0
     if as_json:
         click.echo(json.dumps(run.metrics | {"run": str(run.folder)}))
     else:
         _show_result(run.folder, run.metrics)
+    return 0
 
 
 def _show_plan(setting) -> None:

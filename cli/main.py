@@ -6,7 +6,7 @@ import traceback
 
 import click
 
-from transferkit import __version__
+from transferkit import __version__, ranks
 from transferkit.cli.cache import cache
 from transferkit.cli.demo import demo
 from transferkit.cli.ensemble import ensemble
@@ -19,14 +19,14 @@ from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
 from transferkit.cli.report import report
 from transferkit.cli.zoo import zoo
-from transferkit.zoo.errors import StoppedError, TransferkitError
-
-INTERRUPTED = 130  # as a shell reports Ctrl-C
+from transferkit.ranks import INTERRUPTED
+from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, TransferkitError, UsageError
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="transferkit")
-def cli() -> None:
+@click.pass_context
+def cli(context: click.Context) -> None:
     """Point it at a folder of photos; get the best classifier this machine can train, with proof.
 
     \b
@@ -35,6 +35,8 @@ def cli() -> None:
       transferkit finetune PHOTOS            PHOTOS holds a folder of images for each class
       transferkit predict runs/PHOTOS-1 NEW  what is on new photos
     """
+    if ranks.launched() and context.invoked_subcommand != "finetune":
+        raise UsageError(f"transferkit {context.invoked_subcommand} runs in one process; start it without torchrun")
 
 
 for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_weights, report, pretrain, cache, demo):
@@ -43,13 +45,20 @@ for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_w
 
 def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    if code and ranks.launched():
+        sys.stdout.flush()
+        os._exit(code)  # an orderly exit would wait for exchanges that the other ranks may never join
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line on `arguments`; the exit code."""
     try:
-        cli.main(arguments, prog_name="transferkit", standalone_mode=False)
+        with ranks.joined():
+            return cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
+    except EndedElsewhereError as error:
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code
@@ -57,7 +66,7 @@ def run(arguments: list[str]) -> int:
         return error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
         return _report(error, f"interrupted{_resume_hint(error.__cause__ or error)}", INTERRUPTED, arguments)
-    except StoppedError as error:
+    except (StoppedError, RankLostError) as error:
         return _report(error, f"{error}{_resume_hint(error)}", error.exit_code, arguments)
     except TransferkitError as error:
         return _report(error, str(error), error.exit_code, arguments)
@@ -68,7 +77,6 @@ def run(arguments: list[str]) -> int:
         crash_file = getattr(error, "crash_file", None)
         where = f"the traceback is in {crash_file}" if crash_file else "--debug shows the traceback"
         return _report(error, f"a bug in transferkit: {type(error).__name__}: {error}; {where}", 1, arguments)
-    return 0
 
 
 def _report(error: BaseException, message: str, exit_code: int, arguments: list[str]) -> int:

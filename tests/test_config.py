@@ -16,6 +16,7 @@ from transferkit.zoo.errors import UsageError
         ({"lr": float("nan")}, "--lr nan"),
         ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs'?"),
         ({"epochs": "many"}, "wrong kind"),
+        ({"processes": 2}, "transferkit finetune ... --processes 2, or torchrun"),
         ({"strategy": "probe", "freeze": "layer2"}, "drop --freeze"),
         ({"optimizer": "lbfgs"}, "needs the whole gradient"),
         ({"optimizer": "lbfgs", "strategy": "lp-ft"}, "needs the whole gradient"),

@@ -196,6 +196,8 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
         raise UsageError("name the images: transferkit finetune DATA (a folder of class folders, or a CSV)")
     known = [field.name for field in dataclasses.fields(FinetuneConfig)]
     for name in values:
+        if name == "processes":
+            raise UsageError("processes are started by a command: transferkit finetune ... --processes 2, or torchrun")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise UsageError(f"unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit import runtime
+from transferkit import ranks, runtime
 from transferkit.config import LR, THROUGH, FinetuneConfig
 from transferkit.prepare import Setting, plan_of, prepare, problem_of, take_in
 from transferkit.progress import Progress
@@ -61,11 +61,10 @@ def finetune(
     Traceback (most recent call last):
     transferkit.zoo.errors.UsageError: no such folder or CSV file: no such folder
     """
-    from transferkit.ship.runs import default_path, open_run
+    from transferkit.ship import runs
 
     started = time.monotonic()
     runtime.keep_freed_memory()
-    progress = progress or Progress()
     if resume:
         if not options.get("out"):
             raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
@@ -74,24 +73,28 @@ def finetune(
         config_file = Path(options["out"]) / "run.json"
         if not config_file.is_file():
             raise UsageError(f"nothing to resume: {options['out']} holds no run.json")
-    with runtime.memory_errors(), runtime.stop_on_sigterm():
+    with ranks.joined(), runtime.memory_errors(), runtime.stop_on_sigterm():
+        progress = (progress if ranks.is_first() else None) or Progress()
         setting = prepare(data, config_file=config_file, progress=progress, **options)
         from transferkit.judge import evaluate
         from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
 
-        folder = Path(setting.config.out) if setting.config.out else default_path(setting.config.data)
-        with open_run(folder, overwrite=overwrite, resume=resume) as run:
+        config, given = setting.config, asdict(setting.config)
+        opening = runs.opening(config.out, config.data, given=given, overwrite=overwrite, resume=resume)
+        with runs.open_run(Path(opening.path), overwrite=opening.overwrite, resume=opening.resume) as run:
             taken, config = take_in(setting, progress)
-            record.start(run, asdict(config), asdict(setting.config), taken, device=setting.device, resume=resume)
+            if ranks.is_first():
+                record.start(run, asdict(config), given, taken, device=setting.device, resume=opening.resume)
             read_seconds = time.monotonic() - started
-            fitted = _fit(run, config, taken, setting, resume=resume, progress=progress)
+            fitted = _fit(run, config, taken, setting, resume=opening.resume, progress=progress)
             scores, judged = evaluate.judge(fitted, taken)
             scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
             scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
-            record.finish(run, fitted.members or (setting.model,), scores, judged)
-            if not config.keep_checkpoints:
-                run.drop_checkpoints()
-    return Run(folder=folder, metrics=scores)
+            if ranks.is_first():
+                record.finish(run, fitted.members or (setting.model,), scores, judged)
+                if not config.keep_checkpoints:
+                    run.drop_checkpoints()
+    return Run(folder=run.path, metrics=scores)
 
 
 def _fit(
@@ -101,7 +104,8 @@ def _fit(
     from transferkit.train import strategies
     from transferkit.train.descent import Work
 
-    heard = news.TrainingNews(run.append_metrics, progress, epochs=config.epochs)
+    append = run.append_metrics if ranks.is_first() else lambda record: None
+    heard = news.TrainingNews(append, progress, epochs=config.epochs)
     work = Work(
         plan=plan_of(config),
         patience=config.patience,

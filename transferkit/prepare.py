@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from transferkit import config as configs
-from transferkit import runtime, seeds
+from transferkit import ranks, runtime, seeds
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transferkit.data.folder import Listing
     from transferkit.data.photos import Photos
     from transferkit.model.build import Backbone
+    from transferkit.model.features import Extractor
     from transferkit.model.freezer import FreezeReport
     from transferkit.model.precision import Precision
     from transferkit.train.descent import Work
@@ -70,6 +71,7 @@ def prepare(
     chosen, lines = precision.choose(
         model, config.precision, device=device, cache=cache_of(config), trains=not config.fits_head_alone
     )
+    chosen = precision.Precision.read(ranks.from_first(str(chosen)))
     for line in lines:
         progress.say(line)
     augmentation = "none" if config.fits_head_alone else config.augment  # a head needs none, nor a second to load it
@@ -126,15 +128,13 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     from transferkit.train import intake
 
     config = setting.config
-    taken = intake.read_images(
-        setting.listing,
-        setting.model,
-        with_features=config.strategy != "finetune",
+    reader = intake.Reader(
         photos=setting.photos,
+        preprocessing=setting.model.card.preprocessing,
         device=setting.device,
-        precision=setting.precision.features,
-        progress=progress,
+        extractor=None if config.strategy == "finetune" else _extractor(setting),
     )
+    taken = intake.read_images(setting.listing, reader, progress=progress)
     news.left_out(taken.quarantine, progress)
     listing = taken.listing
     parts = split.assign_parts(
@@ -144,8 +144,21 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
         raise DataError("too few images to validate on: at least one class needs 2 readable images")
     config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
     if config.views is None and not config.fits_head_alone:
-        config = replace(config, views=setting.reuse.choose_views(epochs=config.epochs, progress=progress))
+        config = replace(
+            config, views=ranks.from_first(setting.reuse.choose_views(epochs=config.epochs, progress=progress))
+        )
     return replace(taken, listing=replace(listing, parts=parts)), config
+
+
+def _extractor(setting: Setting) -> "Extractor":
+    from transferkit.data import store
+    from transferkit.model.feature_cache import FeatureCache, key_of
+    from transferkit.model.features import Extractor
+
+    pixels = {"rule": store.decode_rule(), "side": setting.photos.side}
+    key = key_of(setting.model, pixels=pixels, device=setting.device)
+    cache = FeatureCache(cache_of(setting.config), key)
+    return Extractor(model=setting.model, precision=setting.precision.features, cache=cache)
 
 
 def cache_of(config: FinetuneConfig) -> Path:

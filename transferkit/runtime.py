@@ -9,6 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferkit import ranks
 from transferkit.zoo.errors import MemoryExhaustedError, StoppedError, UsageError
 
 if TYPE_CHECKING:
@@ -35,19 +36,35 @@ def processor() -> str:
 def pick_device(name: str) -> str:
     """The torch device for `name`: "auto" is a CUDA or Apple GPU if there is one, else the CPU.
 
+    Where several ranks run on GPUs, each takes the one of its number on its machine.
+
     Raises: UsageError if the device asked for is not there.
     """
     import torch
 
-    has = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
+    has_mps = torch.backends.mps.is_available() and ranks.size() == 1  # one GPU, which no exchange can reach
+    has = {"cuda": torch.cuda.is_available(), "mps": has_mps, "cpu": True}
     if name == "auto":
-        return next(kind for kind in has if has[kind])
+        name = next(kind for kind in has if has[kind])
     kind = name.split(":")[0]
     if kind not in has:
         raise UsageError(f"unknown device {name!r}; known: auto, {', '.join(has)}")
     if not has[kind]:
         raise UsageError(f"no {kind} device on this machine; leave out --device or use --device cpu")
-    return name
+    return _own_gpu(name) if kind == "cuda" and ranks.size() > 1 else name
+
+
+def _own_gpu(name: str) -> str:
+    """The GPU of this rank, which becomes the current one of the process."""
+    import torch
+
+    there, wanted = torch.cuda.device_count(), ranks.local_size()
+    if name != "cuda":
+        raise UsageError(f"--device {name} is one GPU for {wanted} processes; use --device cuda: each takes its own")
+    if wanted > there:
+        raise UsageError(f"{wanted} processes for {there} GPUs; start one a GPU, or use --device cpu")
+    torch.cuda.set_device(ranks.local_rank())
+    return f"cuda:{ranks.local_rank()}"
 
 
 def computes_bf16(kind: str) -> bool:
@@ -70,8 +87,8 @@ def arithmetic(device: "str | torch.device", precision: str) -> AbstractContextM
 
 
 def default_workers() -> int:
-    """Threads that read and decode images: one a core, 8 at most."""
-    return min(os.cpu_count() or 1, 8)
+    """Threads that read and decode images: one a core, 8 at most; the ranks on a machine divide its cores."""
+    return max(1, min((os.cpu_count() or 1) // ranks.local_size(), 8))
 
 
 def keep_freed_memory() -> None:

@@ -10,6 +10,8 @@ TransferkitError            1   a bug, if nothing below fits
 ├── DivergedError           8   the loss is no longer finite
 ├── MemoryExhaustedError    9   out of memory
 ├── ParityError            10   an export does not give the answers of the model
+├── RankLostError          11   one of the processes that share a run is gone
+├── EndedElsewhereError     *   another of them failed, with this exit code, and says why
 └── StoppedError           75   stopped by SIGTERM (130: by Ctrl-C)
 
 A message is one line: what was given, what is allowed, where, and what to do.
@@ -74,6 +76,20 @@ class ParityError(TransferkitError):
     """An exported file gives other answers than the model it came from."""
 
     exit_code = 10
+
+
+class RankLostError(TransferkitError):
+    """Another of the processes that share a run was killed, or does not answer."""
+
+    exit_code = 11
+
+
+class EndedElsewhereError(TransferkitError):
+    """Another of the processes that share a run failed first and says why; this one ends with its exit code."""
+
+    def __init__(self, exit_code: int):
+        super().__init__("another process of this run failed")
+        self.exit_code = exit_code
 
 
 class StoppedError(TransferkitError):

@@ -120,7 +120,6 @@ def _weights_hash(model: Backbone) -> str:
     digest = hashlib.sha256()
     for name, tensor in model.model.state_dict().items():
         if name.rpartition(".")[0] not in model.heads:
-            held = tensor.detach().cpu().contiguous()
-            digest.update(f"{name} {tuple(held.shape)} {held.dtype}".encode())
-            digest.update(held.view(torch.uint8).numpy() if held.ndim else held.numpy().tobytes())
+            digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+            digest.update(tensor.detach().cpu().numpy().tobytes())
     return digest.hexdigest()

@@ -75,10 +75,10 @@ def counted_by(progress: Progress) -> Callable[["Supply"], "Supply"]:
 
     def counted(supply: "Supply") -> "Supply":
         def counting(batches: list, epoch: int | None) -> Iterator:
-            for x, rows in supply(batches, epoch):
+            for batch, (x, rows) in zip(batches, supply(batches, epoch)):
                 yield x, rows
                 if epoch is not None:
-                    progress.advance(len(rows))
+                    progress.advance(len(batch))
 
         return counting
 

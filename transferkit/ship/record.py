@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from transferkit import runtime
+from transferkit import ranks, runtime
 from transferkit.data import manifest
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
@@ -53,6 +53,7 @@ def start(
         "seed": config["seed"],
         "device": device,
         "threads": torch.get_num_threads(),
+        "processes": ranks.size(),
         "versions": runtime.versions(),
         "data": data,
     }

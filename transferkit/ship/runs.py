@@ -5,13 +5,14 @@ import os
 import shutil
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, nullcontext
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from transferkit import ranks
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError, StoppedError, TransferkitError
+from transferkit.zoo.errors import RankLostError, RunConflictError, StoppedError, TransferkitError, UsageError
 
 PARTS = (
     "run.json",
@@ -65,13 +66,64 @@ def default_path(data: str) -> Path:
     return path
 
 
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """Which folder a run takes, and whether it replaces or goes on with what is there."""
+
+    path: str
+    overwrite: bool
+    resume: bool
+
+    def restarted(self, given: dict[str, Any]) -> "Opening":
+        """The same after `torchrun` has started the run again: on from its checkpoint, or anew where there is none.
+
+        A finished run, or one that began with other options than `given`, is somebody else's.
+        """
+        path = Path(self.path)
+        if RunFolder(path).checkpoint.is_dir() and files.read_json(path / "run.json")["given"] == given:
+            return replace(self, resume=True)
+        return self if (path / "metrics.json").exists() else replace(self, overwrite=True)
+
+
+def opening(out: str | None, data: str, *, given: dict[str, Any], overwrite: bool, resume: bool) -> Opening:
+    """How the run of `data` takes its folder, the same for all ranks.
+
+    Args: given, the options before defaults were filled in.
+    Raises: UsageError if a restart could not find the folder again.
+    """
+    if out is None and ranks.may_restart():
+        raise UsageError("name the run's folder with -o: after a restart it must be found again")
+    wanted = Opening(path=out or str(default_path(data)), overwrite=overwrite, resume=resume)
+    if ranks.was_restarted() and not resume:
+        wanted = wanted.restarted(given)
+    return Opening(**ranks.from_first(asdict(wanted)))
+
+
 @contextmanager
 def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder]:
-    """Make or take the folder `path` and hold its lock through the block.
+    """Make or take the folder `path` and hold its lock through the block; the first rank does, the others do not write.
 
     Raises: RunConflictError if it is a file, in use, holds something that is no run, or a run that may not be replaced;
     StorageError if it cannot be written.
     """
+    with _taken(path, overwrite=overwrite, resume=resume) if ranks.is_first() else nullcontext():
+        try:
+            with ranks.losses():
+                yield RunFolder(path)
+        except (KeyboardInterrupt, StoppedError, RankLostError) as error:
+            error.run_folder = path  # what --resume needs
+            raise
+        except TransferkitError:
+            raise
+        except Exception as error:
+            if ranks.is_first():
+                error.crash_file = path / "crash.txt"
+                files.write_text(error.crash_file, traceback.format_exc())
+            raise
+
+
+@contextmanager
+def _taken(path: Path, *, overwrite: bool, resume: bool) -> Iterator[None]:
     _check_free(path, may_exist=overwrite or resume)
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
@@ -79,17 +131,7 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
         if overwrite and not resume:
             with files.storage_errors(path):
                 _clear(path)
-        try:
-            yield RunFolder(path)
-        except (KeyboardInterrupt, StoppedError) as error:
-            error.run_folder = path  # what --resume needs
-            raise
-        except TransferkitError:
-            raise
-        except Exception as error:
-            error.crash_file = path / "crash.txt"
-            files.write_text(error.crash_file, traceback.format_exc())
-            raise
+        yield
 
 
 def _check_free(path: Path, *, may_exist: bool) -> None:

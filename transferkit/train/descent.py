@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from transferkit import metrics
+from transferkit import metrics, ranks
 from transferkit.train import ensemble, loop, state
 from transferkit.train.loop import Examples, Plan, Supply
 from transferkit.train.state import State
@@ -91,11 +91,11 @@ def descend(
         for record in records:
             work.on_record(record)
     work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
-    for record in loop.train_epochs(network, optimizer, work.counted(supply), train, plan):
+    for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
         started = time.monotonic()
         logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes)
         scores = metrics.scores(logits, val.labels[val.rows])
-        record["val"] = {"loss": scores["loss"], "accuracy": scores["accuracy"]}
+        record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
         record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
         records.append(record)
         if not plan.has_cycles and best_epoch(records) == record["epoch"]:
@@ -105,7 +105,7 @@ def descend(
         work.on_record(record)
         if not plan.has_cycles and record["epoch"] - best_epoch(records) >= work.patience:
             break
-        if record["epoch"] + 1 < plan.epochs and work.checkpoint:
+        if record["epoch"] + 1 < plan.epochs and work.checkpoint and ranks.is_first():
             held = state.Checkpoint(
                 model=state.snapshot(network),
                 averaged=state.snapshot(judged),
@@ -125,7 +125,7 @@ def descend(
 def _judged(network: nn.Module, supply: Supply, val: Examples, work: Work, snapshots: list[State]) -> Descent:
     """All snapshots if they validate better together than the last one alone, else that; it is left in the network."""
     logits = _logits_of_each(network, snapshots, supply, val)
-    block = ensemble.compare(logits, val.labels[val.rows])
+    block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows]))
     if block["kept"] == "single":
         return Descent(epochs=work.plan.epochs, logits=logits[-1], snapshots=block)
     averaged = ensemble.mean_softmax(logits)
@@ -151,7 +151,7 @@ def repeat(
     plan, snapshots = work.plan, []
     kept = _judged_network(network, optimizer, examples, plan)
     work.on_phase("refitting", plan.epochs * len(examples.rows))
-    for record in loop.train_epochs(network, optimizer, work.counted(supply), examples, plan):
+    for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), examples, plan):
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
     network.load_state_dict(kept.state_dict())

@@ -1,20 +1,21 @@
 """The first pass: every image is decoded once, the unreadable are set aside, the frozen features computed."""
 
+import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
 
+from transferkit import ranks
 from transferkit.data import batches
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
 from transferkit.data.photos import Photos
-from transferkit.model import features
-from transferkit.model.build import Backbone
-from transferkit.model.features import Features
+from transferkit.model.build import Preprocessing
+from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.progress import Progress
-from transferkit.runtime import FP32
 from transferkit.train.loop import eval_batches
 from transferkit.train.supply import to_device
 from transferkit.zoo.errors import DataError
@@ -31,53 +32,123 @@ class Intake:
     quarantine: list[tuple[str, str]]  # path relative to the data, reason
 
 
-def read_images(
-    listing: Listing,
-    model: Backbone,
-    *,
-    with_features: bool,
-    photos: Photos,
-    device: str,
-    precision: str = FP32,
-    progress: Progress,
-) -> Intake:
-    """Decode every image; `with_features` also sends it, and the mirror image of all but test, through `model`.
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """How images are read: decoded by `photos`, prepared for the network, put on `device`.
 
-    Raises: DataError if a class has no readable image left.
+    `extractor` computes the features of each, where they are wanted.
     """
-    count = len(listing.labels)
-    sizes, hashes, quarantine = np.zeros(count, np.int64), np.full(count, "", "<U64"), []
-    preprocessing = model.card.preprocessing
+
+    photos: Photos
+    preprocessing: Preprocessing
+    device: str
+    extractor: Extractor | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Table:
+    """What is known of each image so far. Shapes: sizes (N,), 0 where it was not read; hashes (N,)."""
+
+    sizes: np.ndarray
+    hashes: np.ndarray
+    features: Features | None
+
+    @property
+    def columns(self) -> list[np.ndarray]:
+        return [self.sizes, self.hashes, *((self.features.plain, self.features.mirrored) if self.features else ())]
+
+
+def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Intake:
+    """Read every image; an extractor also gets it, and the mirror image of all but test.
+
+    What is kept from an earlier run is not read again. Each rank reads a part: batches of the same rows as one process
+    has, hence features of the same bits.
+
+    Raises: DataError if a class has no readable image left, or the ranks do not see the same images.
+    """
+    _check_same(listing)
     fitted = listing.parts != "test"
-    rows = eval_batches(np.argsort(~fitted, kind="stable"))  # the two kinds in batches of their own
-    progress.start("reading" if not with_features else "reading, features", count)
-
-    def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
-        for batch in batches.batches(
-            listing.paths, rows, lambda image, row: eval_view(image, preprocessing), photos=photos
-        ):
-            sizes[batch.rows], hashes[batch.rows] = batch.bytes, batch.sha256
-            quarantine.extend((listing.relative(row), reason) for row, reason in batch.faults)
-            if len(batch.rows):
-                yield batches.normalise(to_device(batch.pixels, device), preprocessing), batch.rows
-            progress.advance(len(batch.rows) + len(batch.faults))
-
-    if with_features:
-        found = features.extract(model, inputs(), fitted=fitted, precision=precision)
-    else:
-        found = None
-        for _ in inputs():
-            pass
+    progress.start("reading, features" if reader.extractor else "reading", len(fitted))
+    table = _recalled(listing, reader, fitted)
+    left = np.argsort(~fitted, kind="stable")  # the two kinds in batches of their own
+    left = left[table.sizes[left] == 0]
+    progress.advance(len(fitted) - len(left))
+    quarantine = _read(listing, reader, table, left, progress=progress)
     progress.finish()
-    good = np.flatnonzero(sizes)
+    good = np.flatnonzero(table.sizes)
+    if reader.extractor and ranks.is_first():
+        new = left[table.sizes[left] > 0]
+        reader.extractor.keep(table.features.subset(new), table.hashes[new], fitted=fitted[new])
     _check_classes(listing, good, quarantine)
     return Intake(
         listing=listing.subset(good),
-        features=found and found.subset(good),
-        bytes=sizes[good].tolist(),
-        sha256=hashes[good].tolist(),
+        features=table.features and table.features.subset(good),
+        bytes=table.sizes[good].tolist(),
+        sha256=table.hashes[good].tolist(),
         quarantine=quarantine,
     )
+
+
+def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
+    """What earlier runs have kept of files that have not changed since; without an extractor nothing is known."""
+    count, extractor = len(fitted), reader.extractor
+    table = _Table(
+        sizes=np.zeros(count, np.int64),
+        hashes=np.full(count, "", "<U64"),
+        features=extractor and Features.empty(count, extractor.model.num_features),
+    )
+    if extractor and extractor.remembers and ranks.is_first():
+        contents = reader.photos.contents(listing.paths)
+        hashes = np.array([content.sha256 if content else "" for content in contents], "<U64")
+        is_known = extractor.recall(table.features, hashes, fitted=fitted)
+        table.hashes[is_known] = hashes[is_known]
+        table.sizes[is_known] = [contents[row].bytes for row in np.flatnonzero(is_known)]
+    for column in table.columns:
+        ranks.fill(column, [slice(0, count), *[slice(0, 0)] * (ranks.size() - 1)])
+    return table
+
+
+def _read(
+    listing: Listing, reader: Reader, table: _Table, rows: np.ndarray, *, progress: Progress
+) -> list[tuple[str, str]]:
+    """Complete `table` for `rows`; what cannot be read, and why."""
+    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
+    own, faults = rows[blocks[ranks.rank()]], []
+
+    def view(image, row: int) -> np.ndarray:
+        return eval_view(image, reader.preprocessing)
+
+    def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
+        for batch in batches.batches(listing.paths, eval_batches(own), view, photos=reader.photos):
+            table.sizes[batch.rows], table.hashes[batch.rows] = batch.bytes, batch.sha256
+            faults.extend((listing.relative(row), reason) for row, reason in batch.faults)
+            if len(batch.rows):
+                yield batches.normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows
+            progress.advance(ranks.size() * (len(batch.rows) + len(batch.faults)))  # the others are as far
+
+    if reader.extractor:
+        reader.extractor.fill(table.features, inputs(), fitted=listing.parts != "test")
+    else:
+        for _ in inputs():
+            pass
+    progress.advance(len(rows) - ranks.size() * len(own))  # parts differ by a batch
+    for column in table.columns if ranks.size() > 1 else ():
+        part = column[rows]
+        ranks.fill(part, blocks)
+        column[rows] = part
+    return [tuple(entry) for entries in ranks.gather(faults) for entry in entries]
+
+
+def _check_same(listing: Listing) -> None:
+    """Refuse data of which a rank sees other images than the first."""
+    if ranks.size() == 1:
+        return
+    names = "\n".join(listing.paths[row].name for row in range(len(listing.labels)))
+    digest = hashlib.sha256(os.fsencode(names) + listing.labels.tobytes() + listing.parts.tobytes()).hexdigest()
+    digests = ranks.gather(digest)
+    others = [number for number, found in enumerate(digests) if found != digests[0]]
+    if others:
+        raise DataError(f"process {others[0]} does not see the same images as process 0 in {listing.source}")
 
 
 def _check_classes(listing: Listing, good: np.ndarray, quarantine: list[tuple[str, str]]) -> None:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit import seeds
+from transferkit import ranks, seeds
 from transferkit.model.features import EVAL_BATCH
 from transferkit.runtime import FP32, arithmetic
-from transferkit.train import optim
+from transferkit.train import optim, replica
 from transferkit.train.schedule import Schedule
 from transferkit.zoo.errors import DivergedError
 
@@ -93,6 +93,15 @@ def eval_batches(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[start : start + EVAL_BATCH] for start in range(0, len(rows), EVAL_BATCH)]
 
 
+def divided(supply: Supply) -> Supply:
+    """`supply` that gives only what this rank computes of each batch."""
+
+    def parts(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        return supply([replica.part(batch) for batch in batches], epoch)
+
+    return parts if ranks.size() > 1 else supply
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What one step did: the loss before it, the images it was taken on and how many were right, the highest rate."""
@@ -108,31 +117,40 @@ def train_steps(
 ) -> Iterator[Step]:
     """Train `network` in place for one epoch and yield what each step did.
 
+    Where there are several ranks, `supply` gives this one's parts of the batches; a step is that of whole batches.
+
     Raises: DivergedError when a loss is not finite.
     """
     labels, device = torch.from_numpy(examples.labels), next(network.parameters()).device
-    criterion = nn.CrossEntropyLoss(_weights_for(examples, plan), label_smoothing=plan.label_smoothing)
+    weights = _weights_for(examples, plan)
+    criterion = nn.CrossEntropyLoss(
+        None if weights is None else torch.from_numpy(weights).float(), label_smoothing=plan.label_smoothing
+    )
     rates = plan.schedule or Schedule(name="cosine", epochs=plan.epochs)
     batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
     network.train()
+    statistics = replica.statistics(network)
     for number, (x, rows) in enumerate(supply(batches, epoch)):
         step = epoch * len(batches) + number
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
-        torch.manual_seed(seeds.integer(plan.seed, "dropout", epoch, number))
+        replica.seed_step(plan.seed, epoch=epoch, step=number)
         with arithmetic(device, plan.precision):
             logits = network(x).float()  # (B, K)
         y = labels[rows].to(device)  # (B,)
         loss = criterion.to(device)(logits, y)
-        if not torch.isfinite(loss):
+        share = replica.share(batches[number], examples.labels, weights)
+        mean, hits = ranks.total([share * loss.item(), (logits.argmax(1) == y).sum().item() if share else 0])
+        if not math.isfinite(mean):
             where = f"at step {number + 1} of epoch {epoch + 1}"
-            raise DivergedError(f"the loss is {loss.item()} {where}; use a lower --lr")
+            raise DivergedError(f"the loss is {mean} {where}; use a lower --lr")
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (loss * (share * ranks.size())).backward()  # gradients are means over the ranks
         if plan.max_gradient_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
+        ranks.average(statistics)
         optimizer.step()
-        hits = (logits.argmax(1) == y).sum().item()
-        yield Step(loss=loss.item(), images=len(rows), hits=hits, lr=max(g["lr"] for g in optimizer.param_groups))
+        lr = max(group["lr"] for group in optimizer.param_groups)
+        yield Step(loss=mean, images=len(batches[number]), hits=int(hits), lr=lr)
 
 
 def train_epochs(
@@ -147,6 +165,7 @@ def train_epochs(
     Raises: DivergedError when a loss is not finite.
     """
     ends = plan.schedule.snapshot_epochs() if plan.schedule else ()
+    network = replica.replicated(network)
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
         steps = list(train_steps(network, optimizer, supply, examples, plan, epoch=epoch))
@@ -165,19 +184,24 @@ def train_epochs(
         } | ({"snapshot": ends.index(epoch) + 1} if epoch in ends else {})
 
 
-def _weights_for(examples: Examples, plan: Plan) -> Tensor | None:
+def _weights_for(examples: Examples, plan: Plan) -> np.ndarray | None:
     if plan.balance != "weights":
         return None
-    return torch.from_numpy(class_weights(examples.labels[examples.rows], examples.num_classes)).float()
+    return class_weights(examples.labels[examples.rows], examples.num_classes)
 
 
 @torch.no_grad()
 def logits_of(network: nn.Module, supply: Supply, rows: np.ndarray, *, num_classes: int) -> np.ndarray:
-    """The logits (n, K) of `network` in eval mode for the images of `rows`, not augmented."""
+    """The logits (n, K) of `network` in eval mode for the images of `rows`, not augmented.
+
+    Each rank computes a part, and all have the whole.
+    """
     network.eval()
     found = np.empty((len(rows), num_classes), np.float32)
-    start = 0
-    for x, batch in supply(eval_batches(rows), None):
+    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
+    start = blocks[ranks.rank()].start
+    for x, batch in supply(eval_batches(rows[blocks[ranks.rank()]]), None):
         found[start : start + len(batch)] = network(x).float().cpu().numpy()
         start += len(batch)
+    ranks.fill(found, blocks)
     return found

@@ -10,8 +10,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import torch
 
-from transferkit import metrics
+from transferkit import metrics, ranks
 from transferkit.model.build import Backbone
 from transferkit.model.freezer import freeze
 from transferkit.train import descent, ensemble, head, loop, state
@@ -69,7 +70,7 @@ def run(strategy: str, problem: Problem) -> Fitted:
     probed = _validation_logits(problem, found)
     before, after = (metrics.log_losses(logits, labels).mean() for logits in (probed, descended.logits))
     figures = f"validation loss {after:.3f} against {before:.3f} of the probe"
-    if metrics.is_better(descended.logits, probed, labels):
+    if ranks.from_first(metrics.is_better(descended.logits, probed, labels)):
         return _trained(problem, way, descended, f"fine-tuning is kept: {figures}")
     restart()
     note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
@@ -77,8 +78,12 @@ def run(strategy: str, problem: Problem) -> Fitted:
 
 
 def _solve(problem: Problem, *, l2: float | None) -> head.Probe:
+    """The probe; each rank solves for it, which takes no longer than waiting, and all take that of the first."""
     parts = (problem.train, problem.val)
-    return head.fit_probe(problem.features, parts, l2=l2, groups=problem.groups, work=problem.work)
+    found = head.fit_probe(problem.features, parts, l2=l2, groups=problem.groups, work=problem.work)
+    linear = [weights for fit in (found.final, found.of_train) for weights in (fit.weight, fit.bias)]
+    ranks.copy_first([*linear, torch.from_numpy(found.held_out)])
+    return replace(found, l2=ranks.from_first(found.l2))
 
 
 def _validation_logits(problem: Problem, found: head.Probe) -> np.ndarray:

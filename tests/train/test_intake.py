@@ -1,0 +1,103 @@
+import os
+import shutil
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import transferkit as tk
+from transferkit.data import folder
+from transferkit.data.known import Known
+from transferkit.data.photos import Photos
+from transferkit.model.feature_cache import FeatureCache, key_of
+from transferkit.model.features import Extractor
+from transferkit.progress import Progress
+from transferkit.train.intake import Reader, read_images
+
+HOUR_AGO = time.time() - 3600
+
+
+class Counted(Photos):
+    """Photos that counts what is read, and takes files for old, as those of users are."""
+
+    def read(self, path):
+        self.count = getattr(self, "count", 0) + 1
+        return super().read(path)
+
+
+@pytest.fixture
+def images(digit_folder, tmp_path):
+    """The digits as files that are settled: an index trusts none that changed in the last seconds."""
+    shutil.copytree(digit_folder, tmp_path / "images")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def model():
+    return tk.zoo.create("timm:test_resnet", weights="none", num_classes=3, image_size=32)
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch):
+    monkeypatch.setattr("transferkit.data.known.MARGIN_NS", -(10**18))
+
+
+def take_in(images, model, cache):
+    photos = Counted(side=384, workers=0, index=Known(cache / "known.sqlite"))
+    photos.count = 0
+    extractor = Extractor(model=model, cache=FeatureCache(cache, key_of(model, pixels={}, device="cpu")))
+    reader = Reader(photos=photos, preprocessing=model.card.preprocessing, device="cpu", extractor=extractor)
+    return read_images(folder.read(images), reader, progress=Progress()), photos.count
+
+
+def same(one, other):
+    return (
+        np.array_equal(one.features.plain, other.features.plain)
+        and np.array_equal(one.features.mirrored, other.features.mirrored)
+        and one.sha256 == other.sha256
+        and one.bytes == other.bytes
+    )
+
+
+def test_a_second_run_reads_no_image_and_has_every_bit_of_the_first(images, model, tmp_path):
+    first, read = take_in(images, model, tmp_path / "cache")
+    again, read_again = take_in(images, model, tmp_path / "cache")
+    assert (read, read_again) == (72, 0)
+    assert same(first, again)
+
+
+def test_only_new_and_changed_images_are_read_and_all_have_the_bits_of_a_fresh_run(images, model, tmp_path):
+    take_in(images, model, tmp_path / "cache")
+    changed = images / "digit 0" / "003.png"
+    Image.open(changed).rotate(90).save(changed)
+    shutil.copy(changed, images / "digit 1" / "another.png")
+    found, read = take_in(images, model, tmp_path / "cache")
+    fresh, _ = take_in(images, model, tmp_path / "other cache")
+    assert read == 2
+    assert same(found, fresh)
+
+
+def test_other_weights_find_nothing_kept(images, model, tmp_path):
+    take_in(images, model, tmp_path / "cache")
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.01)
+    assert take_in(images, model, tmp_path / "cache")[1] == 72
+
+
+def test_images_that_cannot_be_read_are_refused_each_time(images, model, tmp_path):
+    (images / "digit 0" / "broken.png").write_bytes(b"no image")
+    for _ in range(2):
+        found, _ = take_in(images, model, tmp_path / "cache")
+        assert [path for path, _ in found.quarantine] == ["digit 0/broken.png"]
+
+
+def test_a_repeated_run_writes_the_same_model(images, tmp_path):
+    def run(name):
+        options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
+        found = tk.finetune(images, out=tmp_path / name, cache_dir=tmp_path / "cache", **options)
+        return (found.folder / "model" / "model.safetensors").read_bytes()
+
+    assert run("first") == run("again")
+    assert os.listdir(tmp_path / "cache" / "features")
