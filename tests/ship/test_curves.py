@@ -152,6 +152,12 @@ def test_a_probe_is_drawn_over_its_l2_with_the_best_marked():
     assert dict(zip(x, y)) == {1.0: 0.6, 0.1: 0.4, 0.01: 0.5}
 
 
+def test_of_a_value_tried_on_a_sample_and_on_all_images_the_latter_is_drawn():
+    again = [{**line, "val": half(0.05)} for line in probe() if line["l2"] == 0.1]
+    x, y = labelled(draw_one(probe() + again).axes[0], "validation").get_data()
+    assert list(zip(x, y)) == [(0.01, 0.5), (0.1, 0.05), (1.0, 0.6)]
+
+
 def test_the_file_shows_the_epochs_where_there_are_any_else_the_probe_and_is_not_written_of_neither(tmp_path):
     pictures = []
     for lines in (epochs(3), probe() + epochs(3), probe()):

@@ -1,14 +1,18 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
 
 from transferkit.config import FinetuneConfig
 from transferkit.model.features import Features
 from transferkit.model.head import linear_head
 from transferkit.prepare import plan_of
-from transferkit.train import descent, head, loop, optim, probe
+from transferkit.train import head, loop, optim, probe
 from transferkit.train.descent import Work
 from transferkit.train.loop import Examples, Plan
+from transferkit.train.rows import Rows
 from transferkit.train.schedule import Schedule
 
 
@@ -22,18 +26,28 @@ def features():
     return Features(plain=plain.astype(np.float32), mirrored=mirrored.astype(np.float32)), labels
 
 
+def supplied(scaled, rows, *, epoch):
+    return next(iter(scaled.supply([rows], epoch)))[0]
+
+
+def fit(*views, labels, l2):
+    rows = Rows(views=views, rows=np.arange(len(labels)), labels=labels)
+    return probe.fit(rows, l2, class_weights=torch.ones(2))
+
+
 def test_a_head_on_standardised_features_is_the_same_head_on_raw_ones(features):
     features, _ = features
     scaled = head.standardise(features, np.arange(60))
     layer = linear_head(5, 2, seed=3)
-    expected = layer(scaled.plain)
-    assert torch.allclose(scaled.for_raw(layer).logits(torch.from_numpy(features.plain)), expected, atol=1e-4)
+    everyone = np.arange(80)
+    expected = layer(supplied(scaled, everyone, epoch=0))
+    assert torch.allclose(scaled.for_raw(layer).logits(features.plain_rows(everyone)), expected, atol=1e-4)
 
 
 def test_features_have_mean_0_and_deviation_1_over_both_views_of_the_training_images(features):
     features, _ = features
     scaled = head.standardise(features, np.arange(60))
-    both = torch.cat([scaled.plain[:60], scaled.mirrored[:60]]).numpy()
+    both = torch.cat([supplied(scaled, np.arange(60), epoch=epoch) for epoch in (0, 1)]).numpy()
     assert both.mean(0) == pytest.approx(0, abs=1e-4)
     assert both.std(0) == pytest.approx(1, abs=1e-4)
 
@@ -42,9 +56,11 @@ def test_even_epochs_see_the_images_odd_ones_their_mirror_images_and_validation_
     features, _ = features
     scaled = head.standardise(features, np.arange(80))
     rows = np.array([3, 5])
-    views = {epoch: next(iter(scaled.supply([rows], epoch)))[0] for epoch in (0, 1, 2, None)}
-    assert torch.equal(views[1], scaled.mirrored[rows])
-    assert all(torch.equal(views[epoch], scaled.plain[rows]) for epoch in (0, 2, None))
+    both = np.concatenate([features.plain, features.mirrored]).astype(np.float64)
+    for epoch in (0, 1, 2, None):
+        view = features.mirrored if epoch == 1 else features.plain
+        expected = (view[rows] - both.mean(0)) / both.std(0)
+        assert supplied(scaled, rows, epoch=epoch).numpy() == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
@@ -53,7 +69,7 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     labels = np.repeat([0, 1], 60)
     plain = (rng.normal(size=(120, 300)) + 0.6 * labels[:, None]).astype(np.float32)
     features, rows, l2 = Features(plain=plain, mirrored=plain), np.arange(120), 0.1
-    exact = probe.fit(features.plain_rows(rows), torch.from_numpy(labels), l2)
+    exact = fit(plain, labels=labels, l2=l2)
     scaled = head.standardise(features, rows)
     layer = linear_head(300, 2)
     config = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=100).resolved(images=120)
@@ -73,7 +89,7 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
 def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer):
     features, labels = features
     rows, l2 = np.arange(80), 0.02
-    exact = probe.fit(features.views(rows), torch.from_numpy(np.tile(labels, 2)), l2)
+    exact = fit(features.plain, features.mirrored, labels=labels, l2=l2)
     scaled = head.standardise(features, rows)
     layer = linear_head(5, 2)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=0.05, l2=l2))
@@ -85,13 +101,60 @@ def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer)
     assert margins.abs().max() < 0.05  # of margins that reach from -5 to 5
 
 
-def test_a_given_l2_is_the_one_used_and_no_other_is_tried(features):
-    features, labels = features
+def solved(features, labels, *, train, val, l2=None, groups=None):
+    """What `fit_probe` finds, and the lines it wrote."""
     lines = []
-    parts = (Examples(rows=np.arange(0, 80, 2), labels=labels, num_classes=2),
-             Examples(rows=np.arange(1, 80, 2), labels=labels, num_classes=2))  # fmt: skip
-    work = Work.unheard(Plan(epochs=1, batch_size=4))
-    work = descent.dataclasses.replace(work, on_record=lines.append)
-    found = head.fit_probe(features, parts, l2=0.3, groups=None, work=work)
+    parts = tuple(Examples(rows=rows, labels=labels, num_classes=2) for rows in (train, val))
+    work = replace(Work.unheard(Plan(epochs=1, batch_size=4)), on_record=lines.append)
+    return head.fit_probe(features, parts, l2=l2, groups=groups, work=work), lines
+
+
+EVEN, ODD = np.arange(0, 80, 2), np.arange(1, 80, 2)
+
+
+def test_a_given_l2_is_the_one_used_and_no_other_is_tried(features):
+    found, lines = solved(*features, train=EVEN, val=ODD, l2=0.3)
     assert found.l2 == 0.3
     assert [line["l2"] for line in lines] == [0.3]
+
+
+def test_every_image_of_train_and_val_is_judged_by_folds_without_it_and_nothing_more_is_said(features):
+    found, _ = solved(*features, train=EVEN[:30], val=ODD[:30], l2=0.3)
+    assert found.rows.tolist() == list(range(60))
+    assert found.logits.shape == (60, 2)
+    assert found.note is None
+
+
+def test_images_of_a_group_do_not_vouch_for_each_other():
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 2, 60), 2)  # every image twice, and nothing in it that tells its class
+    plain = np.repeat(rng.normal(size=(60, 200)), 2, axis=0).astype(np.float32)
+    features, train, val = Features(plain=plain, mirrored=plain), np.arange(100), np.arange(100, 120)
+    right = {}
+    for name, groups in (("alone", None), ("grouped", np.repeat([f"pair {i}" for i in range(60)], 2))):
+        found, _ = solved(features, labels, train=train, val=val, l2=0.01, groups=groups)
+        right[name] = (found.logits.argmax(1) == labels).mean()
+    assert right["alone"] > 0.8
+    assert right["grouped"] < 0.65
+
+
+def test_of_too_many_images_for_folds_those_of_val_judge_a_fit_to_train(features, monkeypatch):
+    monkeypatch.setattr(head, "FOLDS_UP_TO", 0)
+    data, labels = features
+    found, lines = solved(data, labels, train=EVEN, val=ODD)
+    assert found.rows.tolist() == ODD.tolist()
+    x, y = np.concatenate([data.plain[EVEN], data.mirrored[EVEN]]).astype(np.float64), np.tile(labels[EVEN], 2)
+    oracle = LogisticRegression(C=1 / (found.l2 * len(x)), tol=1e-10, max_iter=5000).fit((x - x.mean(0)) / x.std(0), y)
+    expected = oracle.predict_proba((data.plain[ODD] - x.mean(0)) / x.std(0))
+    assert np.abs(torch.from_numpy(found.logits).softmax(1).numpy() - expected).max() < 5e-3
+    assert found.l2 == min(lines, key=lambda line: line["val"]["loss"])["l2"]
+    assert "on the 40 validation images" in found.note
+
+
+def test_the_logits_that_judge_are_of_as_many_validation_images_as_memory_allows(features, monkeypatch):
+    monkeypatch.setattr(head, "FOLDS_UP_TO", 0)
+    monkeypatch.setattr(head, "JUDGED_UP_TO", 20)  # logits, of two classes
+    found, _ = solved(*features, train=EVEN, val=ODD, l2=0.3)
+    assert len(found.rows) == len(found.logits) == 10
+    assert set(found.rows) <= set(ODD)
+    assert "10 of the 40 validation images" in found.note

@@ -69,7 +69,10 @@ def draw(lines: Sequence[Line], *, kept: str | None) -> "dict[str, Figure]":
     """
     from matplotlib import rc_context
 
-    probe = sorted((line for line in lines if line["phase"] == "probe"), key=lambda line: line["l2"])
+    fits = {
+        line["l2"]: line for line in lines if line["phase"] == "probe"
+    }  # a sample's gives way to that of all images
+    probe = [fits[l2] for l2 in sorted(fits)]
     epochs = [line for line in lines if line["phase"] != "probe"]
     figures = {}
     with rc_context(STYLE):

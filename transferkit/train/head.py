@@ -9,25 +9,30 @@ from torch import Tensor, nn
 
 from transferkit.data import split
 from transferkit.model.features import Features
-from transferkit.train import loop, probe
+from transferkit.train import loop, probe, selection
 from transferkit.train.descent import Work
 from transferkit.train.loop import Examples
+from transferkit.train.rows import Rows, Scale
 
 FOLDS = 5
+FOLDS_UP_TO = 2e8  # rows x features x classes; the path over five folds then takes half a minute to a minute
+JUDGED_UP_TO = 5e7  # logits, 200 MB in float32
 
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
     """A probe and its evidence.
 
-    Fields: final is fitted on train and val, of_train on train alone; held_out (N, K) are the out-of-fold logits of
-    the rows of train and val, NaN elsewhere.
+    Fields: final is fitted on train and val, of_train on train alone; logits (n, K) are those of `rows` (n,), each from
+    a fit without the image; note says how they and the L2 were found where that is not by cross-validation.
     """
 
     final: probe.Linear
     of_train: probe.Linear
     l2: float
-    held_out: np.ndarray
+    rows: np.ndarray
+    logits: np.ndarray
+    note: str | None = None
 
 
 def fit_probe(
@@ -41,32 +46,41 @@ def fit_probe(
     """Solve for a head on train and val, and on train alone, both `parts`; L2 by 5-fold cross-validation over both.
 
     Each image counts twice, as it is and mirrored; both views of an image, and all images of a group, lie in the same
-    fold.
+    fold. Where rows x features x classes are more than `FOLDS_UP_TO`, the validation part takes the place of the
+    folds; as many of its images judge as `JUDGED_UP_TO` allows.
 
     Args: l2, None to choose it; groups (N,) names images that belong together.
     """
     train, val = parts
-    rows = np.sort(np.concatenate([train.rows, val.rows]))
-    labels = train.labels[rows]
-    folds = split.folds(labels, FOLDS, seed=work.plan.seed, groups=None if groups is None else groups[rows])
-    weights = _probe_weights(labels, train.num_classes, work.plan.balance)
-    choice = probe.choose_l2(
-        features.views(rows),
-        torch.from_numpy(np.tile(labels, 2)),
-        np.tile(folds, 2),
-        judged=len(rows),
-        class_weights=weights,
-        path=probe.L2_PATH if l2 is None else (l2,),
-        on_value=work.on_record,
-    )
-    held_out = np.full((len(train.labels), train.num_classes), np.nan)
-    held_out[rows] = choice.logits
+    both = np.sort(np.concatenate([train.rows, val.rows]))
+    weights = _probe_weights(train.labels[both], train.num_classes, work.plan.balance)
+    asked = {"class_weights": weights, "on_value": work.on_record} | ({} if l2 is None else {"path": (l2,)})
 
-    def fit(chosen: np.ndarray) -> probe.Linear:
-        labels = torch.from_numpy(np.tile(train.labels[chosen], 2))
-        return probe.fit(features.views(chosen), labels, choice.l2, class_weights=weights)
+    def seen(rows: np.ndarray) -> Rows:
+        return Rows(views=(features.plain, features.mirrored), rows=rows, labels=train.labels[rows])
 
-    return Probe(final=fit(rows), of_train=fit(train.rows), l2=choice.l2, held_out=held_out)
+    everything = seen(both)
+    if len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO:
+        folds = split.folds(
+            everything.labels, FOLDS, seed=work.plan.seed, groups=None if groups is None else groups[both]
+        )
+        chosen = selection.choose_by_folds(everything, folds, **asked)
+        of_train = probe.fit(seen(train.rows), chosen.l2, class_weights=weights, start=chosen.found)
+        rows, logits, note = both, chosen.logits, None
+    else:
+        judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows])
+        chosen = selection.choose_on_part(seen(train.rows), judged, **asked)
+        of_train = chosen.found
+        rows = judged.thinned(max(1, int(JUDGED_UP_TO / val.num_classes))).rows
+        logits = of_train.predict(features.plain, rows)
+        note = _note(len(rows), len(val.rows))
+    final = probe.fit(everything, chosen.l2, class_weights=weights, start=of_train)
+    return Probe(final=final, of_train=of_train, l2=chosen.l2, rows=rows, logits=logits, note=note)
+
+
+def _note(judged: int, of: int) -> str:
+    how_many = f"the {of:,} validation images" if judged == of else f"{judged:,} of the {of:,} validation images"
+    return f"too many images for five folds: judged by a fit to the training images, on {how_many}"
 
 
 def _probe_weights(labels: np.ndarray, num_classes: int, balance: str) -> Tensor:
@@ -78,31 +92,23 @@ def _probe_weights(labels: np.ndarray, num_classes: int, balance: str) -> Tensor
 
 @dataclass(frozen=True, kw_only=True)
 class Standardised:
-    """Features shifted and scaled to mean 0 and deviation 1 over the training images.
+    """Features that are shifted and scaled to mean 0 and deviation 1 over the training images as they are asked for."""
 
-    Shapes: plain and mirrored (N, D), mean and deviation (D,).
-    """
-
-    plain: Tensor
-    mirrored: Tensor
-    mean: Tensor
-    deviation: Tensor
+    features: Features
+    scale: Scale
 
     def supply(self, batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
         """A supply for the training loop: the images as they are in even epochs, mirrored in odd ones."""
-        view = self.mirrored if epoch is not None and epoch % 2 else self.plain
+        view = self.features.mirrored if epoch is not None and epoch % 2 else self.features.plain
         for rows in batches:
-            yield view[torch.from_numpy(rows)], rows
+            yield self.scale.apply_(torch.from_numpy(view[rows])), rows
 
     def for_raw(self, head: nn.Linear) -> probe.Linear:
         """The classifier that does on features as they are what `head` does on these."""
-        return probe.restored(
-            probe.Linear(weight=head.weight.detach(), bias=head.bias.detach()), self.mean, self.deviation
-        )
+        return probe.linear(torch.cat([head.weight.detach(), head.bias.detach()[:, None]], 1), self.scale)
 
 
 def standardise(features: Features, rows: np.ndarray) -> Standardised:
-    """`features` on the scale of those of `rows`."""
-    mean, deviation = probe.statistics(features.views(rows))
-    plain, mirrored = ((torch.from_numpy(view) - mean) / deviation for view in (features.plain, features.mirrored))
-    return Standardised(plain=plain, mirrored=mirrored, mean=mean, deviation=deviation)
+    """`features` on the scale of those of `rows`, both views."""
+    seen = Rows(views=(features.plain, features.mirrored), rows=rows, labels=rows)
+    return Standardised(features=features, scale=Scale.of(seen.blocks(1)))

@@ -1,21 +1,15 @@
-"""A linear classifier on fixed features: a convex problem, solved by L-BFGS, its L2 chosen by cross-validation."""
+"""A linear classifier on fixed features: a convex problem, solved by L-BFGS over as many rows as there are."""
 
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from transferkit import metrics
-from transferkit.train import optim
-
-L2_PATH = tuple(
-    round(float(v), 5) for v in 10 ** np.arange(0, -4.5, -0.5)
-)  # strong to weak: a fit starts from the one before
-OnValue = Callable[[dict[str, Any]], None]
+from transferkit.train import lbfgs
+from transferkit.train.objective import Objective, scaled, shares_of, unscaled
+from transferkit.train.rows import Blocks, Rows, Scale, standardised
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,107 +23,54 @@ class Linear:
         """Shapes: features (N, D) -> (N, K)."""
         return nn.functional.linear(features, self.weight, self.bias)
 
+    def predict(self, view: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        """The logits of some rows of an array that may be larger than memory.
 
-@dataclass(frozen=True, kw_only=True)
-class Choice:
-    """The L2 that cross-validation prefers, and the logits (judged, K) of each image from a fit without it."""
-
-    l2: float
-    logits: np.ndarray
+        Shapes: view (N, D), rows (n,) -> (n, K).
+        """
+        blocks = Rows(views=(view,), rows=rows, labels=rows).blocks(len(self.bias))
+        return np.concatenate([np.empty((0, len(self.bias)), np.float32), *(self.logits(x).numpy() for x, _ in blocks)])
 
 
-def fit(
-    features: Tensor, labels: Tensor, l2: float, *, class_weights: Tensor | None = None, start: Linear | None = None
-) -> Linear:
+def fit(rows: Rows, l2: float, *, class_weights: Tensor, start: Linear | None = None) -> Linear:
     """The weights that minimise mean cross-entropy + l2 * sum(W ** 2), where W acts on standardised features.
 
-    Args: class_weights (K,) also say how many classes there are where `start` does not; start is where the search
-    begins. Shapes: features (N, D), labels (N,).
+    Memory beside the features does not grow with the rows: many are read in blocks, anew for each step.
+
+    Args: class_weights (K,); start is where the search begins.
     """
-    mean, deviation = statistics(features)
-    x = (features - mean) / deviation  # (N, D)
-    num_classes = len(class_weights) if class_weights is not None else int(labels.max()) + 1
-    weight, bias = torch.zeros(num_classes, features.shape[1]), torch.zeros(num_classes)
-    if start is not None:
-        weight, bias = start.weight * deviation, start.bias + start.weight @ mean
-    return restored(_minimise(x, labels, l2, weight, bias, class_weights), mean, deviation)
+    scale, objective = prepare(rows, class_weights)
+    point = solve(objective, l2, None if start is None else scaled(start.weight, start.bias, scale))
+    return linear(point, scale)
 
 
-def statistics(features: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of each feature; a feature that never changes has deviation 1."""
-    deviation = features.std(0, correction=0)
-    return features.mean(0), torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+def prepare(rows: Rows, class_weights: Tensor) -> tuple[Scale, Objective]:
+    """The scale of the features, and the objective of points on it."""
+    scale = Scale.of(rows.blocks(len(class_weights)))
+    blocks = standardised(rows, scale, len(class_weights))
+    shares = shares_of(rows.labels, class_weights, views=len(rows.views))
+    return scale, Objective(blocks=blocks, scale=Scale.none(rows.width), shares=shares)
 
 
-def _minimise(
-    x: Tensor, labels: Tensor, l2: float, weight: Tensor, bias: Tensor, class_weights: Tensor | None
-) -> Linear:
-    weight, bias = weight.clone().requires_grad_(), bias.clone().requires_grad_()
-    optimizer = optim.lbfgs([weight, bias])
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = nn.functional.cross_entropy(nn.functional.linear(x, weight, bias), labels, weight=class_weights)
-        value = value + l2 * weight.square().sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return Linear(weight=weight.detach(), bias=bias.detach())
+def solve(objective: Objective, l2: float, start: Tensor | None) -> Tensor:
+    """The point (K, D + 1) of least loss with `l2`; the search begins at `start`."""
+    if start is None:
+        start = torch.zeros(len(objective.shares), len(objective.scale.mean) + 1)
+    return lbfgs.minimise(replace(objective, l2=l2), start)
 
 
-def restored(standardised: Linear, mean: Tensor, deviation: Tensor) -> Linear:
-    """The same classifier for features as they are."""
-    weight = standardised.weight / deviation
-    return Linear(weight=weight, bias=standardised.bias - weight @ mean)
+def linear(point: Tensor, scale: Scale) -> Linear:
+    """The classifier for features as they are that `point` is on `scale`."""
+    weight, bias = unscaled(point, scale)
+    return Linear(weight=weight, bias=bias)
 
 
-def choose_l2(
-    features: Tensor,
-    labels: Tensor,
-    folds: np.ndarray,
-    *,
-    judged: int,
-    class_weights: Tensor,
-    path: tuple[float, ...] = L2_PATH,
-    on_value: OnValue,
-) -> Choice:
-    """The L2 of the path with the least out-of-fold log loss on the first `judged` rows.
-
-    The path runs from strong to weak and ends once the loss rises; `on_value` gets a metrics line for each value.
-
-    Shapes: features (N, D), labels (N,), folds (N,) with the number of the fold in which an image is held out.
-    """
-    best, best_loss = None, np.inf
-    for epoch, (l2, held_out, train, seconds) in enumerate(_path(features, labels, folds, class_weights, path)):
-        held_out = held_out[:judged]
-        scored = metrics.scores(held_out, labels.numpy()[:judged])
-        val = {"loss": scored["loss"], "accuracy": scored["accuracy"]}
-        on_value(
-            {"epoch": epoch, "phase": "probe", "lr": None, "l2": l2, "train": train, "val": val, "seconds": seconds}
-        )
-        if val["loss"] >= best_loss:
-            break
-        best, best_loss = Choice(l2=l2, logits=held_out), val["loss"]
-    return best
-
-
-def _path(
-    features: Tensor, labels: Tensor, folds: np.ndarray, class_weights: Tensor, path: tuple[float, ...]
-) -> Iterator[tuple[float, np.ndarray, dict[str, float], float]]:
-    """For each L2: the held-out logits (N, K), the scores on the images fitted, and the seconds it took."""
-    parts = [torch.from_numpy(folds == fold) for fold in np.unique(folds)]
-    fitted: list[Linear | None] = [None] * len(parts)
-    for l2 in path:
-        started = time.monotonic()
-        held_out = np.zeros((len(labels), len(class_weights)))
-        losses, hits = [], []
-        for number, part in enumerate(parts):
-            x, y = features[~part], labels[~part]
-            fitted[number] = fit(x, y, l2, class_weights=class_weights, start=fitted[number])
-            held_out[part.numpy()] = fitted[number].logits(features[part]).numpy()
-            logits = fitted[number].logits(x).numpy()
-            losses.append(metrics.log_losses(logits, y.numpy()).mean())
-            hits.append((logits.argmax(1) == y.numpy()).mean())
-        train = {"loss": float(np.mean(losses)), "accuracy": float(np.mean(hits))}
-        yield l2, held_out, train, round(time.monotonic() - started, 3)
+def score(blocks: Blocks, classifier: Linear) -> dict[str, float]:
+    """Mean log loss and accuracy over the rows of `blocks`."""
+    loss, hits, count = 0.0, 0, 0
+    for x, labels in blocks:
+        logits, y = classifier.logits(x).numpy(), labels.numpy()
+        loss += float(metrics.log_losses(logits, y).sum(dtype=np.float64))
+        hits += int((logits.argmax(1) == y).sum())
+        count += len(y)
+    return {"loss": loss / count, "accuracy": hits / count}

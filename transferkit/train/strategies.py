@@ -82,12 +82,12 @@ def _solve(problem: Problem, *, l2: float | None) -> head.Probe:
     parts = (problem.train, problem.val)
     found = head.fit_probe(problem.features, parts, l2=l2, groups=problem.groups, work=problem.work)
     linear = [weights for fit in (found.final, found.of_train) for weights in (fit.weight, fit.bias)]
-    ranks.copy_first([*linear, torch.from_numpy(found.held_out)])
+    ranks.copy_first([*linear, torch.from_numpy(found.logits)])
     return replace(found, l2=ranks.from_first(found.l2))
 
 
 def _validation_logits(problem: Problem, found: head.Probe) -> np.ndarray:
-    return found.of_train.logits(problem.features.plain_rows(problem.val.rows)).numpy()
+    return found.of_train.predict(problem.features.plain, problem.val.rows)
 
 
 def _head_on_batches(problem: Problem) -> Fitted:
@@ -96,27 +96,28 @@ def _head_on_batches(problem: Problem) -> Fitted:
     if problem.method.l2 is None:
         found = _solve(problem, l2=None)
         loss = metrics.log_losses(_validation_logits(problem, found), problem.val.labels[problem.val.rows]).mean()
-        notes = (f"L2 {found.l2:g} by cross-validation; solved for by L-BFGS the head has validation loss {loss:.3f}",)
+        by = "cross-validation" if found.note is None else "the validation images"
+        notes = (f"L2 {found.l2:g} by {by}; solved for by L-BFGS the head has validation loss {loss:.3f}",)
         problem = replace(problem, method=replace(problem.method, l2=found.l2))
     way = on_features(problem)
     return _trained(problem, way, _descend(problem, way), *notes)
 
 
 def _probed(problem: Problem, found: head.Probe, *notes: str, snapshots: dict[str, Any] | None = None) -> Fitted:
-    """What a probe leaves; it is judged by the logits that each image got from the folds without it.
+    """What a probe leaves; it is judged by logits from fits without the image: of the folds, or to train alone.
 
     Args: snapshots, the comparison of those that were not better than the probe.
     """
     freeze(problem.model, "backbone")
-    rows = _train_and_val(problem)
+    notes = notes if found.note is None else (*notes, found.note)
 
     def predict(wanted: np.ndarray) -> np.ndarray:
-        return found.final.logits(problem.features.plain_rows(wanted)).numpy()
+        return found.final.predict(problem.features.plain, wanted)
 
     return Fitted(
         kept="probe",
-        rows=rows,
-        logits=found.held_out[rows],
+        rows=found.rows,
+        logits=found.logits,
         predict=predict,
         notes=notes,
         snapshots=snapshots and snapshots | {"kept": "probe"},
