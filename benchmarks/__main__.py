@@ -2,14 +2,15 @@
 
 python -m benchmarks [NAME...] [--folders DIR] [--weights DIR] [--fastai-python PATH] [--slow] [--quick]
 
-Each prints JSON lines, passed on as they come. Without NAME all run but the slow ones, in about half an hour on 2
-cores; what cannot run says why. Without --folders and --weights, generated photos and random weights take the place of
-real ones, which shows speed alone. Nothing else should run on the machine.
+Each prints JSON lines, passed on as they come. Without NAME all run but the slow ones, in about 25 minutes on 2 cores;
+what cannot run says why. Without --folders and --weights, generated photos and random weights take the place of real
+ones, which shows speed alone. Nothing else should run on the machine.
 """
 
 import argparse
 import ast
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -77,7 +78,9 @@ def measure(script: Script, given: argparse.Namespace, scratch: str) -> list[dic
             command += [f"--{name.replace('_', '-')}", str(value)] if value else []
     print(f"== {script.name}, about {script.minutes:g} min", file=sys.stderr, flush=True)
     lines = []
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:
+    path = os.pathsep.join(filter(None, [str(FOLDER.parent), os.environ.get("PYTHONPATH")]))
+    environment = os.environ | {"PYTHONPATH": path}  # scripts start others by their path
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for line in process.stdout:
             print(line, end="", flush=True)
             lines.append(json.loads(line))

@@ -14,7 +14,7 @@ from benchmarks.harness import claim, training
 
 
 def main() -> None:
-    parser = claim.options(__doc__)
+    parser = claim.options(__doc__, repeats=2)
     parser.add_argument("--fastai-python", metavar="PATH", help="python of an environment with fastai and timm")
     claim.measured(parser, compare)
 

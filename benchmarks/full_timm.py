@@ -10,7 +10,8 @@ from benchmarks.harness import claim, training
 
 
 def main() -> None:
-    claim.measured(claim.options(__doc__), lambda given: training.compare(given, "timm_finetune", {"resnet18": None}))
+    parser = claim.options(__doc__, repeats=2)
+    claim.measured(parser, lambda given: training.compare(given, "timm_finetune", {"resnet18": None}))
 
 
 if __name__ == "__main__":

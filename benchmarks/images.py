@@ -15,7 +15,7 @@ COUNTS = [100, 1_000, 10_000]
 
 
 def main() -> None:
-    parser = claim.options(__doc__)
+    parser = claim.options(__doc__, repeats=2)
     parser.add_argument("--largest", action="store_true", help="also 100,000 images: minutes more")
     claim.measured(parser, grow)
 

@@ -1,8 +1,9 @@
-"""What 1, 2, 4 and 8 views of an image cost a probe, and what they do to its test accuracy.
+"""What 1, 2, 4 and 8 views of an image cost, and what they do to test accuracy.
 
-python -m benchmarks.views --folders DIR --weights DIR [--seeds 1]
+python -m benchmarks.views --folders DIR --weights DIR [--freeze STAGE] [--seeds 1]
 
-Four real folders, mobilenetv2_100, nothing cached. The test images take part in no decision.
+A probe, or with --freeze 8 epochs of fine-tuning above STAGE, on four real folders; mobilenetv2_100, nothing cached.
+The test images take part in no decision.
 """
 
 import subprocess
@@ -19,6 +20,7 @@ FOLDERS = ("hymenoptera", "trashnet", "brain_mri", "sign_digits")
 
 def main() -> None:
     parser = claim.options(__doc__, repeats=1)
+    parser.add_argument("--freeze", metavar="STAGE", help="fine-tune what is above it  [default: fit a probe]")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each, with other splits and views  [default: 1]")
     claim.measured(parser, compare)
 
@@ -45,15 +47,22 @@ def compare(given: Namespace) -> dict[str, Any]:
         for views, found in scores.items()
         if found
     ]
-    return {"data": about, "seeds": given.seeds, "figures": means + figures}
+    return {"data": f"{about}; {' '.join(job(given))}", "seeds": given.seeds, "figures": means + figures}
+
+
+def job(given: Namespace) -> tuple[str, ...]:
+    """The options of what is trained."""
+    if given.freeze:
+        return ("--strategy", "finetune", "--epochs", "8", "--freeze", given.freeze)
+    return ("--strategy", "probe")
 
 
 def runs(work: Work, given: Namespace) -> dict[int, list[measure.Sample]]:
     """The samples of each number of views, over seeds and repeats."""
     samples = {views: [] for views in VIEWS}
     for seed in range(given.seeds):
-        options = {views: ("--strategy", "probe", "--views", str(views), "--seed", str(seed)) for views in VIEWS}
-        commands = {views: work.ours(f"{views} views", *given_options) for views, given_options in options.items()}
+        chosen = (*job(given), "--seed", str(seed), "--views")
+        commands = {views: work.ours(f"{views} views", *chosen, str(views)) for views in VIEWS}
         found = measure.alternate(list(commands.values()), repeats=given.repeats)
         for views, command in commands.items():
             samples[views] += found[command.name]

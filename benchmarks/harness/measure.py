@@ -123,7 +123,11 @@ def spread(samples: Sequence[Sample], value: Callable[[Sample], float] = seconds
 
 
 def ratio(over: Sequence[Sample], under: Sequence[Sample], value: Callable[[Sample], float] = seconds) -> Spread:
-    """The ratio of the medians; low and high are those of the ratios of runs of the same round."""
-    rounds = Spread.of(value(top) / value(bottom) for top, bottom in zip(over, under, strict=True))
-    median = spread(over, value).median / spread(under, value).median
-    return Spread(median=median, low=rounds.low, high=rounds.high)
+    """The ratio of the medians of a value; low and high are those of the ratios of runs of the same round."""
+    return ratio_of([value(sample) for sample in over], [value(sample) for sample in under])
+
+
+def ratio_of(over: Sequence[float], under: Sequence[float]) -> Spread:
+    """The same of the values themselves, one a round."""
+    rounds = [top / bottom for top, bottom in zip(over, under, strict=True)]
+    return Spread(median=Spread.of(over).median / Spread.of(under).median, low=min(rounds), high=max(rounds))
