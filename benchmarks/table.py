@@ -1,0 +1,49 @@
+"""Every script of this folder, in the order in which they run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """A script and how `python -m benchmarks` runs it.
+
+    `minutes` is about what it takes on 2 cores; `takes_common` ones have the options of harness/claim.py; `options` are
+    those beside them that are passed on; `by_hand` is the command of one that needs data of its own and is not run.
+    """
+
+    name: str
+    minutes: float
+    takes_common: bool = True
+    options: tuple[str, ...] = ()
+    is_slow: bool = False
+    by_hand: str = ""
+
+    @property
+    def path(self) -> Path:
+        """The script's file."""
+        return FOLDER / f"{self.name}.py"
+
+
+SCRIPTS = (
+    Script(name="startup", minutes=1),
+    Script(name="probe", minutes=2.5),
+    Script(name="frozen", minutes=6),
+    Script(name="full", minutes=5),
+    Script(name="full_timm", minutes=1.5),
+    Script(name="full_fastai", minutes=2, options=("fastai_python",)),
+    Script(name="limit", minutes=3),
+    Script(name="listing", minutes=0.5),
+    Script(name="images", minutes=1.5),
+    Script(name="sizes", minutes=1),
+    Script(name="store", minutes=1, takes_common=False),
+    Script(name="probe_scale", minutes=2, takes_common=False),
+    Script(name="processes", minutes=2, takes_common=False),
+    Script(name="views", minutes=6, is_slow=True),
+    Script(name="memory", minutes=15, is_slow=True),
+    Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER... --backbone NAME"),
+    Script(name="transfer", minutes=150, by_hand="python benchmarks/transfer.py FOLDER... --backbones NAME,NAME"),
+    Script(name="lecture", minutes=300, by_hand="python benchmarks/lecture.py --cifar PATH --photos FOLDER"),
+)
