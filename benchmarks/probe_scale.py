@@ -93,7 +93,7 @@ def measure(file: Path, images: int, features: int, classes: int) -> dict:
     before, peak = private_bytes(), [0]
     threading.Thread(target=watch, args=(peak,), daemon=True).start()
     started, cpu = time.monotonic(), time.process_time()
-    found = head.fit_probe(Features(plain=views[0], mirrored=views[-1]), parts, l2=None, groups=None, work=work)
+    found = head.fit_probe(Features(views=tuple(views)), parts, l2=None, groups=None, work=work)
     seconds = time.monotonic() - started
     scores = metrics.scores(found.logits, labels[found.rows])
     return {

@@ -23,10 +23,10 @@ import numpy as np
 from PIL import Image
 
 from transferkit import runtime
+from transferkit.caches import photos_of
 from transferkit.config import FinetuneConfig
 from transferkit.data import folder
 from transferkit.model import build
-from transferkit.prepare import photos_of
 from transferkit.progress import Progress
 from transferkit.train import intake
 

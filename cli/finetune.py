@@ -88,8 +88,9 @@ from transferkit.zoo.errors import UsageError
     "--views",
     type=int,
     metavar="V",
-    help="Augmented views of each image that the epochs repeat in turn; 0: a new one each epoch.  [default: 0; with "
-    "--freeze STAGE 4 where that saves much, since what is frozen then runs once a view]",
+    help="Views of each image that epochs repeat in turn; 0: a new one each epoch. For a head alone: as it is, "
+    "mirrored, then augmented ones.  [default: 2 for a head alone; else 0, or 4 with --freeze STAGE where that saves "
+    "much, since what is frozen runs once a view]",
 )
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
 @click.option("--val-fraction", type=float, help="Share kept for validation if DATA has no val/.  [default: 0.2]")

@@ -46,9 +46,9 @@ for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_w
 def main() -> None:
     """Run the command line and end the process with the exit code of what happened."""
     code = run(sys.argv[1:])
-    if code and ranks.launched():
+    if ranks.launched():
         sys.stdout.flush()
-        os._exit(code)  # an orderly exit would wait for exchanges that the other ranks may never join
+        os._exit(code)  # an orderly exit may wait for exchanges that nobody joins, or trip over threads still in one
     sys.exit(code)
 
 

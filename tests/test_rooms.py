@@ -17,6 +17,7 @@ FLOORS = [
     "train",
     "judge",
     "ship",
+    "caches",
     "prepare",
     "flow",
     "cli",
@@ -46,7 +47,7 @@ def floor(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] != "transferkit" or len(parts) == 1:
         return None
-    if parts[1] in ("prepare", "flow", "cli"):
+    if parts[1] in ("caches", "prepare", "flow", "cli"):
         return parts[1]
     if parts[1] == "zoo":
         return "zoo.ground" if ".".join(parts[:3]) in EVERYWHERE else "zoo"

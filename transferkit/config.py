@@ -51,7 +51,7 @@ class FinetuneConfig:
     label_smoothing: float = 0.0
     balance: str = "none"
     augment: str = "default"
-    views: int | None = None  # augmented views of an image that epochs repeat in turn; 0: a new one each epoch
+    views: int | None = None  # of an image, that epochs repeat in turn; 0: a new one each epoch
     image_size: int | None = None  # px; None: what the weights were trained on
     val_fraction: float = 0.2
     patience: int = 8  # epochs without a better validation loss
@@ -103,6 +103,8 @@ class FinetuneConfig:
                         f"--optimizer lbfgs solves for the head exactly, on all images at once, and takes no "
                         f"--{_dashed(name)}; drop one"
                     )
+        if self.fits_head_alone and self.views == 0:
+            raise UsageError("a head alone is fitted to features computed once a view; allowed: --views 1 or more")
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
         if self.snapshots and self.schedule not in (None, "snapshot"):
@@ -122,6 +124,11 @@ class FinetuneConfig:
     def fits_head_alone(self) -> bool:
         """Whether all that is trained is a head on features computed once."""
         return self.strategy == "probe" or (self.strategy == "auto" and self.freeze == "backbone")
+
+    @property
+    def feature_views(self) -> int:
+        """How many views of an image features are computed of: as it is, mirrored, then augmented ones."""
+        return self.views or 2 if self.fits_head_alone else 2
 
     @property
     def unused(self) -> list[str]:

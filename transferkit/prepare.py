@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from transferkit import caches, ranks, runtime, seeds
 from transferkit import config as configs
-from transferkit import ranks, runtime, seeds
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
-from transferkit.zoo import files
 from transferkit.zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -41,6 +40,7 @@ class Setting:
     photos: "Photos"
     device: str
     precision: "Precision"
+    extractor: "Extractor | None"  # None where no features are wanted
     reuse: "Reuse"
 
 
@@ -69,27 +69,29 @@ def prepare(
     device = runtime.pick_device(config.device)
     model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
     chosen, lines = precision.choose(
-        model, config.precision, device=device, cache=cache_of(config), trains=not config.fits_head_alone
+        model, config.precision, device=device, cache=caches.folder_of(config), trains=not config.fits_head_alone
     )
     chosen = precision.Precision.read(ranks.from_first(str(chosen)))
     for line in lines:
         progress.say(line)
-    augmentation = "none" if config.fits_head_alone else config.augment  # a head needs none, nor a second to load it
+    extractor = caches.extractor_of(config, model, precision=chosen.features, device=device)
+    is_plain = config.fits_head_alone and config.feature_views <= 2  # then it needs no second to load augmentation
     return Setting(
         config=config,
         listing=listing,
         model=model,
         frozen=frozen,
-        augment=augment.load(augmentation, model.card.preprocessing),
-        photos=photos_of(config, model, progress),
+        augment=augment.load("none" if is_plain else config.augment, model.card.preprocessing),
+        photos=caches.photos_of(config, model, progress),
         device=device,
         precision=chosen,
+        extractor=None if config.strategy == "finetune" else extractor,
         reuse=Reuse(
             model=model,
             boundary=None if config.fits_head_alone else boundary.find(model),
             device=device,
             precision=chosen.training,
-            cache=cache_of(config),
+            cache=caches.folder_of(config),
         ),
     )
 
@@ -132,7 +134,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
         photos=setting.photos,
         preprocessing=setting.model.card.preprocessing,
         device=setting.device,
-        extractor=None if config.strategy == "finetune" else _extractor(setting),
+        extractor=setting.extractor,
     )
     taken = intake.read_images(setting.listing, reader, progress=progress)
     news.left_out(taken.quarantine, progress)
@@ -143,43 +145,12 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     if not (parts == "val").any():
         raise DataError("too few images to validate on: at least one class needs 2 readable images")
     config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
-    if config.views is None and not config.fits_head_alone:
-        config = replace(
-            config, views=ranks.from_first(setting.reuse.choose_views(epochs=config.epochs, progress=progress))
-        )
+    if config.views is None:
+        views = config.feature_views
+        if not config.fits_head_alone:
+            views = ranks.from_first(setting.reuse.choose_views(epochs=config.epochs, progress=progress))
+        config = replace(config, views=views)
     return replace(taken, listing=replace(listing, parts=parts)), config
-
-
-def _extractor(setting: Setting) -> "Extractor":
-    from transferkit.data import store
-    from transferkit.model.feature_cache import FeatureCache, key_of
-    from transferkit.model.features import Extractor
-
-    pixels = {"rule": store.decode_rule(), "side": setting.photos.side}
-    key = key_of(setting.model, pixels=pixels, device=setting.device)
-    cache = FeatureCache(cache_of(setting.config), key)
-    return Extractor(model=setting.model, precision=setting.precision.features, cache=cache)
-
-
-def cache_of(config: FinetuneConfig) -> Path:
-    """The folder of what is kept from run to run."""
-    return Path(config.cache_dir) if config.cache_dir else files.cache_folder()
-
-
-def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
-    """What reads photos for `model`, with as many threads as asked for, else one a core; writes nothing yet."""
-    from transferkit.data.known import Known
-    from transferkit.data.photos import Photos, source_side
-    from transferkit.data.store import Store
-
-    cache = cache_of(config)
-    side = source_side(model.card.preprocessing)
-    return Photos(
-        side=side,
-        workers=runtime.default_workers() if config.workers is None else config.workers,
-        store=Store(cache / "pixels", side=side, progress=progress),
-        index=Known(cache / "known" / "files.sqlite"),
-    )
 
 
 def plan_of(config: FinetuneConfig) -> "Plan":
@@ -212,6 +183,7 @@ def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, wor
     """The network, its images and how to fit it to them, for a config whose numbers are filled in."""
     from transferkit.train import supply
     from transferkit.train.loop import Examples
+    from transferkit.train.views import augmented
     from transferkit.train.ways import Method, Problem
 
     listing, model = taken.listing, setting.model
@@ -227,12 +199,15 @@ def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, wor
         photos=setting.photos,
         device=setting.device,
     )
+    features = taken.features
+    if config.fits_head_alone and config.feature_views > 2:
+        features = augmented(setting.extractor, features, images, np.concatenate([train.rows, val.rows]))
     views = 0 if config.fits_head_alone else config.views
     network, images = setting.reuse.trained_part(images, views=views, count=len(listing.labels))
     constants = ("optimizer", "lr", "layer_decay", "l2", "dropout", "dropconnect")
     return Problem(
         model=model,
-        features=taken.features,
+        features=features,
         network=network,
         supply=images,
         train=train,

@@ -109,12 +109,12 @@ def _loss() -> RankLostError:
 def _settled(error: BaseException, store: "Store") -> BaseException:
     """The error itself if this rank is the first to fail, else EndedElsewhereError with the exit code of the first."""
     stop = error.__cause__ if isinstance(error.__cause__, KeyboardInterrupt) else error  # click makes an Abort of it
-    if isinstance(stop, (StoppedError, KeyboardInterrupt)) and _misses_neighbour(store):
-        error = _loss()  # torchrun stops the others with a signal
-        error.run_folder = getattr(stop, "run_folder", None)
-    code = INTERRUPTED if isinstance(stop, KeyboardInterrupt) else getattr(error, "exit_code", 1)
-    own = json.dumps({"rank": rank(), "exit_code": code})
     try:
+        if isinstance(stop, (StoppedError, KeyboardInterrupt)) and _misses_neighbour(store):
+            error = _loss()  # torchrun stops the others with a signal
+            error.run_folder = getattr(stop, "run_folder", None)
+        code = getattr(error, "exit_code", INTERRUPTED if isinstance(stop, KeyboardInterrupt) else 1)
+        own = json.dumps({"rank": rank(), "exit_code": code})
         first = store.compare_set(FAILURE, "", own).decode()
     except RuntimeError:  # the store is gone too, so nobody else can tell
         return error

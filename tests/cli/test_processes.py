@@ -116,7 +116,7 @@ def test_a_killed_process_ends_the_run_with_one_line(start, number, data, tmp_pa
     wait_for_epochs(run, 2, launcher)
     os.kill(worker(launcher, number), signal.SIGKILL)
     killed = time.monotonic()
-    _, err = launcher.communicate(timeout=60)
+    _, err = launcher.communicate(timeout=120)
     assert time.monotonic() - killed < SECONDS
     assert launcher.returncode == 11
     assert errors(err) == err.splitlines()[-1:]
@@ -130,7 +130,7 @@ def test_a_file_that_vanishes_ends_both_processes_with_one_line(start, tmp_path)
     launcher = start("finetune", data, *options(epochs=200, patience=200), "-o", run, "--processes", 2)
     wait_for_epochs(run, 1, launcher)
     (data / "digit 0" / "003.png").unlink()
-    _, err = launcher.communicate(timeout=60)
+    _, err = launcher.communicate(timeout=120)
     assert launcher.returncode == 3
     assert len(errors(err)) == 1
     assert "003.png changed while training" in err.splitlines()[-1]
@@ -143,7 +143,7 @@ def test_a_stopped_run_says_so_once_and_resumes(start, sent, code, data, tmp_pat
     launcher = start("finetune", data, *options(epochs=8), "-o", run, "--processes", 2)
     wait_for_epochs(run, 2, launcher)
     launcher.send_signal(sent)
-    _, err = launcher.communicate(timeout=60)
+    _, err = launcher.communicate(timeout=120)
     assert launcher.returncode == code
     assert len(errors(err)) == 1
     assert f"resume with: transferkit finetune --resume -o {run}" in err
@@ -154,13 +154,13 @@ def test_a_stopped_run_says_so_once_and_resumes(start, sent, code, data, tmp_pat
 def test_a_run_that_torchrun_starts_again_is_that_of_an_undisturbed_one(start, data, tmp_path):
     given = options(epochs=8, patience=8)
     straight = start("finetune", data, *given, "-o", tmp_path / "straight", "--quiet", module=tuple(TORCHRUN))
-    straight.communicate(timeout=120)
+    straight.communicate(timeout=300)
     assert straight.returncode == 0
     run = tmp_path / "r"
     launcher = start("finetune", data, *given, "-o", run, module=(*TORCHRUN, "--max-restarts", "1"))
     wait_for_epochs(run, 4, launcher)
     os.kill(worker(launcher, 1), signal.SIGKILL)
-    _, err = launcher.communicate(timeout=120)
+    _, err = launcher.communicate(timeout=300)
     assert launcher.returncode == 0, err
     assert (run / "model" / "model.safetensors").read_bytes() == (
         tmp_path / "straight" / "model" / "model.safetensors"
@@ -178,10 +178,10 @@ def test_a_run_that_torchrun_starts_again_is_that_of_an_undisturbed_one(start, d
         (["finetune", "nowhere"], "0", "no such folder or CSV file: nowhere"),
     ],
 )
-def test_what_all_processes_refuse_is_told_once(words, restarts, said, data):
+def test_what_all_processes_refuse_is_told_once(start, words, restarts, said, data):
     real = [str(data) if word == "DATA" else word for word in words]
     launcher = start(*real, module=(*TORCHRUN, "--max-restarts", restarts))
-    _, err = launcher.communicate(timeout=120)
+    _, err = launcher.communicate(timeout=300)
     assert launcher.returncode == 1  # torchrun's own
     told = errors(err)
     assert len(told) == 1 + int(restarts)

@@ -6,7 +6,7 @@ from transferkit.model.features import Extractor, Features
 
 
 def extract(model, inputs, *, fitted, precision="fp32"):
-    found = Features.empty(len(fitted), model.num_features)
+    found = Features.empty(len(fitted), model.num_features, views=2)
     Extractor(model=model, precision=precision).fill(found, inputs, fitted=fitted)
     return found
 
@@ -20,9 +20,8 @@ def test_features_are_those_of_each_image_and_of_its_mirror_image():
     with torch.no_grad():
         plain, mirrored = model.features(x[order]).numpy(), model.features(x[order].flip(3)).numpy()
     assert np.allclose(found.plain, plain, atol=1e-5)
-    assert np.allclose(found.mirrored[wanted], mirrored[wanted], atol=1e-5)
-    assert np.isnan(found.mirrored[~wanted]).all()
-    assert np.allclose(found.views(np.array([0, 3])), np.concatenate([plain[[0, 3]], mirrored[[0, 3]]]), atol=1e-5)
+    assert np.allclose(found.views[1][wanted], mirrored[wanted], atol=1e-5)
+    assert np.isnan(found.views[1][~wanted]).all()
 
 
 def test_features_of_an_image_have_the_same_bits_in_whatever_batch_it_comes():
@@ -33,7 +32,7 @@ def test_features_of_an_image_have_the_same_bits_in_whatever_batch_it_comes():
     once = extract(model, [(x[:32], np.arange(32)), (x[32:], np.arange(32, 40))], fitted=everyone)
     cut = extract(model, [(x[list(rows)], np.array(rows)) for rows in cuts], fitted=everyone)
     assert np.array_equal(once.plain, cut.plain)
-    assert np.array_equal(once.mirrored, cut.mirrored)
+    assert np.array_equal(once.views[1], cut.views[1])
 
 
 def test_images_that_only_judge_are_computed_as_they_are_predicted():

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -73,3 +74,25 @@ def test_what_stops_a_run_knows_where_to_resume(tmp_path):
     with pytest.raises(KeyboardInterrupt) as caught, open_run(tmp_path / "r"):
         raise KeyboardInterrupt
     assert caught.value.run_folder == tmp_path / "r"
+
+
+@pytest.mark.parametrize(
+    ("there", "given", "overwrite", "resume"),
+    [
+        (["run.lock"], 0, True, False),
+        (["run.json"], 0, True, False),
+        (["run.json", "checkpoints/last/state.json"], 0, False, True),
+        (["run.json", "checkpoints/last/state.json"], 1, False, False),
+        (["run.json"], 1, False, False),
+        (["run.json", "metrics.json"], 0, False, False),
+    ],
+)
+def test_a_restart_goes_on_or_begins_anew_but_takes_no_finished_or_other_run(
+    there, given, overwrite, resume, tmp_path, monkeypatch
+):
+    for name in there:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"given": {"seed": 0}}))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    found = runs.opening(str(tmp_path), "photos", given={"seed": given}, overwrite=False, resume=False)
+    assert (found.overwrite, found.resume) == (overwrite, resume)

@@ -23,7 +23,7 @@ def features():
     labels = np.repeat([0, 1], 40)
     plain = (rng.normal(size=(80, 5)) + 1.2 * labels[:, None]) * [1, 10, 0.1, 5, 2] + [0, 100, 3, 0, -7]
     mirrored = plain + rng.normal(size=plain.shape) * 0.05
-    return Features(plain=plain.astype(np.float32), mirrored=mirrored.astype(np.float32)), labels
+    return Features(views=(plain.astype(np.float32), mirrored.astype(np.float32))), labels
 
 
 def supplied(scaled, rows, *, epoch):
@@ -41,7 +41,7 @@ def test_a_head_on_standardised_features_is_the_same_head_on_raw_ones(features):
     layer = linear_head(5, 2, seed=3)
     everyone = np.arange(80)
     expected = layer(supplied(scaled, everyone, epoch=0))
-    assert torch.allclose(scaled.for_raw(layer).logits(features.plain_rows(everyone)), expected, atol=1e-4)
+    assert torch.allclose(scaled.for_raw(layer).logits(torch.from_numpy(features.plain[everyone])), expected, atol=1e-4)
 
 
 def test_features_have_mean_0_and_deviation_1_over_both_views_of_the_training_images(features):
@@ -56,9 +56,9 @@ def test_even_epochs_see_the_images_odd_ones_their_mirror_images_and_validation_
     features, _ = features
     scaled = head.standardise(features, np.arange(80))
     rows = np.array([3, 5])
-    both = np.concatenate([features.plain, features.mirrored]).astype(np.float64)
+    both = np.concatenate([features.plain, features.views[1]]).astype(np.float64)
     for epoch in (0, 1, 2, None):
-        view = features.mirrored if epoch == 1 else features.plain
+        view = features.views[1] if epoch == 1 else features.plain
         expected = (view[rows] - both.mean(0)) / both.std(0)
         assert supplied(scaled, rows, epoch=epoch).numpy() == pytest.approx(expected, abs=1e-4)
 
@@ -68,7 +68,7 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 60)
     plain = (rng.normal(size=(120, 300)) + 0.6 * labels[:, None]).astype(np.float32)
-    features, rows, l2 = Features(plain=plain, mirrored=plain), np.arange(120), 0.1
+    features, rows, l2 = Features(views=(plain, plain)), np.arange(120), 0.1
     exact = fit(plain, labels=labels, l2=l2)
     scaled = head.standardise(features, rows)
     layer = linear_head(300, 2)
@@ -89,14 +89,15 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
 def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer):
     features, labels = features
     rows, l2 = np.arange(80), 0.02
-    exact = fit(features.plain, features.mirrored, labels=labels, l2=l2)
+    exact = fit(features.plain, features.views[1], labels=labels, l2=l2)
     scaled = head.standardise(features, rows)
     layer = linear_head(5, 2)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=0.05, l2=l2))
     plan = Plan(epochs=200, batch_size=16, schedule=Schedule(name="cosine", epochs=200))
     examples = Examples(rows=rows, labels=labels, num_classes=2)
     list(loop.train_epochs(layer, made, scaled.supply, examples, plan))
-    difference = scaled.for_raw(layer).logits(features.plain_rows(rows)) - exact.logits(features.plain_rows(rows))
+    x = torch.from_numpy(features.plain[rows])
+    difference = scaled.for_raw(layer).logits(x) - exact.logits(x)
     margins = difference[:, 1] - difference[:, 0]
     assert margins.abs().max() < 0.05  # of margins that reach from -5 to 5
 
@@ -129,7 +130,7 @@ def test_images_of_a_group_do_not_vouch_for_each_other():
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(0, 2, 60), 2)  # every image twice, and nothing in it that tells its class
     plain = np.repeat(rng.normal(size=(60, 200)), 2, axis=0).astype(np.float32)
-    features, train, val = Features(plain=plain, mirrored=plain), np.arange(100), np.arange(100, 120)
+    features, train, val = Features(views=(plain, plain)), np.arange(100), np.arange(100, 120)
     right = {}
     for name, groups in (("alone", None), ("grouped", np.repeat([f"pair {i}" for i in range(60)], 2))):
         found, _ = solved(features, labels, train=train, val=val, l2=0.01, groups=groups)
@@ -143,7 +144,7 @@ def test_of_too_many_images_for_folds_those_of_val_judge_a_fit_to_train(features
     data, labels = features
     found, lines = solved(data, labels, train=EVEN, val=ODD)
     assert found.rows.tolist() == ODD.tolist()
-    x, y = np.concatenate([data.plain[EVEN], data.mirrored[EVEN]]).astype(np.float64), np.tile(labels[EVEN], 2)
+    x, y = np.concatenate([data.plain[EVEN], data.views[1][EVEN]]).astype(np.float64), np.tile(labels[EVEN], 2)
     oracle = LogisticRegression(C=1 / (found.l2 * len(x)), tol=1e-10, max_iter=5000).fit((x - x.mean(0)) / x.std(0), y)
     expected = oracle.predict_proba((data.plain[ODD] - x.mean(0)) / x.std(0))
     assert np.abs(torch.from_numpy(found.logits).softmax(1).numpy() - expected).max() < 5e-3

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import time
@@ -14,6 +15,7 @@ from transferkit.data.photos import Photos
 from transferkit.model.feature_cache import FeatureCache, key_of
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
+from transferkit.train import head
 from transferkit.train.intake import Reader, read_images
 
 HOUR_AGO = time.time() - 3600
@@ -55,7 +57,7 @@ def take_in(images, model, cache):
 def same(one, other):
     return (
         np.array_equal(one.features.plain, other.features.plain)
-        and np.array_equal(one.features.mirrored, other.features.mirrored)
+        and np.array_equal(one.features.views[1], other.features.views[1])
         and one.sha256 == other.sha256
         and one.bytes == other.bytes
     )
@@ -101,3 +103,22 @@ def test_a_repeated_run_writes_the_same_model(images, tmp_path):
 
     assert run("first") == run("again")
     assert os.listdir(tmp_path / "cache" / "features")
+
+
+@pytest.mark.parametrize("views", [1, 2, 4])
+def test_a_head_is_fitted_to_as_many_views_as_asked_for(views, images, tmp_path, monkeypatch):
+    seen = []
+    fit = head.fit_probe
+
+    def fit_probe(features, *args, **kwargs):
+        seen.append(features)
+        return fit(features, *args, **kwargs)
+
+    monkeypatch.setattr(head, "fit_probe", fit_probe)
+    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
+    run = tk.finetune(images, out=tmp_path / "run", augment="light", views=views, **options)
+    (features,) = seen
+    assert len(features.views) == views
+    assert not any(np.isnan(view).any() for view in features.views)
+    assert len({view.tobytes() for view in features.views}) == views
+    assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == views

@@ -18,40 +18,39 @@ EVAL_BATCH = 32  # as fast as any measured on a CPU, and small enough for every 
 class Features:
     """What the final linear layer receives for the images of a data set; rows that were not computed are NaN.
 
-    Shapes: plain (N, D) of the images as they are, mirrored (N, D) of their mirror images.
+    A head is fitted to all `views`: the images as they are, their mirror images, augmented ones. It is judged on the
+    first of them.
+
+    Shapes: (N, D) each.
     """
 
-    plain: np.ndarray
-    mirrored: np.ndarray
+    views: tuple[np.ndarray, ...]
 
     @classmethod
-    def empty(cls, count: int, width: int) -> "Features":
+    def empty(cls, count: int, width: int, *, views: int) -> "Features":
         """Those of `count` images, none of them computed."""
-        plain, mirrored = (np.full((count, width), np.nan, np.float32) for _ in range(2))
-        return cls(plain=plain, mirrored=mirrored)
+        return cls(views=tuple(np.full((count, width), np.nan, np.float32) for _ in range(views)))
+
+    @property
+    def plain(self) -> np.ndarray:
+        """Those of the images as they are."""
+        return self.views[0]
 
     def subset(self, rows: np.ndarray) -> "Features":
         """The features of `rows` alone."""
-        return Features(plain=self.plain[rows], mirrored=self.mirrored[rows])
-
-    def plain_rows(self, rows: np.ndarray) -> Tensor:
-        """The images as they are. Shapes: rows (n,) -> (n, D)."""
-        return torch.from_numpy(self.plain[rows])
-
-    def views(self, rows: np.ndarray) -> Tensor:
-        """Both views of `rows`, one after the other. Shapes: rows (n,) -> (2n, D)."""
-        return torch.from_numpy(np.concatenate([self.plain[rows], self.mirrored[rows]]))
+        return Features(views=tuple(view[rows] for view in self.views))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Extractor:
     """A frozen network that gives features, and where they are kept from run to run.
 
-    Images that a head is fitted to are computed in `precision`, mirrored too; the others, which only judge it, as they
-    are predicted later: in single precision.
+    Images that a head is fitted to are computed in `precision`, mirrored too where there are two views or more; the
+    others, which only judge it, as they are predicted later: in single precision.
     """
 
     model: Backbone
+    views: int = 2
     precision: str = FP32
     cache: FeatureCache | None = None
 
@@ -82,10 +81,19 @@ class Extractor:
             wanted = fitted[rows]  # (B,)
             if wanted.any():
                 chosen = x[torch.from_numpy(wanted)]
-                features.plain[rows[wanted]] = self._computed(chosen, self.precision)
-                features.mirrored[rows[wanted]] = self._computed(chosen.flip(3), self.precision)
+                for view, turned in zip(features.views, (chosen, chosen.flip(3))):
+                    view[rows[wanted]] = self._computed(turned, self.precision)
             if not wanted.all():
                 features.plain[rows[~wanted]] = self._computed(x[torch.from_numpy(~wanted)], FP32)
+
+    @torch.no_grad()
+    def augmented(self, inputs: Iterable[tuple[Tensor, np.ndarray]], *, count: int) -> np.ndarray:
+        """One more view of `count` images, (count, D); rows that are not in `inputs` are NaN."""
+        found = np.full((count, self.model.num_features), np.nan, np.float32)
+        self.model.eval()
+        for x, rows in inputs:
+            found[rows] = self._computed(x, self.precision)
+        return found
 
     def keep(self, features: Features, sha256: np.ndarray, *, fitted: np.ndarray) -> None:
         """Keep features for later runs. Shapes: as `recall`."""
@@ -95,9 +103,9 @@ class Extractor:
 
     def _views(self, features: Features, fitted: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """The name of each view with its precision, its features and the rows that have it."""
+        of_fitted = zip(("plain", "mirrored"), features.views)
         return [
-            (f"plain-{self.precision}", features.plain, np.flatnonzero(fitted)),
-            (f"mirrored-{self.precision}", features.mirrored, np.flatnonzero(fitted)),
+            *((f"{name}-{self.precision}", view, np.flatnonzero(fitted)) for name, view in of_fitted),
             (f"plain-{FP32}", features.plain, np.flatnonzero(~fitted)),
         ]
 

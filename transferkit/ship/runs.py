@@ -77,10 +77,13 @@ class Opening:
     def restarted(self, given: dict[str, Any]) -> "Opening":
         """The same after `torchrun` has started the run again: on from its checkpoint, or anew where there is none.
 
-        A finished run, or one that began with other options than `given`, is somebody else's.
+        A run that began with other options than `given`, or is finished, is somebody else's.
         """
         path = Path(self.path)
-        if RunFolder(path).checkpoint.is_dir() and files.read_json(path / "run.json")["given"] == given:
+        record = path / "run.json"
+        if record.is_file() and files.read_json(record)["given"] != given:
+            return self
+        if RunFolder(path).checkpoint.is_dir():
             return replace(self, resume=True)
         return self if (path / "metrics.json").exists() else replace(self, overwrite=True)
 

@@ -45,9 +45,9 @@ def fit_probe(
 ) -> Probe:
     """Solve for a head on train and val, and on train alone, both `parts`; L2 by 5-fold cross-validation over both.
 
-    Each image counts twice, as it is and mirrored; both views of an image, and all images of a group, lie in the same
-    fold. Where rows x features x classes are more than `FOLDS_UP_TO`, the validation part takes the place of the
-    folds; as many of its images judge as `JUDGED_UP_TO` allows.
+    Each image counts once a view; all views of an image, and all images of a group, lie in the same fold. Where rows x
+    features x classes are more than `FOLDS_UP_TO`, the validation part takes the place of the folds; as many of its
+    images judge as `JUDGED_UP_TO` allows.
 
     Args: l2, None to choose it; groups (N,) names images that belong together.
     """
@@ -57,7 +57,7 @@ def fit_probe(
     asked = {"class_weights": weights, "on_value": work.on_record} | ({} if l2 is None else {"path": (l2,)})
 
     def seen(rows: np.ndarray) -> Rows:
-        return Rows(views=(features.plain, features.mirrored), rows=rows, labels=train.labels[rows])
+        return Rows(views=features.views, rows=rows, labels=train.labels[rows])
 
     everything = seen(both)
     if len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO:
@@ -98,8 +98,8 @@ class Standardised:
     scale: Scale
 
     def supply(self, batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """A supply for the training loop: the images as they are in even epochs, mirrored in odd ones."""
-        view = self.features.mirrored if epoch is not None and epoch % 2 else self.features.plain
+        """A supply for the training loop: epoch e has view e mod V of the images."""
+        view = self.features.plain if epoch is None else self.features.views[epoch % len(self.features.views)]
         for rows in batches:
             yield self.scale.apply_(torch.from_numpy(view[rows])), rows
 
@@ -109,6 +109,6 @@ class Standardised:
 
 
 def standardise(features: Features, rows: np.ndarray) -> Standardised:
-    """`features` on the scale of those of `rows`, both views."""
-    seen = Rows(views=(features.plain, features.mirrored), rows=rows, labels=rows)
+    """`features` on the scale of those of `rows`, all views."""
+    seen = Rows(views=features.views, rows=rows, labels=rows)
     return Standardised(features=features, scale=Scale.of(seen.blocks(1)))

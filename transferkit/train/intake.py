@@ -55,7 +55,7 @@ class _Table:
 
     @property
     def columns(self) -> list[np.ndarray]:
-        return [self.sizes, self.hashes, *((self.features.plain, self.features.mirrored) if self.features else ())]
+        return [self.sizes, self.hashes, *(self.features.views if self.features else ())]
 
 
 def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Intake:
@@ -95,7 +95,7 @@ def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
     table = _Table(
         sizes=np.zeros(count, np.int64),
         hashes=np.full(count, "", "<U64"),
-        features=extractor and Features.empty(count, extractor.model.num_features),
+        features=extractor and Features.empty(count, extractor.model.num_features, views=min(extractor.views, 2)),
     )
     if extractor and extractor.remembers and ranks.is_first():
         contents = reader.photos.contents(listing.paths)

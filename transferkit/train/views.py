@@ -3,17 +3,35 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from torch import nn
 
+from transferkit import ranks
 from transferkit.model import boundary
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.model.build import Backbone
+from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.progress import Progress
 from transferkit.train import supply
-from transferkit.train.loop import Supply
+from transferkit.train.loop import Supply, eval_batches
 
 VIEWS = 4  # that epochs repeat where the network is frozen in part
 WORTH_REPEATING = 1.2  # times as fast; below, new views each epoch are worth more
+
+
+def augmented(extractor: Extractor, features: Features, images: Supply, rows: np.ndarray) -> Features:
+    """`features` with as many augmented views of `rows` as the extractor wants; each rank computes a part."""
+    rows = np.sort(rows)
+    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
+    own = eval_batches(rows[blocks[ranks.rank()]])
+    views = list(features.views)
+    while len(views) < extractor.views:
+        view = extractor.augmented(images(own, len(views)), count=len(features.plain))
+        part = view[rows]
+        ranks.fill(part, blocks)
+        view[rows] = part
+        views.append(view)
+    return Features(views=tuple(views))
 
 
 @dataclass(frozen=True, kw_only=True)

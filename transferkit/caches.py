@@ -1,0 +1,46 @@
+"""What a run keeps from earlier ones and for later ones, in the cache folder that its options name."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferkit import runtime
+from transferkit.config import FinetuneConfig
+from transferkit.progress import Progress
+from transferkit.zoo import files
+
+if TYPE_CHECKING:
+    from transferkit.data.photos import Photos
+    from transferkit.model.build import Backbone
+    from transferkit.model.features import Extractor
+
+
+def folder_of(config: FinetuneConfig) -> Path:
+    """The folder of all of it."""
+    return Path(config.cache_dir) if config.cache_dir else files.cache_folder()
+
+
+def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
+    """What reads photos for `model`, with as many threads as asked for, else one a core; writes nothing yet."""
+    from transferkit.data.known import Known
+    from transferkit.data.photos import Photos, source_side
+    from transferkit.data.store import Store
+
+    cache = folder_of(config)
+    side = source_side(model.card.preprocessing)
+    return Photos(
+        side=side,
+        workers=runtime.default_workers() if config.workers is None else config.workers,
+        store=Store(cache / "pixels", side=side, progress=progress),
+        index=Known(cache / "known" / "files.sqlite"),
+    )
+
+
+def extractor_of(config: FinetuneConfig, model: "Backbone", *, precision: str, device: str) -> "Extractor":
+    """What computes the features of `model`, and keeps them under all that they depend on; writes nothing yet."""
+    from transferkit.data import photos, store
+    from transferkit.model.feature_cache import FeatureCache, key_of
+    from transferkit.model.features import Extractor
+
+    pixels = {"rule": store.decode_rule(), "side": photos.source_side(model.card.preprocessing)}
+    cache = FeatureCache(folder_of(config), key_of(model, pixels=pixels, device=device))
+    return Extractor(model=model, views=config.feature_views, precision=precision, cache=cache)
