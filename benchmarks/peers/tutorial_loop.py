@@ -41,6 +41,7 @@ def main() -> None:
     train, judged = ImageFolder(given.folder / "train", TRAIN), ImageFolder(given.folder / judging, JUDGE)
     name = f"local-dir:{given.weights}" if given.weights else given.architecture
     model = timm.create_model(name, pretrained=given.weights is not None, num_classes=len(train.classes))
+    model.get_classifier().reset_parameters()  # as the tutorial's new nn.Linear; timm's start is wider and slower here
     if given.frozen:
         model.requires_grad_(False)
         model.get_classifier().requires_grad_(True)
