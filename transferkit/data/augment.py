@@ -7,6 +7,7 @@ import os
 import random
 import threading
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -45,19 +46,23 @@ def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
     name = str(name_or_file)
     if name == "none":
         return Augment(None, preprocessing, name=name)
-    if name in PRESETS:
-        return Augment(_preset(name, preprocessing), preprocessing, name=name)
-    return Augment(_from_file(Path(name_or_file)), preprocessing, name=name)
+    if name in PRESETS:  # made at the first view: a second of imports that need not come before the first pass
+        return Augment(functools.partial(_preset, name, preprocessing), preprocessing, name=name)
+    pipeline = _from_file(Path(name_or_file))
+    return Augment(functools.partial(copy.deepcopy, pipeline), preprocessing, name=name)
 
 
 class Augment:
-    """Maps a decoded photo and a seed to a view; safe to call from many threads: each has its copy of the pipeline."""
+    """Maps a decoded photo and a seed to a view; safe to call from many threads: each has a pipeline of its own.
 
-    def __init__(self, pipeline: Any, preprocessing: Preprocessing, *, name: str):
+    `make` makes one; None is for no augmentation.
+    """
+
+    def __init__(self, make: Callable[[], Any] | None, preprocessing: Preprocessing, *, name: str):
         self.name = name
-        self._pipeline = pipeline
+        self._make = make
         self._preprocessing = preprocessing
-        self._copies = threading.local()
+        self._own = threading.local()
 
     def __call__(self, image: Image.Image, *, seed: int) -> np.ndarray:
         """The view that `seed` stands for.
@@ -66,9 +71,11 @@ class Augment:
         resized and cropped as for evaluation.
         Raises: UsageError if the transforms fail on this image or give no uint8 RGB.
         """
-        if self._pipeline is None:
+        if self._make is None:
             return eval_view(image, self._preprocessing)
-        pipeline = self._thread_copy()
+        if not hasattr(self._own, "pipeline"):
+            self._own.pipeline = self._make()
+        pipeline = self._own.pipeline
         # Not set_random_seed: it gives each transform a generator with the same seed, so that all coins fall alike.
         pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
@@ -83,11 +90,6 @@ class Augment:
         if view.shape[:2] == self._preprocessing.size_px:
             return view
         return eval_view(Image.fromarray(view), self._preprocessing)
-
-    def _thread_copy(self) -> Any:
-        if not hasattr(self._copies, "pipeline"):
-            self._copies.pipeline = copy.deepcopy(self._pipeline)
-        return self._copies.pipeline
 
 
 @functools.cache
