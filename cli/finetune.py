@@ -125,7 +125,8 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     """Fit a classifier to the images in DATA.
 
     DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each
-    of class folders; or a CSV with the columns path,label and optionally split.
+    of class folders; or a CSV with the columns path,label and optionally split; or WebDataset shards, such as
+    "photos-{000..099}.tar" or a URL of them.
 
     \b
     Examples:
@@ -135,6 +136,7 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
       transferkit finetune photos --backbone resnet18.a1_in1k --freeze layer2 --epochs 10
       transferkit finetune --config runs/first/run.json --seed 1
       transferkit finetune photos --processes 4
+      transferkit finetune "s3://bucket/photos-{000..099}.tar" --strategy probe --workers 16
     """
     from transferkit import flow, launch, ranks
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from transferkit.cli import options
+from transferkit.data.source import Member
 from transferkit.zoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -62,16 +63,21 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, device: str
 
 def _check(paths: tuple[str, ...]) -> None:
     for path in paths:
-        if not os.path.exists(path) and next(glob.iglob(path, recursive=True), None) is None:
+        if not _is_one(path) and next(glob.iglob(path, recursive=True), None) is None:
             raise UsageError(f"no such file or folder: {path}")
 
 
 def _files(paths: tuple[str, ...]) -> Iterator[str]:
     """Every file that the arguments mean, in order, hidden ones in folders left out; never all in memory."""
     for path in paths:
-        found = [path] if os.path.exists(path) else glob.iglob(path, recursive=True)
+        found = [path] if _is_one(path) else glob.iglob(path, recursive=True)
         for entry in found:
             yield from walk(entry) if os.path.isdir(entry) else [entry]
+
+
+def _is_one(path: str) -> bool:
+    """Whether it is no pattern: a file, a folder, or an image in a tar as manifest.csv names it."""
+    return os.path.exists(path) or Member.of(path) is not None
 
 
 def walk(folder: str) -> Iterator[str]:

@@ -50,9 +50,9 @@ def finetune(
 ) -> Run:
     """Fit a classifier to the images of `data` and write everything about it to a run folder.
 
-    Args: data, a folder of class folders, a folder with train/ [val/] [test/], or a CSV with path,label[,split];
-    options, the fields of FinetuneConfig, over those in `config_file`; overwrite replaces the run in `out`, resume
-    goes on with it.
+    Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or a
+    pattern of shards; options, the fields of FinetuneConfig, over those in `config_file`; overwrite replaces the run in
+    `out`, resume goes on with it.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 CACHE_KINDS = {  # sub-folder of the cache: what is in it
     "pixels": "decoded photos",
     "known": "hashes of files",
+    "shards": "what is in tar shards",
     "features": "features of frozen networks",
     "timings": "what was timed on this machine",
     "names": "names of networks",

@@ -5,7 +5,6 @@ import io
 import math
 import os
 import re
-import stat
 import warnings
 from pathlib import Path
 
@@ -13,12 +12,11 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from transferkit.data import sniff
+from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.card import Preprocessing
-from transferkit.zoo.errors import DataError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # MPO, as phones write it, opens as JPEG
 MIN_SIDE_PX = 2
-MAX_FILE_BYTES = 1 << 30  # more than an uncompressed image at Pillow's bomb limit of 179 megapixels
 MAX_ASPECT = 64  # a longer strip is trimmed before its shorter side is scaled up, or memory would follow its length
 
 ORIENTATION_TAG = 0x0112
@@ -32,10 +30,6 @@ UPRIGHT = {  # EXIF 2.32, section 4.6.4: the turn that undoes each orientation
     8: Image.Transpose.ROTATE_90,
 }
 PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filterwarnings` would store it
-
-
-class DecodeError(DataError):
-    """A source that holds no usable image; the message is the reason in a few words, without the source's name."""
 
 
 def decode(source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: int | None = None) -> Image.Image:
@@ -65,23 +59,6 @@ def decode(source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: 
             return _loaded(image)
         image.draft("RGB", (shrunk_to, shrunk_to))  # changes the size of a JPEG, never to less than this
         return _shrunk(_loaded(image), shrunk_to)
-
-
-def read_file(path: Path | str) -> bytes:
-    """The bytes of a regular file.
-
-    Raises: DecodeError if it is missing, may not be read, is over 1 GB, or is a folder, pipe or socket.
-    """
-    try:
-        status = os.stat(path)
-        if not stat.S_ISREG(status.st_mode):  # opening a pipe would wait for ever
-            raise DecodeError("not a regular file")
-        if status.st_size > MAX_FILE_BYTES:
-            raise DecodeError(f"larger than {MAX_FILE_BYTES >> 20} MB")
-        with open(path, "rb") as file:
-            return file.read()
-    except OSError as error:
-        raise DecodeError((error.strerror or "cannot be read").lower()) from error
 
 
 def eval_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:

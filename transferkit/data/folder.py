@@ -1,4 +1,4 @@
-"""DATA to a listing of images: a folder of class folders, a folder with train/ and val/ and test/, or a CSV."""
+"""DATA to a listing of images: a folder of class folders, one with train/ and val/ and test/, a CSV, or shards."""
 
 import os
 import unicodedata
@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import table
-from transferkit.data.listing import PARTS, Listing, PathTable, class_name
+from transferkit.data import shards, table
+from transferkit.data.listing import IMAGE_SUFFIXES, PARTS, Listing, PathTable, class_name
+from transferkit.progress import Progress
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
 SYSTEM_NAMES = (
@@ -20,7 +21,6 @@ SYSTEM_NAMES = (
     "$recycle.bin",
     "system volume information",
 )
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")  # for hints only
 
 HIDDEN = "hidden or system entry"
 LOOSE = "not in a class folder"
@@ -29,16 +29,22 @@ LOOPED = "folder read before (a link)"
 Ignored = list[tuple[str, str]]  # (path, reason)
 
 
-def read(source: Path | str, *, to_train: bool = True) -> Listing:
+def read(
+    data: Path | str, *, to_train: bool = True, cache: Path | None = None, progress: Progress | None = None
+) -> Listing:
     """The images of DATA with their classes, in an order that depends on names alone.
 
-    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do.
-    Raises: UsageError if there is no such path, DataError if it cannot be used, StorageError if it may not be read.
+    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do; cache,
+    the folder for what is learned about shards.
+    Raises: UsageError if there is no such path, DataError if it cannot be used, StorageError if it may not be read,
+    NetworkError.
     """
-    source = Path(source)
+    source = Path(data)
     try:
         if source.is_dir():
             listing = _read_folder(source)
+        elif shards.is_shards(str(data)):
+            listing = shards.read(str(data), cache=cache, progress=progress)
         elif source.is_file():
             listing = table.read(source)
         else:
@@ -201,11 +207,12 @@ def check_trainable(listing: Listing) -> None:
 
 def _nesting_hint(listing: Listing) -> str:
     """Words for someone who gave the folder above the right one."""
-    if not listing.source.is_dir() or listing.parts[0]:
+    source = Path(listing.source)
+    if not source.is_dir() or listing.parts[0]:
         return ""
     steps = [listing.relative(row).split("/") for row in range(len(listing.paths))]
     inner = {names[1] for names in steps if len(names) > 2}
-    return f"; did you mean {listing.source / steps[0][0]}, which holds {len(inner)} folders?" if len(inner) > 1 else ""
+    return f"; did you mean {source / steps[0][0]}, which holds {len(inner)} folders?" if len(inner) > 1 else ""
 
 
 def _by_name(name: str) -> tuple[str, str]:

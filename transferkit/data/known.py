@@ -5,14 +5,14 @@ https://git-scm.com/docs/racy-git
 """
 
 import contextlib
-import os
 import sqlite3
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
+
+from transferkit.data import source
 
 MARGIN_NS = 3_000_000_000  # the coarsest clock of a file system, FAT's, ticks every 2 seconds
 MAX_BYTES = 256 << 20  # about two million files; a larger index is begun anew
@@ -44,17 +44,10 @@ def identity(path: Path | str) -> Identity | None:
     One that is the same before and after a file is read belongs to what was read.
     """
     now_ns = time.time_ns()
-    status = _status(path)
-    if status is None or max(status.st_mtime_ns, status.st_ctime_ns) > now_ns - MARGIN_NS:
+    found = source.status(path)
+    if found is None or found.changed_ns > now_ns - MARGIN_NS:
         return None
-    return _identity(status)
-
-
-def _identity(status: os.stat_result) -> Identity:
-    return Identity(
-        file=f"{status.st_dev}:{status.st_ino}",
-        state=f"{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}",
-    )
+    return Identity(found.file, found.state)
 
 
 class Known:
@@ -72,13 +65,12 @@ class Known:
 
     def contents(self, paths: Sequence[Path | str]) -> list[Content | None]:
         """The content of each file, None where it is not known; opens none of them."""
-        statuses = [_status(path) for path in paths]
-        asked = [_identity(status) if status else None for status in statuses]
-        rows = self._rows([each.file for each in asked if each])
-        found = [rows.get(each.file, ("", "")) if each else ("", "") for each in asked]
+        statuses = [source.status(path) for path in paths]
+        rows = self._rows([each.file for each in statuses if each])
+        found = [rows.get(each.file, ("", "")) if each else ("", "") for each in statuses]
         return [
-            Content(sha256, status.st_size) if each and state == each.state else None
-            for each, status, (state, sha256) in zip(asked, statuses, found)
+            Content(sha256, each.bytes) if each and state == each.state else None
+            for each, (state, sha256) in zip(statuses, found)
         ]
 
     def add(self, found: Iterable[tuple[Identity, str]]) -> None:
@@ -134,11 +126,3 @@ class Known:
         for path in (self._path, self._path.with_name(f"{self._path.name}-journal")):
             with contextlib.suppress(OSError):
                 path.unlink()
-
-
-def _status(path: Path | str) -> os.stat_result | None:
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return None
-    return status if stat.S_ISREG(status.st_mode) else None

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit.data.source import Member
 from transferkit.zoo.errors import DataError
 
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # as written, as meant
 
 
@@ -55,18 +57,20 @@ class Listing:
     """The images of DATA, none of them opened yet.
 
     `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of label; images of one name in
-    `groups` must not be divided ("" is no group); `ignored` pairs a path relative to `source` with the reason.
+    `groups` must not be divided ("" is no group); `ignored` and `refused` pair a path relative to `source` with the
+    reason: what is no image, and an image that cannot be used. `source` is a str where DATA is a pattern of shards.
 
     Shapes: paths of length N; labels (N,) int64; parts (N,) str; groups (N,) str or None.
     """
 
-    source: Path
+    source: Path | str
     paths: PathTable
     labels: np.ndarray
     parts: np.ndarray
     classes: tuple[str, ...]
     groups: np.ndarray | None = None
     ignored: tuple[tuple[str, str], ...] = ()
+    refused: tuple[tuple[str, str], ...] = ()
 
     def subset(self, rows: np.ndarray) -> "Listing":
         """The listing of some rows; classes stay, also those that have no image left."""
@@ -78,7 +82,10 @@ class Listing:
     def relative(self, row: int) -> str:
         """The path of an image relative to the folder, or to that of the CSV, with forward slashes."""
         path = self.paths[row]
-        base = self.source if self.source.is_dir() else self.source.parent
+        if member := Member.of(path):
+            return f"{os.path.basename(member.shard)}/{member.name}"
+        base = Path(self.source)
+        base = base if base.is_dir() else base.parent
         return path.relative_to(base).as_posix() if path.is_relative_to(base) else path.as_posix()
 
 

@@ -2,11 +2,11 @@
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from transferkit.data.listing import Listing
+from transferkit.data.source import absolute
 from transferkit.zoo import files
 
 
@@ -17,7 +17,7 @@ def write_manifest(path: Path, listing: Listing, *, sha256: Sequence[str], bytes
     """
     groups = listing.groups if listing.groups is not None else [""] * len(listing.paths)
     rows = (
-        (os.path.abspath(image), listing.classes[label], part, group, size, digest)
+        (absolute(image), listing.classes[label], part, group, size, digest)
         for image, label, part, group, size, digest in zip(
             listing.paths, listing.labels, listing.parts, groups, bytes, sha256, strict=True
         )

@@ -1,13 +1,13 @@
 """A CSV with the columns path,label[,split][,group] to a listing."""
 
 import csv
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from transferkit.data.listing import PARTS, Listing, PathTable, class_name
+from transferkit.data.source import join
 from transferkit.zoo.errors import DataError
 
 
@@ -25,7 +25,7 @@ def read(source: Path) -> Listing:
             raise DataError(f"{where}: the label is empty")
         if row["split"] and row["split"] not in PARTS:
             raise DataError(f"{where}: split {row['split']!r} is unknown; allowed: {', '.join(PARTS)} or nothing")
-        paths.append(os.path.join(source.parent, row["path"]))
+        paths.append(join(source.parent, row["path"]))
         labels.append(class_name(row["label"], source))
         parts.append(PARTS.get(row["split"], ""))
         groups.append(row["group"])

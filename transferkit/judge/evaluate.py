@@ -1,11 +1,11 @@
 """What a fitted network is worth: on the test images if there are any, else on those that validated it."""
 
-import os
 from typing import Any
 
 import numpy as np
 
 from transferkit import metrics
+from transferkit.data.source import absolute
 from transferkit.train.intake import Intake
 from transferkit.train.strategies import Fitted
 
@@ -24,7 +24,7 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
     probabilities = metrics.softmax(logits)
     judged = [
         (
-            os.path.abspath(listing.paths[row]),
+            absolute(listing.paths[row]),
             listing.classes[listing.labels[row]],
             listing.classes[chosen],
             float(p[chosen]),

@@ -125,11 +125,11 @@ class Classifier:
         Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
         """
         progress = progress or Progress()
-        listing = folder.read(data, to_train=False)
+        listing = folder.read(data, to_train=False, progress=progress)
         own_label = [self._index(name) for name in listing.classes]
         part, rows = _choose_part(listing.parts, part)
         progress.start("evaluating", len(rows))
-        answers, labels, refused = [], [], []
+        answers, labels, refused = [], [], [list(entry) for entry in listing.refused]
         for row, (_, answer) in zip(rows, self._answers((listing.paths[row] for row in rows), 32)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import traceback
 from collections.abc import Iterator
@@ -59,7 +60,7 @@ class RunFolder:
 
 def default_path(data: str) -> Path:
     """`runs/NAME-N`: NAME after the data, N the first number not taken yet."""
-    name = Path(data).resolve().stem or "run"
+    name = re.sub(r"[-_.]?\{.*\}", "", Path(data).resolve().stem) or "run"  # of photos-{000..099}.tar, photos
     number = 1
     while (path := Path("runs") / f"{name}-{number}").exists():
         number += 1

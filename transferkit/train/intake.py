@@ -73,7 +73,7 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
     left = np.argsort(~fitted, kind="stable")  # the two kinds in batches of their own
     left = left[table.sizes[left] == 0]
     progress.advance(len(fitted) - len(left))
-    quarantine = _read(listing, reader, table, left, progress=progress)
+    quarantine = [*listing.refused, *_read(listing, reader, table, left, progress=progress)]
     progress.finish()
     good = np.flatnonzero(table.sizes)
     if reader.extractor and ranks.is_first():
