@@ -16,6 +16,7 @@ from tests.conftest import write_digits
 from transferkit.cli import main
 from transferkit.data import folder
 from transferkit.data.source import read_file
+from transferkit.ship import runs
 
 FAST = {
     "backbone": "timm:test_resnet",
@@ -102,3 +103,9 @@ def test_a_missing_shard_ends_the_command_with_exit_code_2_and_one_line(data, ca
     line = capfd.readouterr().err.strip()
     assert "no such shard" in line
     assert "\n" not in line
+
+
+@pytest.mark.parametrize("data", ["photos-{000..099}.tar", "s3://bucket/photos.{0..9}.tar", "{0..9}/photos.tar"])
+def test_a_run_is_named_after_its_shards_less_their_numbers(data, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert runs.default_path(data) == Path("runs/photos-1")

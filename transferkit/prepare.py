@@ -59,7 +59,7 @@ def prepare(
 
     config = configs.make(data, options, file=config_file)
     progress = progress or Progress()
-    listing = folder.read(config.data, cache=cache_of(config), progress=progress)
+    listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
     news.found(listing, progress)
 
     from transferkit.data import augment  # not before the data is known to be there: torch takes seconds to import

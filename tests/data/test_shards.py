@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import resource
 import sys
 import tarfile
 import time
@@ -219,6 +220,27 @@ def test_after_a_damaged_header_nothing_is_guessed(pattern):
     listing = folder.read(pattern)
     assert len(listing.labels) == 19
     assert listing.refused[0] == ("photos-001.tar", "the tar is damaged; what comes after is lost")
+
+
+@pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XHDTYPE, tarfile.GNUTYPE_SPARSE])
+@pytest.mark.parametrize("size", [b"\xff" * 10 + b"\xfc\0", b"\x80" + b"\x7f" * 11, b"\x80\0\0\0\x10" + bytes(7)])
+def test_an_absurd_length_in_a_header_is_damage_and_takes_neither_memory_nor_for_ever(tmp_path, kind, size):
+    write_members(tmp_path / "a.tar", [("cat/1.jpg", photo(1)), ("dog/2.jpg", photo(2)), ("dog/3.jpg", photo(3))])
+    with tarfile.open(tmp_path / "a.tar") as tar:
+        start = tar.getmember("dog/3.jpg").offset
+    with open(tmp_path / "a.tar", "r+b") as file:
+        file.seek(start)
+        header = bytearray(file.read(512))
+        header[124:136], header[156:157], header[148:156] = size, kind, b" " * 8
+        header[148:156] = b"%06o\0 " % sum(header)
+        file.seek(start)
+        file.write(header)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    listing = folder.read(tmp_path / "a.tar", to_train=False)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 20_000  # kB
+    assert contents(listing)[:1] == [(photo(1), "cat")]
+    assert len(listing.labels) <= 2
+    assert "what comes after is lost" in listing.refused[0][1]
 
 
 def test_a_member_that_claims_more_than_there_is_allocates_nothing(tmp_path):

@@ -18,6 +18,7 @@ from transferkit.zoo.errors import DataError, UsageError
 MAX_LABEL_BYTES = 1 << 20  # a .json may hold captions
 MAX_CLASS_LENGTH = 255  # as a folder's name
 NUMBER = re.compile(r"[+-]?\d+")
+DAMAGES = (tarfile.TarError, ValueError, OverflowError, MemoryError)  # but for the first, of absurd lengths in headers
 Refused = list[tuple[str, str]]  # (name in the tar, reason)
 
 
@@ -123,18 +124,20 @@ def _files(file: BinaryIO, found: _Found) -> Iterator[_File]:
     """The members that can belong to a sample; none is unpacked, no link is followed. Raises: DataError."""
     try:
         tar = tarfile.open(fileobj=file, mode="r:")  # noqa: SIM115 (closing it would not close `file`)
-    except tarfile.ReadError as error:
+    except DAMAGES as error:
         raise DataError("is no tar, or a compressed one, in which no image can be found; decompress it") from error
     size = file.seek(0, os.SEEK_END)
     try:
         for member in tar:
             tar.members.clear()  # it would keep them all
-            if member.isreg() and member.offset_data + member.size > size:  # tarfile tells with the next one
+            if tar.offset <= member.offset:  # where the next one begins; a negative length makes a circle
+                raise tarfile.ReadError("a negative length")
+            if tar.offset > size:  # tarfile would tell of it only there
                 raise tarfile.ReadError("unexpected end of data")
             if name := _name(member, found.refused):
                 yield _File(name, member.offset_data, member.size, _label_content(tar, member))
         found.damage = _end(tar)
-    except tarfile.ReadError as error:
+    except DAMAGES as error:
         found.damage = "truncated" if "unexpected end" in str(error) else "damaged"
     if found.damage:
         found.refused.append(("", f"the tar is {found.damage}; what comes after is lost"))

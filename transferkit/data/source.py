@@ -92,7 +92,9 @@ def status(path: Path | str) -> Status | None:
 def absolute(path: Path | str) -> str:
     """The path from the root, which means the same in every folder; a URL is one already."""
     member = Member.of(path)
-    return member.path if member and remote.is_remote(member.shard) else os.path.abspath(path)
+    if member is None:
+        return os.path.abspath(path)
+    return member.path if remote.is_remote(member.shard) else member._replace(shard=os.path.abspath(member.shard)).path
 
 
 def join(folder: Path, path: str) -> str:
