@@ -162,13 +162,13 @@ def test_the_file_shows_the_epochs_where_there_are_any_else_the_probe_and_is_not
     pictures = []
     for lines in (epochs(3), probe() + epochs(3), probe()):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        curves.write(tmp_path)
+        curves.write(tmp_path, curves.draw(curves.read(tmp_path), kept=None))
         with Image.open(tmp_path / "curves.png") as image:
             assert image.width == 1600
         pictures.append((tmp_path / "curves.png").read_bytes())
     assert pictures[0] == pictures[1] != pictures[2]
     (tmp_path / "empty").mkdir()
-    curves.write(tmp_path / "empty")
+    curves.write(tmp_path / "empty", curves.draw(curves.read(tmp_path / "empty"), kept=None))
     assert not list((tmp_path / "empty").iterdir())
 
 
@@ -176,7 +176,8 @@ def test_no_display_and_no_window_toolkit_are_needed(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(epochs(1)[0]) + "\n")
     code = (
         "import sys; from pathlib import Path; from transferkit.ship import curves\n"
-        "curves.write(Path(sys.argv[1])); print('matplotlib.pyplot' in sys.modules)"
+        "run = Path(sys.argv[1]); curves.write(run, curves.draw(curves.read(run), kept=None))\n"
+        "print('matplotlib.pyplot' in sys.modules)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | {"MPLBACKEND": "TkAgg"}
     done = subprocess.run([sys.executable, "-c", code, tmp_path], env=environment, capture_output=True, text=True)

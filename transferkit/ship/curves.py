@@ -52,14 +52,13 @@ def read_kept(run: Path) -> str | None:
     return (scores.get("snapshots") or {}).get("kept")
 
 
-def write(run: Path) -> None:
-    """Write RUN/curves.png from RUN/metrics.jsonl: the epochs, or where there are none the probe; nothing of neither.
+def write(run: Path, figures: "dict[str, Figure]") -> None:
+    """Write RUN/curves.png, the last of what `draw` gives: the epochs, or where there are none the probe.
 
     Raises: StorageError.
     """
-    figures = list(draw(read(run), kept=read_kept(run)).values())
     if figures:
-        write_bytes(run / "curves.png", png(figures[-1]))
+        write_bytes(run / "curves.png", png([*figures.values()][-1]))
 
 
 def draw(lines: Sequence[Line], *, kept: str | None) -> "dict[str, Figure]":

@@ -14,7 +14,7 @@ from transferkit import ranks, runtime
 from transferkit.data import manifest
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
-from transferkit.ship import artifact, curves, report
+from transferkit.ship import artifact, report
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.train.intake import Intake
@@ -98,9 +98,7 @@ def write_report(run: Path) -> Path:
 
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
-    page = report.write(run, predictions=read_predictions(run))
-    curves.write(run)
-    return page
+    return report.write(run, predictions=read_predictions(run))
 
 
 def read_predictions(run: Path) -> list[Judged]:

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from string import Template
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -18,6 +18,9 @@ from transferkit.ship import curves, tables
 from transferkit.ship.markup import duration, percent, section, shown, table
 from transferkit.zoo.files import read_json, write_text
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 MAX_MISTAKES = 24
 MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv and run.json
 THUMBNAIL_PX = 160
@@ -27,7 +30,7 @@ Prediction = tuple[str | Path, str, str, float]  # path, label, predicted, proba
 
 
 def write(run: Path, *, predictions: Sequence[Prediction]) -> Path:
-    """Write RUN/report.html from the files of a run and return its path.
+    """Write RUN/report.html and RUN/curves.png from the files of a run and return the path of the report.
 
     Args: predictions of the judged part, which is test where there is one, else validation; paths are opened as given.
     Raises: UsageError or ModelFileError if run.json or metrics.json is missing or damaged; StorageError.
@@ -36,9 +39,10 @@ def write(run: Path, *, predictions: Sequence[Prediction]) -> Path:
     part = "test" if scores.get("test") else "validation"
     block = scores["test"] if part == "test" else scores["val"]
     classes, confusion = scores["classes"], np.array(block["confusion"], dtype=np.int64)
+    figures = curves.draw(curves.read(run), kept=curves.read_kept(run))
     sections = [
         _facts(record, scores),
-        _curves(run),
+        _curves(figures),
         _snapshots(scores.get("snapshots")),
         tables.confusions(confusion, classes, part=part),
         tables.per_class(confusion, classes),
@@ -54,6 +58,7 @@ def write(run: Path, *, predictions: Sequence[Prediction]) -> Path:
         sections="\n".join(sections),
     )
     write_text(run / "report.html", page)
+    curves.write(run, figures)
     return run / "report.html"
 
 
@@ -106,11 +111,11 @@ def _facts(record: dict[str, Any], scores: dict[str, Any]) -> str:
     return section("What was trained", f'<dl class="facts">{tiles}</dl>')
 
 
-def _curves(run: Path) -> str:
+def _curves(drawn: "dict[str, Figure]") -> str:
     figures = [
         f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" '
         f'src="data:image/svg+xml;base64,{base64.b64encode(curves.svg(figure).encode()).decode()}"></figure>'
-        for caption, figure in curves.draw(curves.read(run), kept=curves.read_kept(run)).items()
+        for caption, figure in drawn.items()
     ]
     body = f'<div class="curves">{"".join(figures)}</div>'
     return section("How it learned", body, lead="Best is where the validation loss is lowest.") if figures else ""
