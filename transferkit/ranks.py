@@ -15,11 +15,10 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError
 
 if TYPE_CHECKING:
+    import numpy as np
     from torch import Tensor
     from torch.distributed import Store
 
@@ -155,12 +154,15 @@ def local_size() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE", "1")) if launched() else 1
 
 
-def shard(rows: np.ndarray, *, least: int = 1) -> np.ndarray:
+def shard(rows: "np.ndarray", *, least: int = 1) -> "np.ndarray":
     """This rank's part of `rows`, all parts nearly equal; if there are less than `least` a rank, some get none.
 
+    >>> import numpy as np
     >>> shard(np.arange(3)).tolist()
     [0, 1, 2]
     """
+    import numpy as np
+
     parts = np.array_split(rows, max(1, min(size(), len(rows) // least)))
     return parts[rank()] if rank() < len(parts) else rows[:0]
 
@@ -171,18 +173,20 @@ def blocks(count: int, *, of: int) -> list[slice]:
     >>> blocks(100, of=32)
     [slice(0, 100, None)]
     """
+    import numpy as np
+
     batches = np.array_split(np.arange(0, count, of), size())
     ends = np.minimum(np.cumsum([len(part) for part in batches]) * of, count).tolist()
     return [slice(start, end) for start, end in zip([0, *ends], ends)]
 
 
-def fill(array: np.ndarray, owned: Sequence[slice]) -> None:
+def fill(array: "np.ndarray", owned: Sequence[slice]) -> None:
     """Complete `array`, of which each rank has its own block of rows: every rank gets all the blocks."""
     if size() == 1 or not array.size:
         return
     import torch
 
-    raw = torch.from_numpy(array.reshape(len(array), -1).view(np.uint8))  # (N, bytes of a row)
+    raw = torch.from_numpy(array.reshape(len(array), -1).view("uint8"))  # (N, bytes of a row)
     for owner, block in enumerate(owned):
         if block.start < block.stop:
             _distributed().broadcast(raw[block], src=owner)
@@ -192,6 +196,8 @@ def gather(value: Any) -> list[Any]:
     """The values of all ranks, in their order, on every rank. A value is anything that JSON can hold."""
     if size() == 1:
         return [value]
+    import numpy as np
+
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
     lengths = np.zeros(size(), np.int64)
     lengths[rank()] = len(data)
