@@ -131,6 +131,11 @@ class FinetuneConfig:
         return self.views or 2 if self.fits_head_alone else 2
 
     @property
+    def augments_nothing(self) -> bool:
+        """Whether features, of images and mirror images alone, are all that a head is fitted to."""
+        return self.fits_head_alone and self.feature_views <= 2
+
+    @property
     def unused(self) -> list[str]:
         """The options given that solving for the head does not use."""
         if not self.fits_head_alone or self.fits_on_batches:

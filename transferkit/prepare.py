@@ -1,6 +1,7 @@
 """What comes before training: options checked, images found, read and split, the network with a fresh head."""
 
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,13 +76,12 @@ def prepare(
     for line in lines:
         progress.say(line)
     extractor = caches.extractor_of(config, model, precision=chosen.features, device=device)
-    is_plain = config.fits_head_alone and config.feature_views <= 2  # then it needs no second to load augmentation
     return Setting(
         config=config,
         listing=listing,
         model=model,
         frozen=frozen,
-        augment=augment.load("none" if is_plain else config.augment, model.card.preprocessing),
+        augment=augment.load("none" if config.augments_nothing else config.augment, model.card.preprocessing),
         photos=caches.photos_of(config, model, progress),
         device=device,
         precision=chosen,
@@ -100,18 +100,10 @@ def _network(
     config: FinetuneConfig, num_classes: int, *, device: str, progress: Progress
 ) -> tuple["Backbone", "FreezeReport"]:
     """The network with a fresh head, frozen as asked, on `device`."""
-    import torch
-
-    from transferkit.model import build
     from transferkit.model.freezer import freeze
     from transferkit.model.head import reset_head
 
-    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
-    model, note = build.open_backbone(
-        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
-    )
-    if note:
-        progress.say(note)
+    model = _opened(config, device=device, progress=progress)
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
     drops = {} if config.fits_head_alone else {"dropout": config.dropout, "dropconnect": config.dropconnect}
     reset_head(model, num_classes, seed=config.seed, **drops)
@@ -119,9 +111,45 @@ def _network(
     news.trained(frozen, progress)
     if config.unused:
         progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
+    return model, frozen
+
+
+def _opened(config: FinetuneConfig, *, device: str, progress: Progress) -> "Backbone":
+    """The network on `device`, with the head it came with.
+
+    For a head alone it is a shell, if an earlier run kept one: should all features be kept too, nothing is computed.
+    """
+    from transferkit.model import build
+    from transferkit.model.network_cache import NetworkCache
+
+    anew = partial(_built, config, device=device)
+    if not config.augments_nothing:
+        return anew(progress)
+    name = build.named(config.backbone, device)
+    cache = NetworkCache(caches.folder_of(config), name, weights=config.weights, image_size=config.image_size)
+    model = cache.get(partial(anew, Progress()))
+    if model is None:
+        return cache.keep_from(partial(anew, progress))
+    if name != config.backbone:
+        progress.say(f"backbone {name}")
+    return model.to(device)
+
+
+def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> "Backbone":
+    """The network on `device`, built from its files."""
+    import torch
+
+    from transferkit.model import build
+
+    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
+    model, note = build.open_backbone(
+        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
+    )
+    if note:
+        progress.say(note)
     model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
     build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
-    return model, frozen
+    return model
 
 
 def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:

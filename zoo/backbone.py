@@ -50,9 +50,9 @@ class Head(nn.Module):
 class Backbone(nn.Module):
     """A network with its card. `model` is the native network: what is saved are its own names.
 
-    Attributes: card; spec, plain data from which `rebuild` makes the network again, without weights; heads; stages,
-    names from shallow to deep that cover every parameter, the last one being the final layers; frozen, the stages that
-    `freeze` froze; holds_statistics, whether BatchNorm stays in evaluation mode, as few images want it.
+    Attributes: card; spec, plain data from which `rebuild` makes the network again, without weights; anatomy, and heads
+    of it; stages, names from shallow to deep that cover every parameter, the last one being the final layers; frozen,
+    the stages that `freeze` froze; holds_statistics, whether BatchNorm stays in evaluation mode, as few images want it.
     """
 
     def __init__(self, model: nn.Module, anatomy: Anatomy, *, card: ModelCard, spec: dict):
@@ -60,10 +60,10 @@ class Backbone(nn.Module):
         self.model = model
         self.card = card
         self.spec = spec
+        self.anatomy = anatomy
         self.heads = anatomy.heads
         self.frozen: frozenset[str] = frozenset()
         self.holds_statistics = False
-        self._nonlinear = anatomy.nonlinear
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
         groups = name_groups(separate_heads(anatomy.groups, anatomy.heads), sizes)
         self.stages = tuple(groups)
@@ -163,7 +163,7 @@ class Backbone(nn.Module):
 
     def make_linear(self) -> None:
         """Remove what stands between the final layers and the logits, where a network has such a thing."""
-        for name in self._nonlinear:
+        for name in self.anatomy.nonlinear:
             self.model.set_submodule(name, nn.Identity())
             self.spec = {**self.spec, "linear_head": True}
 

@@ -5,19 +5,18 @@ name; they are tried in that order.
 """
 
 import dataclasses
-import difflib
-import fnmatch
 import json
-from contextlib import suppress
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from transferkit.zoo import embedded
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
-from transferkit.zoo.files import cache_folder, read_json, write_json
+from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.files import read_json
+from transferkit.zoo.names import search, suggest
+
+__all__ = ["cards", "create", "describe", "files_of", "rebuild", "search", "suggest", "wrap"]
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +68,26 @@ def create(
     return blueprint.build(num_classes=num_classes, weights=file).eval()
 
 
+def files_of(name: str, *, weights: str | None = None) -> list[Path]:
+    """The files, all on this machine, that decide what `create` makes of a name; none for random weights.
+
+    For networks of the hub those belong to them that say which of its versions is used.
+
+    Raises: the errors of `create` where it would have to download something.
+    """
+    if weights == "none":
+        return []
+    files = [Path(weights) if weights else _find(name, offline=True).pretrained(offline=True)]
+    if Path(name).exists():
+        files.append(model_folder(Path(name)) / "config.json")
+    elif name.startswith("hf-hub:"):
+        from transferkit.zoo.weights import from_hub
+
+        files.append(from_hub(name.removeprefix("hf-hub:"), "config.json", offline=True))
+    snapshots = [file.parents[1] for file in files if file.parent.parent.name == "snapshots"]
+    return files + [path for folder in snapshots for path in (folder.parent / "refs").rglob("*") if path.is_file()]
+
+
 def rebuild(spec: dict[str, Any], *, num_classes: int, image_size: int | None = None) -> "Backbone":
     """The network of a `Backbone.spec`, in evaluation mode, without its weights.
 
@@ -110,33 +129,6 @@ def describe(name: str) -> ModelCard:
     return _find(name, offline=True).card()
 
 
-def search(pattern: str) -> list[str]:
-    """The names of timm (with tags) and torchvision that match a shell pattern such as `*convnext*tiny*`."""
-    return fnmatch.filter(_all_names(), pattern)
-
-
-def suggest(name: str) -> list[str]:
-    """Up to three known names that look like `name`."""
-    return difflib.get_close_matches(name.removeprefix("timm:"), _all_names(), n=3)
-
-
-def _all_names() -> list[str]:
-    """Every name there is; timm and torchvision take seconds to import, so theirs are kept, for each version."""
-    libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
-    path = cache_folder() / "names" / f"{libraries}.json"
-    with suppress(UsageError, ModelFileError, TypeError):  # not kept yet, or damaged
-        return [*embedded.NAMES, *map(str, read_json(path))]
-    import timm
-
-    from transferkit.zoo import from_torchvision
-
-    names = sorted({*timm.list_models(), *timm.list_models(include_tags=True)})
-    names += [f"torchvision:{name}" for name in from_torchvision.names()]
-    with suppress(StorageError):
-        write_json(path, names)
-    return [*embedded.NAMES, *names]
-
-
 def _find(name: str, *, offline: bool) -> Blueprint:
     """The blueprint of a name. Raises: UsageError with near misses, ModelFileError, NetworkError."""
     if Path(name).exists():
@@ -163,11 +155,16 @@ def _find(name: str, *, offline: bool) -> Blueprint:
         raise UsageError(f"{error}{hint}") from error
 
 
+def model_folder(path: Path) -> Path:
+    """Where the model at a path is: in the folder of a run that has one, else in the path itself."""
+    return path / "model" if (path / "model" / "config.json").is_file() else path
+
+
 def _in_folder(path: Path) -> Blueprint:
     """The blueprint of a model folder, or of a run folder that has one. Raises: UsageError, ModelFileError."""
     from transferkit.zoo import from_timm
 
-    folder = path / "model" if (path / "model" / "config.json").is_file() else path
+    folder = model_folder(path)
     if not (folder / "config.json").is_file():
         raise UsageError(f"{path} is no model folder: it has no config.json")
     config = read_json(folder / "config.json")

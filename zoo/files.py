@@ -24,6 +24,7 @@ CACHE_KINDS = {  # sub-folder of the cache: what is in it
     "known": "hashes of files",
     "shards": "what is in tar shards",
     "features": "features of frozen networks",
+    "networks": "networks as they were built",
     "timings": "what was timed on this machine",
     "names": "names of networks",
     "weights": "downloaded networks",

@@ -2,7 +2,7 @@
 
 from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
-from transferkit.zoo.catalog import create, rebuild
+from transferkit.zoo.catalog import create, files_of, model_folder, rebuild
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import NetworkError
 from transferkit.zoo.folding import fold
@@ -10,6 +10,7 @@ from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
+from transferkit.zoo.shell import assemble, describe
 
 __all__ = [
     "CARDS",
@@ -20,9 +21,14 @@ __all__ = [
     "Dropping",
     "ModelCard",
     "Preprocessing",
+    "assemble",
     "create",
+    "describe",
+    "files_of",
     "fold",
     "he_normal",
+    "model_folder",
+    "named",
     "new_head",
     "open_backbone",
     "pack",
@@ -34,18 +40,23 @@ DEFAULTS = {"cpu": "mobilenetv3_large_100.ra_in1k", "gpu": "convnext_tiny.in12k_
 EMBEDDED_DEFAULT = "cifar_resnet"
 
 
+def named(name: str, device: str) -> str:
+    """The name itself, or for "auto" that of a small ImageNet network which suits the device."""
+    return DEFAULTS["cpu" if device == "cpu" else "gpu"] if name == "auto" else name
+
+
 def open_backbone(
     name: str, *, weights: str | None, image_size: int | None, offline: bool, device: str
 ) -> tuple[Backbone, str]:
     """The network of a name, and a line to tell the user, or "".
 
-    "auto" is a small ImageNet network that suits the device, or the embedded network where that cannot be had.
+    "auto" is the one that `named` says, or the embedded network where that cannot be had.
 
     Raises: UsageError, ModelFileError, NetworkError.
     """
     if name != "auto":
         return create(name, weights=weights, image_size=image_size, offline=offline), ""
-    wanted = DEFAULTS["cpu" if device == "cpu" else "gpu"]
+    wanted = named(name, device)
     try:
         return create(wanted, weights=weights, image_size=image_size, offline=offline), f"backbone {wanted}"
     except NetworkError as error:

@@ -1,0 +1,121 @@
+"""Networks kept as they were built, for runs that find all features kept: those need no code of timm or torchvision.
+
+What is kept is the shell of a network, which builds the network after all when something has to be computed.
+"""
+
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from torch import Tensor
+
+from transferkit import __version__, ranks, runtime
+from transferkit.data.known import identity
+from transferkit.model import build
+from transferkit.model.build import Backbone
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
+
+FORMAT = 1  # to be raised with every change that builds another network from the same files
+LIMIT_BYTES = 2 << 30  # of all networks kept: 140 of mobilenetv2_100, or 6 of vit_base
+SLOW_FAMILIES = ("timm", "torchvision")  # those that are embedded are built in a moment
+HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")  # where the hub's files are looked for
+
+Sources = list[list[str]]  # path and `known.Identity` of each file
+
+
+class NetworkCache:
+    """The network of one name, weights and image size, never used where a file it came from or a version differs.
+
+    It is one file, written whole or not at all; one that is damaged counts as not there. Those not used for longest go
+    first when all together take more than `LIMIT_BYTES`.
+    """
+
+    def __init__(self, root: Path, name: str, *, weights: str | None, image_size: int | None):
+        self._name, self._weights = name, weights
+        key = {
+            "format": FORMAT,
+            "name": name,
+            "folder": str(build.model_folder(Path(name))) if Path(name).exists() else None,
+            "weights": weights,
+            "image_size": image_size,
+            "versions": runtime.versions() | {"transferkit": __version__},
+            "hub": [os.environ.get(variable) for variable in HUB_VARIABLES],
+        }
+        self._folder = root / "networks"
+        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
+        self._path = self._folder / f"{digest}.safetensors"
+
+    def get(self, build_again: Callable[[], Backbone]) -> Backbone | None:
+        """The network in a shell, with the head it came with; None if it is not kept.
+
+        Args: build_again, what builds it if it has to compute something after all.
+        """
+        content, tensors = self._read()
+        if not content or content["sources"] != _identities([Path(path) for path, *_ in content["sources"]]):
+            return None
+        with suppress(OSError):
+            os.utime(self._path)  # it is used
+        return build.assemble(content["network"], tensors, build=lambda: build_again().model)
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        """What is kept; nothing if it is not there or damaged."""
+        with suppress(UsageError, ModelFileError, KeyError, OSError):
+            tensors = files.read_safetensors(self._path)
+            with safe_open(self._path, "pt") as file:
+                metadata = file.metadata() or {}
+            if metadata["check"] == _check(metadata["content"], tensors):
+                return json.loads(metadata["content"]), tensors
+        return {}, {}
+
+    def keep_from(self, build_anew: Callable[[], Backbone]) -> Backbone:
+        """The network that is built; it is kept if its files are on this machine and stayed what they were."""
+        before = self._sources()
+        backbone = build_anew()
+        is_wanted = backbone.spec["family"] in SLOW_FAMILIES and ranks.is_first()
+        if is_wanted and before and before == self._sources():
+            self._add(backbone, before)
+        return backbone
+
+    def _sources(self) -> Sources | None:
+        try:
+            return _identities(build.files_of(self._name, weights=self._weights))
+        except (NetworkError, UsageError, ModelFileError):  # to be downloaded, or refused when it is built
+            return None
+
+    def _add(self, backbone: Backbone, sources: Sources) -> None:
+        content = json.dumps({"sources": sources, "network": build.describe(backbone)})
+        tensors = backbone.model.state_dict()
+        if sum(tensor.nbytes for tensor in tensors.values()) > LIMIT_BYTES:
+            return
+        with suppress(StorageError, OSError):
+            files.write_safetensors(self._path, tensors, {"content": content, "check": _check(content, tensors)})
+            self._make_room()
+
+    def _make_room(self) -> None:
+        kept = sorted(self._folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
+        total = sum(path.stat().st_size for path in kept)
+        for path in kept:
+            if total <= LIMIT_BYTES:
+                break
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+
+def _identities(paths: list[Path]) -> Sources | None:
+    """What tells whether files are as they were; None if one is gone or was changed a moment ago."""
+    found = [identity(path) for path in paths]
+    return [[str(path), *each] for path, each in zip(paths, found)] if all(found) else None
+
+
+def _check(content: str, tensors: dict[str, Tensor]) -> str:
+    check = zlib.crc32(content.encode())
+    for _, tensor in sorted(tensors.items()):
+        check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), check)
+    return str(check)

@@ -1,0 +1,38 @@
+"""Every name of a network that there is; timm and torchvision take seconds to import, so theirs are kept."""
+
+import difflib
+import fnmatch
+from contextlib import suppress
+
+from transferkit.zoo import embedded
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.files import cache_folder, read_json, write_json
+
+
+def search(pattern: str) -> list[str]:
+    """The names of timm (with tags) and torchvision that match a shell pattern such as `*convnext*tiny*`."""
+    return fnmatch.filter(_known(), pattern)
+
+
+def suggest(name: str) -> list[str]:
+    """Up to three known names that look like `name`."""
+    return difflib.get_close_matches(name.removeprefix("timm:"), _known(), n=3)
+
+
+def _known() -> list[str]:
+    """The embedded networks, those of timm, with and without tags, and torchvision's, of the versions installed."""
+    from importlib import metadata
+
+    libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
+    path = cache_folder() / "names" / f"{libraries}.json"
+    with suppress(UsageError, ModelFileError, TypeError):  # not kept yet, or damaged
+        return [*embedded.NAMES, *map(str, read_json(path))]
+    import timm
+
+    from transferkit.zoo import from_torchvision
+
+    names = sorted({*timm.list_models(), *timm.list_models(include_tags=True)})
+    names += [f"torchvision:{name}" for name in from_torchvision.names()]
+    with suppress(StorageError):
+        write_json(path, names)
+    return [*embedded.NAMES, *names]
