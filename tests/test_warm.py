@@ -18,9 +18,10 @@ from transferkit.model import build
 
 IN_A_PROCESS = """
 import sys
-from pathlib import Path
+import torch
 import transferkit as tk
 from transferkit.data import known
+torch.set_num_threads(1)  # as tests/conftest.py does: features of other threads are others
 known.MARGIN_NS = -10**18
 images, out, cache, backbone = sys.argv[1:]
 tk.finetune(images, out=out, cache_dir=cache, backbone=backbone, strategy="probe")
