@@ -92,6 +92,7 @@ def prepare(
             device=device,
             precision=chosen.training,
             cache=caches.folder_of(config),
+            progress=progress,
         ),
     )
 
@@ -176,7 +177,7 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     if config.views is None:
         views = config.feature_views
         if not config.fits_head_alone:
-            views = ranks.from_first(setting.reuse.choose_views(epochs=config.epochs, progress=progress))
+            views = ranks.from_first(setting.reuse.choose_views(epochs=config.epochs))
         config = replace(config, views=views)
     return replace(taken, listing=replace(listing, parts=parts)), config
 

@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 import transferkit as tk
 from transferkit.model import boundary, build
 from transferkit.model.boundary import Activations
+from transferkit.progress import Progress
 
 
 def frozen_network(name, stage, *, size=64):
@@ -82,12 +83,32 @@ def test_activations_are_the_same_in_memory_and_in_a_file(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
-def test_no_room_is_no_fit(tmp_path, monkeypatch):
+def test_no_room_is_an_error_before_anything_is_computed(tmp_path, monkeypatch):
     found = boundary.find(frozen_network("timm:test_resnet", "layer1"))
-    assert Activations.fit(found, 100, views=2, folder=tmp_path)
+    (tmp_path / "file").touch()
+    Activations(found, 100, views=2, folder=tmp_path / "file")  # in memory no folder is needed
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", 1000)
+    with pytest.raises(OSError):
+        Activations(found, 100, views=2, folder=tmp_path / "file")
+    monkeypatch.setattr(boundary, "FILE_BYTES", 1000)
+    with pytest.raises(OSError, match="too many to keep"):
+        Activations(found, 100, views=2, folder=tmp_path)
+
+
+class Heard(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def test_where_activations_cannot_be_kept_the_run_says_so_and_goes_on(digit_folder, tmp_path, monkeypatch):
     monkeypatch.setattr(boundary, "MEMORY_BYTES", 1000)
     monkeypatch.setattr(boundary, "FILE_BYTES", 1000)
-    assert not Activations.fit(found, 100, views=2, folder=tmp_path)
+    heard = Heard()
+    trained(digit_folder, tmp_path / "run", views=2, progress=heard)
+    assert sum("frozen stages run in every epoch" in line for line in heard.lines) == 1
 
 
 SMALL = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "light", "epochs": 2}
@@ -101,7 +122,8 @@ def trained(digit_folder, out, **options):
 
 def test_cached_activations_give_the_model_that_fresh_ones_give(digit_folder, tmp_path, monkeypatch):
     run, cached = trained(digit_folder, tmp_path / "cached", views=2)
-    monkeypatch.setattr(Activations, "fit", lambda *args, **kwargs: False)
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", 0)
+    monkeypatch.setattr(boundary, "FILE_BYTES", 0)
     again, fresh = trained(digit_folder, tmp_path / "fresh", views=2)
     assert cached.keys() == fresh.keys()
     assert all(torch.allclose(cached[name], fresh[name], atol=1e-5) for name in fresh)

@@ -1,6 +1,8 @@
 """A network cut above what is frozen: the activations there are computed once, and training goes on from them."""
 
+import errno
 import math
+import os
 import shutil
 import tempfile
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from transferkit.model.build import Backbone
 from transferkit.runtime import FP32, arithmetic
 
 MEMORY_BYTES = 1 << 30  # activations beyond it lie in a file
-FILE_BYTES = 20 << 30
+FILE_BYTES = 20 << 30  # and half the space left, at most
 
 
 class Above(nn.Module):
@@ -112,24 +114,25 @@ def saving(model: Backbone, boundary: Boundary, *, epochs: int, views: int, devi
 class Activations:
     """What the lower part hands over, for the rows and views of a data set that were put in so far.
 
-    Up to `MEMORY_BYTES` in memory, else in a file without a name in `folder`, which is gone with the process.
+    Up to `MEMORY_BYTES` in memory, else in files without a name in `folder`, which are gone with the process. Their
+    blocks are taken at once: a disk that fills up later would end the process without a word.
+
+    Raises: OSError if there is no room, or `folder` cannot be written.
     """
 
     def __init__(self, boundary: Boundary, rows: int, *, views: int, folder: Path):
-        in_memory = boundary.bytes_per_image * rows * views <= MEMORY_BYTES
+        needed = boundary.bytes_per_image * rows * views
+        in_memory = needed <= MEMORY_BYTES
+        if not in_memory:
+            folder.mkdir(parents=True, exist_ok=True)
+            if needed > min(FILE_BYTES, shutil.disk_usage(folder).free // 2):
+                raise OSError(errno.ENOSPC, f"{needed >> 20} MB of activations are too many to keep")
         self.views = views
         self._values = [
             [_array((rows, *shape), folder=None if in_memory else folder) for shape in boundary.shapes]
             for _ in range(views)
         ]
         self._is_there = np.zeros((views, rows), bool)
-
-    @staticmethod
-    def fit(boundary: Boundary, rows: int, *, views: int, folder: Path) -> bool:
-        """Whether there is room for them: in memory, or a file of `FILE_BYTES` at most and half the space left."""
-        needed = boundary.bytes_per_image * rows * views
-        folder.mkdir(parents=True, exist_ok=True)
-        return needed <= max(MEMORY_BYTES, min(FILE_BYTES, shutil.disk_usage(folder).free // 2))
 
     def missing(self, rows: np.ndarray, view: int) -> np.ndarray:
         """Those of `rows` that are not there, each once, in ascending order."""
@@ -148,9 +151,12 @@ class Activations:
 
 
 def _array(shape: tuple[int, ...], *, folder: Path | None) -> np.ndarray:
-    """A float32 array; its memory or its blocks on the disk are taken as they are written."""
+    """A float32 array, in memory or in a file."""
     if folder is None:
         return np.empty(shape, np.float32)
     with tempfile.TemporaryFile(dir=folder) as file:
-        file.truncate(4 * math.prod(shape))
+        size = 4 * math.prod(shape)
+        file.truncate(size)
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, size)
         return np.memmap(file, np.float32, mode="r+", shape=shape)

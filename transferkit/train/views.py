@@ -43,8 +43,9 @@ class Reuse:
     device: str
     precision: str
     cache: Path
+    progress: Progress
 
-    def choose_views(self, *, epochs: int, progress: Progress) -> int:
+    def choose_views(self, *, epochs: int) -> int:
         """`VIEWS` where repeating them saves much of the time, as measured here; else 0, a new view each epoch."""
         if self.boundary is None:
             return 0
@@ -53,7 +54,7 @@ class Reuse:
         )
         if saving < WORTH_REPEATING:
             return 0
-        progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
+        self.progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
         return VIEWS
 
     def trained_part(self, images: Supply, *, views: int, count: int) -> tuple[nn.Module, Supply]:
@@ -65,9 +66,14 @@ class Reuse:
         if not views:
             return self.model, images
         images = supply.repeated(images, views)
-        kept_views = 1 + views  # and each image as it is
-        if self.boundary is None or not Activations.fit(self.boundary, count, views=kept_views, folder=self.cache):
+        if self.boundary is None:
+            if self.model.frozen:
+                self.progress.say("the network cannot be cut where it is frozen: its frozen stages run in every epoch")
             return self.model, images
-        kept = Activations(self.boundary, count, views=kept_views, folder=self.cache)
+        try:  # for each view, and each image as it is
+            kept = Activations(self.boundary, count, views=1 + views, folder=self.cache)
+        except OSError as error:
+            self.progress.say(f"frozen stages run in every epoch, their outputs are not kept: {error.strerror.lower()}")
+            return self.model, images
         above = supply.above(images, self.boundary, kept, precision=self.precision, device=self.device)
         return self.boundary.above, above
