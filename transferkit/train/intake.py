@@ -68,13 +68,16 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
     """
     _check_same(listing)
     fitted = listing.parts != "test"
-    progress.start("reading, features" if reader.extractor else "reading", len(fitted))
     table = _recalled(listing, reader, fitted)
     left = np.argsort(~fitted, kind="stable")  # the two kinds in batches of their own
     left = left[table.sizes[left] == 0]
-    progress.advance(len(fitted) - len(left))
-    quarantine = [*listing.refused, *_read(listing, reader, table, left, progress=progress)]
-    progress.finish()
+    if len(left) < len(fitted):
+        progress.say(f"features of {len(fitted) - len(left):,} images are kept from earlier runs")
+    quarantine = list(listing.refused)
+    if len(left):
+        progress.start("reading, features" if reader.extractor else "reading", len(left))
+        quarantine += _read(listing, reader, table, left, progress=progress)
+        progress.finish()
     good = np.flatnonzero(table.sizes)
     if reader.extractor and ranks.is_first():
         new = left[table.sizes[left] > 0]
