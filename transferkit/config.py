@@ -126,6 +126,13 @@ class FinetuneConfig:
         return self.strategy == "probe" or (self.strategy == "auto" and self.freeze == "backbone")
 
     @property
+    def phases(self) -> tuple[str, ...]:
+        """The passes through the network that the run has: of features, of training, or of both in this order."""
+        if self.fits_head_alone:
+            return ("features",)
+        return ("training",) if self.strategy == "finetune" else ("features", "training")
+
+    @property
     def feature_views(self) -> int:
         """How many views of an image features are computed of: as it is, mirrored, then augmented ones."""
         return self.views or 2 if self.fits_head_alone else 2

@@ -70,7 +70,7 @@ def prepare(
     device = runtime.pick_device(config.device)
     model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
     chosen, lines = precision.choose(
-        model, config.precision, device=device, cache=caches.folder_of(config), trains=not config.fits_head_alone
+        model, config.precision, device=device, cache=caches.folder_of(config), phases=config.phases
     )
     chosen = precision.Precision.read(ranks.from_first(str(chosen)))
     for line in lines:

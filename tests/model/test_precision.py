@@ -19,8 +19,8 @@ def bf16_machine(monkeypatch):
     monkeypatch.setattr(runtime, "computes_bf16", lambda kind: True)
 
 
-def choose(model, cache, asked="auto", trains=True):
-    return precision.choose(model, asked, device="cpu", cache=cache, trains=trains)
+def choose(model, cache, asked="auto", phases=("features", "training")):
+    return precision.choose(model, asked, device="cpu", cache=cache, phases=phases)
 
 
 def test_a_precision_is_read_as_it_is_written():
@@ -54,11 +54,19 @@ def test_a_choice_is_timed_once_and_then_looked_up(model, tmp_path):
 
 
 @pytest.mark.usefixtures("bf16_machine")
+@pytest.mark.parametrize("phase", ["features", "training"])
+def test_what_a_run_does_not_compute_is_not_timed(model, tmp_path, phase):
+    found, (line,) = choose(model, tmp_path, phases=[phase])
+    assert line.startswith(f"precision of {phase}: {found.features}")
+    assert found.training == found.features
+
+
+@pytest.mark.usefixtures("bf16_machine")
 def test_a_damaged_timing_is_taken_anew(model, tmp_path):
-    choose(model, tmp_path, trains=False)
+    choose(model, tmp_path, phases=["features"])
     (file,) = (tmp_path / "timings").iterdir()
     file.write_text("{")
-    choose(model, tmp_path, trains=False)
+    choose(model, tmp_path, phases=["features"])
     assert json.loads(file.read_text())["found"]["fp32"] > 0
 
 
@@ -85,10 +93,10 @@ def test_timing_leaves_the_network_as_it_was(model, tmp_path):
 @pytest.mark.usefixtures("bf16_machine")
 def test_a_cache_that_cannot_be_written_costs_a_timing_and_no_more(model, tmp_path):
     (tmp_path / "timings").write_text("in the way")
-    assert choose(model, tmp_path, trains=False)[1]
+    assert choose(model, tmp_path, phases=["features"])[1]
 
 
 def test_what_is_asked_for_is_taken(model, tmp_path):
     assert choose(model, tmp_path, asked="bf16/fp32") == (Precision(features="bf16"), ())
     with pytest.raises(UsageError, match="use fp32 on mps"):
-        precision.choose(model, "bf16", device="mps", cache=tmp_path, trains=False)
+        precision.choose(model, "bf16", device="mps", cache=tmp_path, phases=["features"])

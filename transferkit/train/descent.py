@@ -79,7 +79,7 @@ def descend(
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
-    plan, records, best, snapshots = work.plan, [], {}, []
+    plan, records, best, best_logits, snapshots = work.plan, [], {}, None, []
     judged = _judged_network(network, optimizer, train, plan)
     if work.resume and (work.checkpoint / "state.json").is_file():
         saved = state.load(work.checkpoint, optimizer)
@@ -99,7 +99,7 @@ def descend(
         record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
         records.append(record)
         if not plan.has_cycles and best_epoch(records) == record["epoch"]:
-            best = state.snapshot(judged)
+            best, best_logits = state.snapshot(judged), logits
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
         work.on_record(record)
@@ -118,8 +118,9 @@ def descend(
     if snapshots:
         return _judged(network, supply, val, work, snapshots)
     network.load_state_dict(best)
-    logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
-    return Descent(epochs=best_epoch(records) + 1, logits=logits)
+    if best_logits is None:  # the best epoch was before the stop
+        best_logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+    return Descent(epochs=best_epoch(records) + 1, logits=best_logits)
 
 
 def _judged(network: nn.Module, supply: Supply, val: Examples, work: Work, snapshots: list[State]) -> Descent:
