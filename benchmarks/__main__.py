@@ -2,7 +2,7 @@
 
 python -m benchmarks [NAME...] [--folders DIR] [--weights DIR] [--fastai-python PATH] [--slow] [--quick]
 
-Each prints JSON lines, passed on as they come. Without NAME all run but the slow ones, in about 25 minutes on 2 cores;
+Each prints JSON lines, passed on as they come. Without NAME all run but the slow ones, in about an hour on 2 cores;
 what cannot run says why. Without --folders and --weights, generated photos and random weights take the place of real
 ones, which shows speed alone. Nothing else should run on the machine.
 """

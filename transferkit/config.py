@@ -100,7 +100,7 @@ class FinetuneConfig:
             for name in ("schedule", "snapshots", "dropout", "dropconnect", "batch_size"):
                 if getattr(self, name):
                     raise UsageError(
-                        f"--optimizer lbfgs fits the head to all images at once and takes no --{_dashed(name)}; drop one"
+                        f"--optimizer lbfgs fits a head to all images at once and takes no --{_dashed(name)}; drop one"
                     )
         if self.fits_head_alone and self.views == 0:
             raise UsageError("a head alone is fitted to features computed once a view; allowed: --views 1 or more")

@@ -1,0 +1,47 @@
+"""Seconds in which all photos of a folder are taken in as `transferkit finetune` does; one JSON line.
+
+python benchmarks/parts/taking_in.py take-in|read|decode FOLDER CACHE
+
+`take-in` checks, decodes, shrinks and keeps each photo, or finds it kept, and makes the view that resnet18 sees; `read`
+reads what is kept alone; `decode` is Pillow decoding each photo whole, as a loader without a store does in every epoch.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from PIL import Image
+
+from transferkit.caches import photos_of
+from transferkit.config import FinetuneConfig
+from transferkit.data import folder
+from transferkit.model import build
+from transferkit.progress import Progress
+from transferkit.train import intake
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=("take-in", "read", "decode"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("cache", type=Path)
+    given = parser.parse_args()
+    listing = folder.read(given.folder)
+    model, _ = build.open_backbone("timm:resnet18", weights="none", image_size=None, offline=True, device="cpu")
+    photos = photos_of(FinetuneConfig(data=str(given.folder), cache_dir=str(given.cache)), model, Progress())
+    started = time.perf_counter()
+    if given.what == "take-in":
+        preprocessing = model.card.preprocessing
+        reader = intake.Reader(photos=photos, preprocessing=preprocessing, device="cpu", extractor=None)
+        intake.read_images(listing, reader, progress=Progress())
+    for path in listing.paths if given.what == "read" else ():
+        photos.read(path)
+    for path in listing.paths if given.what == "decode" else ():
+        Image.open(path).convert("RGB")
+    seconds = time.perf_counter() - started
+    print(json.dumps({"photos": len(listing.paths), "seconds": seconds}))
+
+
+if __name__ == "__main__":
+    main()
