@@ -103,6 +103,12 @@ from transferkit.zoo.errors import UsageError
     help="auto, fp32 or bf16; A/B for A of features and B of training. auto: bf16 where it is faster here and safe for "
     "the backbone.  [default: auto]",
 )
+@click.option(
+    "--compile",
+    is_flag=True,
+    default=None,
+    help="Train through torch.compile: a minute or more before the first step, then faster ones on most GPUs.",
+)
 @click.option("--workers", type=int, help="Threads that decode images.  [default: one a core]")
 @options.cache_option
 @click.option("--offline", is_flag=True, default=None, help="Use only weights that are on this machine.")

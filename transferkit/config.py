@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit.zoo import files
+from transferkit import config_file
 from transferkit.zoo.errors import UsageError
 
 STRATEGIES = ("auto", "probe", "finetune", "lp-ft")
@@ -58,6 +58,7 @@ class FinetuneConfig:
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"  # fp32, bf16, or two of them with a slash: of features and of training
+    compile: bool = False  # training goes through torch.compile
     workers: int | None = None  # threads that decode
     cache_dir: str | None = None  # None: files.cache_folder()
     offline: bool = False
@@ -104,6 +105,8 @@ class FinetuneConfig:
                     )
         if self.fits_head_alone and self.views == 0:
             raise UsageError("a head alone is fitted to features computed once a view; allowed: --views 1 or more")
+        if self.fits_head_alone and self.compile:
+            raise UsageError("a head alone has no network to train that --compile would speed up; drop one")
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
         if self.snapshots and self.schedule not in (None, "snapshot"):
@@ -205,7 +208,7 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
 
     Raises: UsageError for an option nobody knows, or if no data is named.
     """
-    values = dict(read(Path(file), as_given=bool(DECIDING & options.keys()))) if file is not None else {}
+    values = dict(config_file.read(Path(file), as_given=bool(DECIDING & options.keys()))) if file is not None else {}
     values.pop("out", None)  # a repeated run has a folder of its own
     values.update((name, str(value) if isinstance(value, Path) else value) for name, value in options.items())
     if data is not None:
@@ -223,27 +226,6 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
         return FinetuneConfig(**values)
     except TypeError as error:
         raise UsageError(f"an option has a value of the wrong kind: {error}") from error
-
-
-def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
-    """The options in a YAML or JSON file; of a run.json, the resolved ones, or those that were given.
-
-    Raises: UsageError if it is missing or holds no options.
-    """
-    if path.suffix == ".json":
-        values = files.read_json(path)
-    else:
-        import yaml
-
-        if not path.is_file():
-            raise UsageError(f"no such file: {path}")
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, ValueError) as error:
-            raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
-    if not isinstance(values, dict):
-        raise UsageError(f"{path} holds no options; write lines such as 'epochs: 10'")
-    return (as_given and values.get("given")) or values.get("config", values)
 
 
 def _dashed(name: str) -> str:

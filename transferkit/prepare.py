@@ -205,6 +205,7 @@ def plan_of(config: FinetuneConfig) -> "Plan":
         balance=config.balance,
         seed=config.seed,
         precision=runtime.FP32 if config.fits_on_batches else Precision.read(config.precision).training,
+        is_compiled=config.compile,
     )
 
 

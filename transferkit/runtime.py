@@ -3,6 +3,7 @@
 import os
 import platform
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
@@ -122,6 +123,19 @@ def memory_errors() -> Iterator[None]:
         raise MemoryExhaustedError(
             "out of memory; use a smaller --batch-size, --image-size or another --backbone"
         ) from error
+
+
+@contextmanager
+def compile_errors() -> Iterator[None]:
+    """Turn what torch.compile cannot do inside the block into a UsageError."""
+    try:
+        yield
+    except RuntimeError as error:
+        dynamo = sys.modules.get("torch._dynamo.exc")
+        if not dynamo or not isinstance(error, dynamo.TorchDynamoException):
+            raise
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UsageError(f"torch.compile cannot compile the network: {reason}; drop --compile") from error
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import os
 import shutil
 import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 
 from transferkit.model import features, timings
 from transferkit.model.build import Backbone
-from transferkit.runtime import FP32, arithmetic
+from transferkit.runtime import arithmetic
 
 MEMORY_BYTES = 1 << 30  # activations beyond it lie in a file
 FILE_BYTES = 20 << 30  # and half the space left, at most
@@ -86,27 +87,34 @@ def find(model: Backbone) -> Boundary | None:
     return Boundary(below=below, above=Above(suffix, model), shapes=tuple(tuple(value.shape[1:]) for value in values))
 
 
-def saving(model: Backbone, boundary: Boundary, *, epochs: int, views: int, device: str, cache: Path) -> float:
+def saving(
+    model: Backbone, boundary: Boundary, *, epochs: int, views: int, precision: str, device: str, cache: Path
+) -> float:
     """How many times as fast `epochs` are when the part below runs once for each of `views`, by times measured here."""
-    size = model.card.preprocessing.size_px
+
+    @torch.no_grad()
+    def run_below(x: Tensor) -> Tensor | tuple[Tensor, ...]:
+        return boundary.below(x)
+
+    def run_above(values: Tensor | tuple[Tensor, ...]) -> None:
+        boundary.above(values).float().logsumexp(1).sum().backward()
 
     def measure() -> dict[str, float]:
-        noise = torch.Generator().manual_seed(0)
-        x = torch.randn(features.EVAL_BATCH, 3, *size, generator=noise).to(device, memory_format=torch.channels_last)
-        with torch.no_grad():
-            values = boundary.below(x)
+        x = timings.noise(model, device=device)
         boundary.above.eval()  # no statistics move
-        both = [
-            (
-                timings.seconds(lambda: boundary.handed(x, FP32), device=device),
-                timings.seconds(lambda: boundary.above(values).logsumexp(1).sum().backward(), device=device),
-            )
-            for _ in range(2)
-        ]
+        with arithmetic(device, precision):
+            values = run_below(x)
+            both = [
+                (
+                    timings.seconds(partial(run_below, x), device=device),
+                    timings.seconds(partial(run_above, values), device=device),
+                )
+                for _ in range(2)
+            ]
         model.zero_grad(set_to_none=True)
         return dict(zip(("below", "above"), map(min, zip(*both))))
 
-    what = {"phase": "boundary", "frozen": sorted(model.frozen)}
+    what = {"phase": "boundary", "frozen": sorted(model.frozen), "precision": precision}
     found = timings.looked_up(model, what, measure, device=device, cache=cache)
     return epochs * (found["below"] + found["above"]) / (views * found["below"] + epochs * found["above"])
 

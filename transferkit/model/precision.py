@@ -14,7 +14,6 @@ from transferkit.model.build import Backbone
 from transferkit.runtime import BF16, FP32, arithmetic
 from transferkit.zoo.errors import UsageError
 
-BATCH = 8  # images timed: tells by what factor bf16 wins as 32 do, in a quarter of the time
 ROUNDS = 2
 LARGEST_ERROR = 0.02  # of features, relative: 0.01 changed no answer of 240, 0.10 (mobilenetv2_100) up to 15
 SMALLEST_GAIN = 1.15  # times as fast; less is within what two timings differ by
@@ -80,7 +79,7 @@ def choose(
         return Precision(), ()
 
     def timing(phase: str) -> Timing:
-        what = {"phase": phase, "largest error": LARGEST_ERROR, "images": BATCH}
+        what = {"phase": phase, "largest error": LARGEST_ERROR}
         measure = partial(_time, model, WORK[phase], device=device)
         return Timing(**timings.looked_up(model, what, measure, device=device, cache=cache))
 
@@ -97,9 +96,7 @@ def _words(phase: str, timing: Timing) -> str:
 
 def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> dict[str, float | None]:
     """The fields of a Timing. It times `work` on noise, in turn in both precisions; the faster of the rounds counts."""
-    noise = torch.Generator().manual_seed(0)
-    x = torch.randn(BATCH, 3, *model.card.preprocessing.size_px, generator=noise)
-    x = x.to(device, memory_format=torch.channels_last)
+    x = timings.noise(model, device=device)
     mode = model.training
     try:
         error = _error(model, x, device=device)

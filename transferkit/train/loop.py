@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from transferkit import ranks, seeds
 from transferkit.model.features import EVAL_BATCH
-from transferkit.runtime import FP32, arithmetic
+from transferkit.runtime import FP32, arithmetic, compile_errors
 from transferkit.train import optim, replica
 from transferkit.train.schedule import Schedule
 from transferkit.zoo.errors import DivergedError
@@ -37,6 +37,7 @@ class Plan:
     balance: str = "none"  # none, weights, sampler
     seed: int = 0
     precision: str = FP32  # of the forward and backward passes; the weights are always fp32
+    is_compiled: bool = False  # those passes go through torch.compile
 
     @property
     def has_cycles(self) -> bool:
@@ -166,9 +167,12 @@ def train_epochs(
     """
     ends = plan.schedule.snapshot_epochs() if plan.schedule else ()
     network = replica.replicated(network)
+    if plan.is_compiled:
+        network = torch.compile(network)
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
-        steps = list(train_steps(network, optimizer, supply, examples, plan, epoch=epoch))
+        with compile_errors():
+            steps = list(train_steps(network, optimizer, supply, examples, plan, epoch=epoch))
         images = sum(step.images for step in steps)
         points = np.maximum(np.linspace(0, len(steps), LR_POINTS + 1)[1:].round().astype(int) - 1, 0)
         yield {

@@ -50,7 +50,13 @@ class Reuse:
         if self.boundary is None:
             return 0
         saving = boundary.saving(
-            self.model, self.boundary, epochs=epochs, views=VIEWS, device=self.device, cache=self.cache
+            self.model,
+            self.boundary,
+            epochs=epochs,
+            views=VIEWS,
+            precision=self.precision,
+            device=self.device,
+            cache=self.cache,
         )
         if saving < WORTH_REPEATING:
             return 0
