@@ -6,6 +6,7 @@ import torch
 from scipy.special import logsumexp, softmax
 from torch import nn
 
+from transferkit import metrics
 from transferkit.train import descent, ensemble, optim
 from transferkit.train.descent import Work
 from transferkit.train.loop import Examples, Plan
@@ -121,3 +122,18 @@ def test_patience_does_not_end_a_run_of_cycles(points):
         )
         counts.append(len(lines))
     assert counts[0] == 6 > counts[1]
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_epochs_are_compared_in_the_precision_of_training_and_the_best_is_scored_in_single_precision(points, precision):
+    x, supply, parts = points
+    network, optimizer = start()
+    lines = []
+    work = replace(Work.unheard(Plan(epochs=3, batch_size=4, precision=precision)), on_record=lines.append)
+    found = descent.descend(network, optimizer, supply, parts, work)
+    with torch.no_grad():
+        assert np.array_equal(found.logits, network.eval()(x[40:]).numpy())
+    log_loss = metrics.log_losses(found.logits, parts[1].labels[40:]).mean()
+    difference = abs(log_loss - lines[descent.best_epoch(lines)]["val"]["loss"])
+    assert difference < 0.02
+    assert (difference > 1e-5) == (precision == "bf16")

@@ -23,7 +23,8 @@ SMALLEST_GAIN = 1.15  # times as fast; less is within what two timings differ by
 class Precision:
     """The arithmetic of the frozen passes that features come from, and that of training through the network.
 
-    Whatever is judged or shipped is computed in single precision. Written "fp32", "bf16", or both with a slash.
+    Epochs are compared in that of training; scores, and whatever is shipped, are of single precision.
+    Written "fp32", "bf16", or both with a slash.
     """
 
     features: str = FP32

@@ -13,6 +13,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from transferkit import metrics, ranks
+from transferkit.runtime import FP32
 from transferkit.train import ensemble, loop, state
 from transferkit.train.loop import Examples, Plan, Supply
 from transferkit.train.state import State
@@ -53,7 +54,7 @@ class Work:
 
 @dataclass(frozen=True, kw_only=True)
 class Descent:
-    """What a descent came to: how many epochs are worth repeating, and its logits (n, K) on the validation rows.
+    """What a descent came to: how many epochs are worth repeating, and its logits (n, K) on the validation rows, fp32.
 
     Under a snapshot schedule `snapshots` is the comparison of metrics.json, and `members` are the states of the network
     whose softmax outputs are averaged; there are none if the last snapshot alone is kept.
@@ -70,10 +71,10 @@ def descend(
 ) -> Descent:
     """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
 
-    What is validated and kept is a running average of the weights over about one epoch. Best is the lowest validation
-    log loss, ties by accuracy. Training ends early after `work.patience` epochs without a better one. An interrupted
-    descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its end; its snapshots are the
-    weights themselves at the end of each cycle, and the last of them is left in the network.
+    What is validated, in the plan's precision, and kept is a running average of the weights over about one epoch. Best
+    is the lowest validation log loss, ties by accuracy. Training ends early after `work.patience` epochs without a
+    better one. An interrupted descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its
+    end; its snapshots are the weights themselves at the end of each cycle; the last of them is left in the network.
 
     Raises: DivergedError, StorageError.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
@@ -93,7 +94,7 @@ def descend(
     work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
         started = time.monotonic()
-        logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes)
+        logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes, precision=plan.precision)
         scores = metrics.scores(logits, val.labels[val.rows])
         record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
         record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
@@ -118,7 +119,7 @@ def descend(
     if snapshots:
         return _judged(network, supply, val, work, snapshots)
     network.load_state_dict(best)
-    if best_logits is None:  # the best epoch was before the stop
+    if best_logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
         best_logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
     return Descent(epochs=best_epoch(records) + 1, logits=best_logits)
 

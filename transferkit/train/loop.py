@@ -195,7 +195,9 @@ def _weights_for(examples: Examples, plan: Plan) -> np.ndarray | None:
 
 
 @torch.no_grad()
-def logits_of(network: nn.Module, supply: Supply, rows: np.ndarray, *, num_classes: int) -> np.ndarray:
+def logits_of(
+    network: nn.Module, supply: Supply, rows: np.ndarray, *, num_classes: int, precision: str = FP32
+) -> np.ndarray:
     """The logits (n, K) of `network` in eval mode for the images of `rows`, not augmented.
 
     Each rank computes a part, and all have the whole.
@@ -205,7 +207,9 @@ def logits_of(network: nn.Module, supply: Supply, rows: np.ndarray, *, num_class
     blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
     start = blocks[ranks.rank()].start
     for x, batch in supply(eval_batches(rows[blocks[ranks.rank()]]), None):
-        found[start : start + len(batch)] = network(x).float().cpu().numpy()
+        with arithmetic(x.device, precision):
+            logits = network(x)
+        found[start : start + len(batch)] = logits.float().cpu().numpy()
         start += len(batch)
     ranks.fill(found, blocks)
     return found
