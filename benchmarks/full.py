@@ -2,7 +2,7 @@
 
 python -m benchmarks.full
 
-Images a second, whole process, random weights, 3 epochs in batches of 32 at 224 px; both augment every image anew. The
+Images a second, whole process, random weights, 5 epochs in batches of 32 at 224 px; both augment every image anew. The
 loop is benchmarks/peers/tutorial_loop.py.
 """
 

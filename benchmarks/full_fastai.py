@@ -3,7 +3,7 @@
 python -m benchmarks.full_fastai --fastai-python PATH
 
 PATH is the python of an environment of its own with fastai and timm: fastai asks for another torch. resnet18, random
-weights, at 224 px; fastai's frozen epoch before its 3 epochs counts as an epoch.
+weights, at 224 px; fastai's frozen epoch before its 5 epochs counts as an epoch.
 """
 
 import subprocess

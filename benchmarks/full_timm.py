@@ -2,7 +2,7 @@
 
 python -m benchmarks.full_timm
 
-resnet18, random weights, 3 epochs in batches of 32 at 224 px. benchmarks/peers/timm_finetune.py has the loader,
+resnet18, random weights, 5 epochs in batches of 32 at 224 px. benchmarks/peers/timm_finetune.py has the loader,
 optimiser, schedule and loop of timm's train.py with its defaults for a CPU.
 """
 

@@ -107,7 +107,7 @@ from transferkit.zoo.errors import UsageError
     "--compile",
     is_flag=True,
     default=None,
-    help="Train through torch.compile: a minute or more before the first step, then faster ones on most GPUs.",
+    help="Train through torch.compile, which is made for GPUs and long runs: a minute or more before the first step.",
 )
 @click.option("--workers", type=int, help="Threads that decode images.  [default: one a core]")
 @options.cache_option

@@ -9,7 +9,7 @@ from benchmarks.harness.claim import Goal
 from benchmarks.harness.measure import Sample
 from benchmarks.harness.work import generated, trained
 
-TRAIN, VAL, EPOCHS = 288, 96, 3
+TRAIN, VAL, EPOCHS = 192, 64, 5
 FULL = ("--strategy", "finetune", "--batch-size", "32", "--epochs", str(EPOCHS))
 
 
