@@ -22,7 +22,7 @@ def folder_of(config: FinetuneConfig) -> Path:
 def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
     """What reads photos for `model`, with as many threads as asked for, else one a core; writes nothing yet."""
     from transferkit.data.known import Known
-    from transferkit.data.photos import Photos, source_side
+    from transferkit.data.photos import HELD_BYTES, Photos, source_side
     from transferkit.data.store import Store
 
     cache = folder_of(config)
@@ -32,6 +32,7 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
         workers=runtime.default_workers() if config.workers is None else config.workers,
         store=Store(cache / "pixels", side=side, progress=progress),
         index=Known(cache / "known" / "files.sqlite"),
+        held_bytes=0 if config.augments_nothing else HELD_BYTES,  # features take one pass
     )
 
 

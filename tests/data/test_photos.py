@@ -9,6 +9,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from transferkit.data import augment, batches, known
+from transferkit.data import photos as photos_module
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.data.known import Known
 from transferkit.data.listing import PathTable
@@ -206,3 +207,45 @@ def test_batches_hold_the_same_whether_decoded_or_kept(tmp_path, settled, worker
                 assert fresh.rows.tolist() == other.rows.tolist()
                 assert (fresh.sha256, fresh.bytes, fresh.faults) == (other.sha256, other.bytes, other.faults)
     assert all(Known(tmp_path / "cache" / "files.sqlite").contents([paths[row] for row in (0, 4, 6, 11)]))
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The sizes of what is decoded, in turn."""
+    sizes = []
+
+    def counted(data, **options):
+        image = decode(data, **options)
+        sizes.append(image.size)
+        return image
+
+    monkeypatch.setattr(photos_module, "decode", counted)
+    return sizes
+
+
+def test_photos_in_memory_are_decoded_once_as_long_as_there_is_room_and_they_are_not_changed(
+    tmp_path, settled, decoded
+):
+    for number, size in enumerate([(200, 150), (180, 200), (40, 30)]):
+        scene(*size, seed=number).save(tmp_path / f"{number}.png")
+    settled()
+    paths = [tmp_path / f"{number}.png" for number in range(3)]
+    reader = Photos(side=384, workers=0, held_bytes=150_000)
+    for _ in range(3):
+        for path in paths:
+            assert np.array_equal(np.asarray(reader.read(path).image), np.asarray(Image.open(path)))
+    assert [decoded.count(size) for size in [(200, 150), (180, 200), (40, 30)]] == [1, 3, 3]  # no room; too small
+    scene(200, 150, seed=9).save(paths[0])
+    settled()
+    assert np.array_equal(np.asarray(reader.read(paths[0]).image), np.asarray(Image.open(paths[0])))
+    paths[0].unlink()
+    with pytest.raises(DecodeError):
+        reader.read(paths[0])
+
+
+def test_photos_that_are_read_once_are_not_kept_in_memory(tmp_path, settled, decoded):
+    scene(200, 150).save(tmp_path / "a.png")
+    settled()
+    reader = Photos(side=384, workers=0)
+    assert [reader.read(tmp_path / "a.png").bytes for _ in range(2)] == 2 * [(tmp_path / "a.png").stat().st_size]
+    assert len(decoded) == 2

@@ -1,4 +1,4 @@
-"""Files to photos no larger than a network can use: decoded and shrunk once, and from then on read from the store."""
+"""Files to photos no larger than a network can use: decoded and shrunk once, then held or read from the store."""
 
 import hashlib
 import math
@@ -17,6 +17,8 @@ from transferkit.data.store import Store
 from transferkit.zoo.card import Preprocessing
 
 SMALLEST_SIDE_PX = 384
+HELD_BYTES = 384 << 20  # of pixels that stay in memory: 680 photos of 500 x 375
+LEAST_HELD_BYTES = 64 << 10  # of a photo; smaller ones are decoded as fast as they are found
 REMEMBERED_TOGETHER = 1000  # files: a write to the index, flushed to disk, in about 20 seconds of decoding phone photos
 
 
@@ -42,14 +44,21 @@ class Photo:
 
 
 class Photos:
-    """Reads photos for one `source_side`; from the store where they are in it, which changes no bit of them."""
+    """Reads photos for one `source_side`; from the store where they are in it, which changes no bit of them.
 
-    def __init__(self, *, side: int, workers: int, store: Store | None = None, index: Known | None = None):
+    The first of those read stay in memory, up to `held_bytes` of pixels, for whoever reads them again unchanged.
+    """
+
+    def __init__(
+        self, *, side: int, workers: int, store: Store | None = None, index: Known | None = None, held_bytes: int = 0
+    ):
         self.side = side
         self.workers = workers
         self._store = store
         self._index = index
         self._read: list[tuple[Identity, str]] = []
+        self._held: dict[Identity, Photo] = {}
+        self._room = held_bytes
         self._lock = threading.Lock()
 
     def read(self, path: Path) -> Photo:
@@ -57,6 +66,15 @@ class Photos:
 
         Raises: DecodeError with the reason.
         """
+        identity = known.identity(path) if self._held or self._room else None
+        photo = self._held.get(identity)
+        if photo is None:
+            photo = self._taken(path)
+            if identity and identity == known.identity(path):
+                self._hold(identity, photo)
+        return photo
+
+    def _taken(self, path: Path) -> Photo:
         content = self._index.contents([path])[0] if self._index else None
         pixels = self._store.get(content.sha256) if content and self._store else None
         if pixels is not None:
@@ -68,6 +86,13 @@ class Photos:
         if self._index and identity and not content and identity == known.identity(path):
             self._note(identity, sha256)
         return Photo(image=image, sha256=sha256, bytes=len(data))
+
+    def _hold(self, identity: Identity, photo: Photo) -> None:
+        size = 3 * photo.image.width * photo.image.height
+        with self._lock:
+            if LEAST_HELD_BYTES <= size <= self._room and identity not in self._held:
+                self._held[identity] = photo
+                self._room -= size
 
     def contents(self, paths: Sequence[Path]) -> list[Content | None]:
         """Hash and size of each file that was read before and has not changed since; opens none of them."""
