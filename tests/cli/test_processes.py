@@ -87,11 +87,12 @@ def weights(run: Path) -> dict:
 
 
 def test_two_processes_make_the_run_that_one_makes(start, data, tmp_path):
-    launcher = start("finetune", data, *options(strategy="lp-ft", epochs=1), "-o", tmp_path / "two", "--processes", 2,
-                     "--json")  # fmt: skip
+    launcher = start("finetune", data, *options(strategy="lp-ft", epochs=1, precision="fp32"), "-o", tmp_path / "two",
+                     "--processes", 2, "--json")  # fmt: skip
     out, err = launcher.communicate()
     assert launcher.returncode == 0, err
-    one = tk.finetune(data, out=str(tmp_path / "one"), strategy="lp-ft", epochs=1, batch_size=8, **NETWORK)
+    same = {"strategy": "lp-ft", "epochs": 1, "batch_size": 8, "precision": "fp32"}
+    one = tk.finetune(data, out=str(tmp_path / "one"), **same, **NETWORK)
     for name in ("manifest.csv", "quarantine.csv"):
         assert (tmp_path / "two" / name).read_bytes() == (one.folder / name).read_bytes()
     expected = weights(one.folder)

@@ -15,6 +15,7 @@ from transferkit.runtime import BF16, FP32, arithmetic
 from transferkit.zoo.errors import UsageError
 
 ROUNDS = 2
+CLEAR = 1.5  # times beyond the bound of `SMALLEST_GAIN`, where one round decides; the first favours bf16, being colder
 LARGEST_ERROR = 0.02  # of features, relative: 0.01 changed no answer of 240, 0.10 (mobilenetv2_100) up to 15
 SMALLEST_GAIN = 1.15  # times as fast; less is within what two timings differ by
 
@@ -96,15 +97,22 @@ def _words(phase: str, timing: Timing) -> str:
 
 
 def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> dict[str, float | None]:
-    """The fields of a Timing. It times `work` on noise, in turn in both precisions; the faster of the rounds counts."""
+    """The fields of a Timing. It times `work` on noise, in turn in both precisions; the faster of the rounds counts.
+
+    A second round is for where the first leaves a doubt.
+    """
     x = timings.noise(model, device=device)
     mode = model.training
     try:
         error = _error(model, x, device=device)
         seconds: dict[str, list[float]] = {FP32: [], BF16: []}
-        for precision in (FP32, BF16) * ROUNDS if error <= LARGEST_ERROR else ():
-            with arithmetic(device, precision):
-                seconds[precision].append(timings.seconds(partial(work, model, x), device=device))
+        for _ in range(ROUNDS if error <= LARGEST_ERROR else 0):
+            for precision, found in seconds.items():
+                with arithmetic(device, precision):
+                    found.append(timings.seconds(partial(work, model, x), device=device))
+            beyond = seconds[FP32][0] / seconds[BF16][0] / SMALLEST_GAIN
+            if max(beyond, 1 / beyond) >= CLEAR:
+                break
     finally:
         model.train(mode)
         model.zero_grad(set_to_none=True)
