@@ -30,11 +30,11 @@ class Script:
 SCRIPTS = (
     Script(name="startup", minutes=1),
     Script(name="probe", minutes=2.5),
-    Script(name="frozen", minutes=6),
+    Script(name="frozen", minutes=12),
     Script(name="full", minutes=16),
     Script(name="full_timm", minutes=4),
     Script(name="full_fastai", minutes=5, options=("fastai_python",)),
-    Script(name="limit", minutes=3),
+    Script(name="limit", minutes=7),
     Script(name="processes", minutes=10),
     Script(name="store", minutes=5),
     Script(name="listing", minutes=0.5),

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit import runtime
+from transferkit import ranks, runtime
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.zoo import files
@@ -32,7 +32,7 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
         workers=runtime.default_workers() if config.workers is None else config.workers,
         store=Store(cache / "pixels", side=side, progress=progress),
         index=Known(cache / "known" / "files.sqlite"),
-        held_bytes=0 if config.augments_nothing else HELD_BYTES,  # features take one pass
+        held_bytes=0 if config.augments_nothing else HELD_BYTES // ranks.local_size(),  # features take one pass
     )
 
 

@@ -60,6 +60,7 @@ def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: 
         "command": ["/x/bin/transferkit", "finetune", "my photos"],
         "seed": 3,
         "threads": 2,
+        "config": {"precision": "bf16/fp32"},
         "versions": {"torch": "2.14"},
     }
     (run / "run.json").write_text(json.dumps(record | {"data": data}))
@@ -108,7 +109,8 @@ def test_recall_and_precision_are_those_of_scikit_learn(page):
 
 
 def test_it_tells_what_was_trained_what_was_left_out_and_how_to_repeat_it(page):
-    for fact in ("resnet10t", "lp-ft", "1 min 37 s", "80 train, 20 val, 30 test", "seed 3, threads 2, torch 2.14"):
+    tools = "seed 3, threads 2, precision bf16/fp32, torch 2.14"
+    for fact in ("resnet10t", "lp-ft", "1 min 37 s", "80 train, 20 val, 30 test", tools):
         assert fact in page.text
     for entry in ("The probe was kept.", "truncated", ".DS_Store", "system file"):
         assert entry in page.text

@@ -66,26 +66,22 @@ class Photos:
 
         Raises: DecodeError with the reason.
         """
-        identity = known.identity(path) if self._held or self._room else None
-        photo = self._held.get(identity)
-        if photo is None:
-            photo = self._taken(path)
-            if identity and identity == known.identity(path):
-                self._hold(identity, photo)
-        return photo
-
-    def _taken(self, path: Path) -> Photo:
+        identity = known.identity(path)
+        if identity in self._held:
+            return self._held[identity]
         content = self._index.contents([path])[0] if self._index else None
         pixels = self._store.get(content.sha256) if content and self._store else None
-        if pixels is not None:
-            return Photo(image=Image.fromarray(pixels), sha256=content.sha256, bytes=content.bytes)
-        identity = known.identity(path)
-        data = read_file(path)
-        sha256 = hashlib.sha256(data).hexdigest()
-        image = self._image(data, sha256)
-        if self._index and identity and not content and identity == known.identity(path):
-            self._note(identity, sha256)
-        return Photo(image=image, sha256=sha256, bytes=len(data))
+        if pixels is None:
+            data = read_file(path)
+            sha256 = hashlib.sha256(data).hexdigest()
+            photo = Photo(image=self._image(data, sha256), sha256=sha256, bytes=len(data))
+        else:
+            photo = Photo(image=Image.fromarray(pixels), sha256=content.sha256, bytes=content.bytes)
+        if identity and identity == known.identity(path):
+            if self._index and not content:
+                self._note(identity, photo.sha256)
+            self._hold(identity, photo)
+        return photo
 
     def _hold(self, identity: Identity, photo: Photo) -> None:
         size = 3 * photo.image.width * photo.image.height

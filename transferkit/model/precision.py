@@ -1,6 +1,7 @@
 """Single precision or bfloat16: what this machine computes faster, where the network's answers bear it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from transferkit.runtime import BF16, FP32, arithmetic
 from transferkit.zoo.errors import UsageError
 
 ROUNDS = 2
-CLEAR = 1.5  # times beyond the bound of `SMALLEST_GAIN`, where one round decides; the first favours bf16, being colder
+CLEAR = 1.5  # times beyond `SMALLEST_GAIN`, above or below: one round decides, though fp32 comes first, unwarmed
 LARGEST_ERROR = 0.02  # of features, relative: 0.01 changed no answer of 240, 0.10 (mobilenetv2_100) up to 15
 SMALLEST_GAIN = 1.15  # times as fast; less is within what two timings differ by
 
@@ -47,16 +48,15 @@ class Precision:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """What was measured of a network on a machine: seconds a batch, and the relative error of features in bfloat16."""
+    """Seconds of a batch on a machine, in each precision."""
 
     fp32: float
-    bf16: float | None  # None: not timed, since the error is too large
-    error: float
+    bf16: float
 
     @property
     def choice(self) -> str:
         """The precision to take."""
-        return BF16 if self.bf16 and self.bf16 * SMALLEST_GAIN < self.fp32 else FP32
+        return BF16 if self.bf16 * SMALLEST_GAIN < self.fp32 else FP32
 
 
 def choose(
@@ -80,52 +80,60 @@ def choose(
     if not runtime.computes_bf16(kind):
         return Precision(), ()
 
-    def timing(phase: str) -> Timing:
-        what = {"phase": phase, "largest error": LARGEST_ERROR}
-        measure = partial(_time, model, WORK[phase], device=device)
-        return Timing(**timings.looked_up(model, what, measure, device=device, cache=cache))
+    look_up = partial(timings.looked_up, model, device=device, cache=cache)
+    error = look_up({"phase": "error"}, partial(_error, model, device=device))["error"]
+    if error > LARGEST_ERROR:
+        return Precision(), (f"precision: fp32; bf16 changes features by {100 * error:.0f} %",)
+    found = {
+        phase: Timing(**look_up({"phase": phase}, partial(_time, model, WORK[phase], device=device)))
+        for phase in phases
+    }
+    lines = (
+        f"precision of {phase}: {timing.choice}; bf16 is {timing.fp32 / timing.bf16:.1f} times as fast"
+        for phase, timing in found.items()
+    )
+    return Precision.read("/".join(timing.choice for timing in found.values())), tuple(lines)
 
-    found = {phase: timing(phase) for phase in phases}
-    precision = Precision.read("/".join(each.choice for each in found.values()))
-    return precision, tuple(_words(phase, each) for phase, each in found.items())
+
+@torch.no_grad()
+def _error(model: Backbone, *, device: str) -> dict[str, float]:
+    """The relative error of features of noise in bfloat16."""
+    x = timings.noise(model, device=device)
+    with _restored(model):
+        model.eval()
+        exact = model.features(x)
+        with arithmetic(device, BF16):
+            found = model.features(x).float()
+    return {"error": ((found - exact).norm() / exact.norm()).item()}
 
 
-def _words(phase: str, timing: Timing) -> str:
-    if timing.bf16 is None:
-        return f"precision of {phase}: fp32; bf16 changes features by {100 * timing.error:.0f} %"
-    return f"precision of {phase}: {timing.choice}; bf16 is {timing.fp32 / timing.bf16:.1f} times as fast"
-
-
-def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> dict[str, float | None]:
+def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> dict[str, float]:
     """The fields of a Timing. It times `work` on noise, in turn in both precisions; the faster of the rounds counts.
 
     A second round is for where the first leaves a doubt.
     """
     x = timings.noise(model, device=device)
-    mode = model.training
-    try:
-        error = _error(model, x, device=device)
-        seconds: dict[str, list[float]] = {FP32: [], BF16: []}
-        for _ in range(ROUNDS if error <= LARGEST_ERROR else 0):
+    seconds: dict[str, list[float]] = {FP32: [], BF16: []}
+    with _restored(model):
+        for _ in range(ROUNDS):
             for precision, found in seconds.items():
                 with arithmetic(device, precision):
                     found.append(timings.seconds(partial(work, model, x), device=device))
             beyond = seconds[FP32][0] / seconds[BF16][0] / SMALLEST_GAIN
             if max(beyond, 1 / beyond) >= CLEAR:
                 break
+    return {precision: min(found) for precision, found in seconds.items()}
+
+
+@contextmanager
+def _restored(model: Backbone) -> Iterator[None]:
+    """The mode and the lack of gradients of `model` are the same after the block."""
+    mode = model.training
+    try:
+        yield
     finally:
         model.train(mode)
         model.zero_grad(set_to_none=True)
-    return {"fp32": min(seconds[FP32], default=0.0), "bf16": min(seconds[BF16], default=None), "error": error}
-
-
-@torch.no_grad()
-def _error(model: Backbone, x: Tensor, *, device: str) -> float:
-    model.eval()
-    exact = model.features(x)
-    with arithmetic(device, BF16):
-        found = model.features(x).float()
-    return ((found - exact).norm() / exact.norm()).item()
 
 
 @torch.no_grad()

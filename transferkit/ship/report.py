@@ -105,7 +105,8 @@ def _facts(record: dict[str, Any], scores: dict[str, Any]) -> str:
         judged = f"of {scores['val']['n']:,}" + (f": {OUT_OF_FOLD}" if _is_out_of_fold(record, scores) else "")
         facts.append(("Validation", f"{percent(scores['val']['accuracy'])} <small>{judged}</small>"))
     tiles = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
-    tools = {"seed": record["seed"], "threads": record["threads"]} | record["versions"]
+    settings = {"seed": record["seed"], "threads": record["threads"], "precision": record["config"]["precision"]}
+    tools = settings | record["versions"]
     made_with = ", ".join(f"{shown(name)} {shown(value)}" for name, value in tools.items())
     tiles += f'<div class="wide"><dt>Made with</dt><dd>{made_with}</dd></div>'
     return section("What was trained", f'<dl class="facts">{tiles}</dl>')
