@@ -3,6 +3,7 @@
 import os
 import sys
 import traceback
+from contextlib import suppress
 
 import click
 
@@ -44,19 +45,24 @@ for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_w
 
 
 def main() -> None:
-    """Run the command line and end the process with the exit code of what happened."""
+    """Run the command line and end the process with the exit code of what happened.
+
+    It ends at once: to take torch and timm apart module by module takes a second or more, and where several processes
+    share a run it may wait for exchanges that nobody joins. So nothing here may count on `atexit`.
+    """
     code = run(sys.argv[1:])
-    if ranks.launched():
+    with suppress(OSError):  # `run` has told of it
         sys.stdout.flush()
-        os._exit(code)  # an orderly exit may wait for exchanges that nobody joins, or trip over threads still in one
-    sys.exit(code)
+    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:
     """Run the command line on `arguments`; the exit code."""
     try:
         with ranks.joined():
-            return cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
+            code = cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
+        sys.stdout.flush()
+        return code
     except EndedElsewhereError as error:
         return error.exit_code
     except click.ClickException as error:
