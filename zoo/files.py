@@ -61,23 +61,32 @@ def _free_space(path: Path) -> str:
     return ""
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace `path` with `data`, whole or not at all; mode 0644 less the umask.
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` for the block to fill; what is there replaces `path` when it ends without an error.
 
-    Raises: StorageError naming the path.
+    The file gets mode 0644 less the umask. Raises: StorageError naming `path`.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            yield scratch
+            scratch.chmod(0o666 & ~_umask())
+            _sync_file(scratch)
+            os.replace(scratch, path)
         finally:
-            temporary.unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
         sync_folder(path.parent)
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace `path` with `data`, whole or not at all.
+
+    Raises: StorageError naming the path.
+    """
+    with _new_file(path) as scratch:
+        scratch.write_bytes(data)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -169,11 +178,19 @@ def read_json(path: Path) -> Any:
 
 
 def write_safetensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:
-    """Replace `path` with the tensors, whole or not at all."""
-    from safetensors.torch import save
+    """Replace `path` with the tensors, whole or not at all.
+
+    Raises: StorageError naming the path.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    write_bytes(path, save(contiguous, metadata))
+    with _new_file(path) as scratch:
+        try:
+            save_file(contiguous, scratch, metadata)
+        except SafetensorError as error:  # a full disk as well: it knows no other kind of error
+            raise OSError(str(error).rpartition(": ")[2]) from error
 
 
 def read_safetensors(path: Path) -> "dict[str, Tensor]":

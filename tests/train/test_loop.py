@@ -101,6 +101,19 @@ def test_a_run_stopped_and_resumed_has_the_bits_of_one_that_was_not(examples, tm
     assert all(torch.equal(a, b) for a, b in zip(straight.state_dict().values(), resumed.state_dict().values()))
 
 
+@pytest.mark.parametrize("best_is_newest", [True, False])
+def test_the_best_weights_come_back_and_those_of_the_newest_epoch_are_written_once(tmp_path, best_is_newest):
+    network, optimizer = start()
+    averaged = state.snapshot(network)
+    best = averaged if best_is_newest else {name: tensor + 1 for name, tensor in averaged.items()}
+    held = state.Checkpoint(model=averaged, averaged=averaged, best=best, optimizer=optimizer.state_dict(), records=[])
+    state.save(tmp_path / "last", held)
+    assert (tmp_path / "last" / "best.safetensors").exists() != best_is_newest
+    read = state.load(tmp_path / "last", optimizer)
+    assert all(torch.equal(read.best[name], best[name]) for name in best)
+    assert all(torch.equal(read.averaged[name], averaged[name]) for name in averaged)
+
+
 def test_a_changed_checkpoint_is_refused(examples, tmp_path):
     network, optimizer = start()
     weights = state.snapshot(network)

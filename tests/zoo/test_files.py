@@ -25,17 +25,23 @@ def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no RLIMIT_FSIZE on Windows")
-def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path):
+@pytest.mark.parametrize(
+    "write", ["write_bytes(path, bytes(5000))", "write_safetensors(path, {'a': torch.ones(5000)})"]
+)
+def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, write):
     path = tmp_path / "x.bin"
     files.write_bytes(path, b"old")
     code = (
-        "import resource, signal, sys; from pathlib import Path; from transferkit.zoo import files, errors\n"
+        "import resource, signal, sys, torch; from pathlib import Path; from transferkit.zoo import files, errors\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
-        "try: files.write_bytes(Path(sys.argv[1]), b'x' * 5000)\n"
+        "path = Path(sys.argv[1])\n"
+        f"try: files.{write}\n"
         "except errors.StorageError as error: print(error)"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True)
-    assert f"cannot write {path}" in done.stdout
+    assert f"cannot write {path}: " in done.stdout
+    assert "File too large" in done.stdout
+    assert "MB free there)" in done.stdout
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["x.bin"]
 
@@ -69,6 +75,7 @@ def test_tensors_survive_in_memory_of_their_own(tmp_path):
     files.write_safetensors(path, read)  # onto the file it came from
     assert all(torch.equal(read[name], tensors[name]) for name in tensors)
     assert all(torch.equal(files.read_safetensors(path)[name], tensors[name]) for name in tensors)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o666 & ~files._umask()
 
 
 def header(text: bytes) -> bytes:

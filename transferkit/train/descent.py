@@ -99,8 +99,9 @@ def descend(
         record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
         record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
         records.append(record)
+        averaged = state.snapshot(judged)
         if not plan.has_cycles and best_epoch(records) == record["epoch"]:
-            best, best_logits = state.snapshot(judged), logits
+            best, best_logits = averaged, logits
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
         work.on_record(record)
@@ -109,7 +110,7 @@ def descend(
         if record["epoch"] + 1 < plan.epochs and work.checkpoint and ranks.is_first():
             held = state.Checkpoint(
                 model=state.snapshot(network),
-                averaged=state.snapshot(judged),
+                averaged=averaged,
                 best=best,
                 optimizer=optimizer.state_dict(),
                 records=records,

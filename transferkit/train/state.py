@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from transferkit.zoo import files
 from transferkit.zoo.errors import ModelFileError
 
-WEIGHTS = ("model", "averaged", "best")
 State = dict[str, Tensor]  # of a network, by the names of its parameters and buffers
 
 
@@ -18,7 +17,8 @@ State = dict[str, Tensor]  # of a network, by the names of its parameters and bu
 class Checkpoint:
     """Network, its running average and optimiser after some epochs, the best weights so far, and what was recorded.
 
-    `snapshots` are the weights at the ends of the cycles so far, where there are cycles.
+    `best` that is `averaged`, the same object, is written once. `snapshots` are the weights at the ends of the cycles
+    so far, where there are cycles.
     """
 
     model: State
@@ -41,8 +41,10 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
     """
     slots, scalars = _flatten(checkpoint.optimizer)
     with files.new_folder(folder) as scratch:
-        for name in WEIGHTS:
-            files.write_safetensors(scratch / f"{name}.safetensors", getattr(checkpoint, name))
+        files.write_safetensors(scratch / "model.safetensors", checkpoint.model)
+        files.write_safetensors(scratch / "averaged.safetensors", checkpoint.averaged)
+        if checkpoint.best is not checkpoint.averaged:
+            files.write_safetensors(scratch / "best.safetensors", checkpoint.best)
         for number, weights in enumerate(checkpoint.snapshots):
             files.write_safetensors(scratch / f"snapshot{number}.safetensors", weights)
         files.write_safetensors(scratch / "optimizer.safetensors", slots)
@@ -69,8 +71,12 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
             raise ModelFileError(f"{folder / name} is missing or damaged; start again with --overwrite")
     state = optimizer.state_dict()
     state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
+    averaged = files.read_safetensors(folder / "averaged.safetensors")
+    best_is_apart = "best.safetensors" in record["sha256"]
     return Checkpoint(
-        **{name: files.read_safetensors(folder / f"{name}.safetensors") for name in WEIGHTS},
+        model=files.read_safetensors(folder / "model.safetensors"),
+        averaged=averaged,
+        best=files.read_safetensors(folder / "best.safetensors") if best_is_apart else averaged,
         optimizer=state,
         records=record["records"],
         snapshots=tuple(
