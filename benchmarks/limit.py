@@ -2,10 +2,11 @@
 
 python -m benchmarks.limit [--folders DIR --weights DIR]
 
-The parts are `import torch, timm`; decoding and shrinking each photo once; a pass forward for each view of a photo, as
-it is and mirrored (probe); a training step for each image that ours trains on and a pass forward for each it validates
+The parts are `import torch, timm`; decoding and shrinking each photo once; the passes forward that ours runs, of photos
+and mirror images (probe); a training step for each image that ours trains on and a pass forward for each it validates
 on (full), each the fastest way of benchmarks/parts/fastest.py, measured in turn with ours. The sum takes no account of
-overlap.
+overlap. A way counts if it is in the precision of the run: bfloat16 changes the features of mobilenetv2_100 so much
+that ours does not use it. What the sum is if any precision counts stands beside it.
 """
 
 import sys
@@ -42,17 +43,16 @@ def distances(work: Work, given: Namespace, name: str, *options: str) -> tuple[l
     training = ["--training"] if options == FULL else []
     commands = [work.ours(name, *options), IMPORTS, work.peer("parts/fastest", *training)]
     samples = measure.alternate(commands, repeats=given.repeats)
-    ours = samples[name]
-    parts = [
-        parts_of(mine, imports.seconds, fast.result)
-        for mine, imports, fast in zip(ours, samples["imports"], samples["fastest"])
-    ]
+    rounds = list(zip(samples[name], samples["imports"], samples["fastest"]))
+    parts = [parts_of(ours, imports, fast) for ours, imports, fast in rounds]
+    stretches = [stretches_of(ours) for ours, _, _ in rounds]
+    whole = [ours.seconds for ours, _, _ in rounds]
     least = [sum(found.values()) for found in parts]
-    stretches = [stretches_of(sample) for sample in ours]
-    gap = measure.ratio_of([sample.seconds for sample in ours], least)
+    of_any = [sum(parts_of(*found, any_precision=True).values()) for found in rounds]
     figures = [
-        claim.figure(f"{name}, ours / sum of the parts", gap, goal=claim.at_most(1.25)),
-        claim.figure(f"{name}, ours, whole process", measure.spread(ours), unit="s"),
+        claim.figure(f"{name}, ours / sum of the parts", measure.ratio_of(whole, least), goal=claim.at_most(1.25)),
+        claim.figure(f"{name}, ours / sum of the parts in any precision", measure.ratio_of(whole, of_any)),
+        claim.figure(f"{name}, ours, whole process", measure.Spread.of(whole), unit="s"),
         claim.figure(f"{name}, sum of the parts", measure.Spread.of(least), unit="s"),
     ]
     for stretch in stretches[0]:
@@ -61,24 +61,34 @@ def distances(work: Work, given: Namespace, name: str, *options: str) -> tuple[l
         figures.append(claim.figure(f"{name}, {stretch}", takes, unit="s"))
         if stretch in parts[0]:
             figures.append(claim.figure(f"{name}, {stretch}: its parts", limit, unit="s"))
-    fast = samples["fastest"][-1].result
-    ways = ", ".join(f"{part} {way['ms']:.2f} ms ({way['by']})" for part, way in fast.items())
-    return figures, ways
+    ways = samples["fastest"][-1].result
+    return figures, "; ".join(f"{part} {in_words(ways[part])}" for part in ways)
 
 
-def parts_of(sample: Sample, imports: float, fast: dict[str, Any]) -> dict[str, float]:
+def in_words(ways: dict[str, float]) -> str:
+    """Milliseconds an image, the fastest way first."""
+    return ", ".join(f"{ms:.2f} ({way})" for way, ms in sorted(ways.items(), key=lambda item: item[1]))
+
+
+def parts_of(ours: Sample, imports: Sample, fast: Sample, *, any_precision: bool = False) -> dict[str, float]:
     """The fastest seconds of each stretch of a run."""
-    _, images, _ = phases(sample)[0]
-    decode, forward = fast["decode"]["ms"] / 1000, fast["forward"]["ms"] / 1000
-    if "step" not in fast:
-        return {"start-up": imports, "reading": images * (decode + VIEWS * forward)}
-    learned = sum(count for count, _ in trained(sample))
-    judged = EPOCHS * sample.result["val"]["n"]
-    return {
-        "start-up": imports,
-        "reading": images * decode,
-        "training": learned * fast["step"]["ms"] / 1000 + judged * forward,
-    }
+    of_features, _, of_training = ours.result["precision"].partition("/")
+
+    def least(part: str, precision: str) -> float:
+        ways = fast.result[part].items()
+        return min(ms for way, ms in ways if any_precision or precision in (way.split()[0], "")) / 1000
+
+    _, images, _ = phases(ours)[0]
+    decode = images * least("decode", "")
+    if "step" not in fast.result:
+        judged_alone = (ours.result["test"] or {"n": 0})["n"]  # whose mirror images nobody needs
+        passes = VIEWS * (images - judged_alone) + judged_alone
+        return {"start-up": imports.seconds, "reading": decode + passes * least("forward", of_features)}
+    learned = sum(count for count, _ in trained(ours))
+    judged = EPOCHS * ours.result["val"]["n"]
+    precision = of_training or of_features
+    training = learned * least("step", precision) + judged * least("forward", precision)
+    return {"start-up": imports.seconds, "reading": decode, "training": training}
 
 
 def stretches_of(sample: Sample) -> dict[str, float]:

@@ -89,6 +89,7 @@ def finetune(
             fitted = _fit(run, config, taken, setting, resume=opening.resume, progress=progress)
             scores, judged = evaluate.judge(fitted, taken)
             scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
+            scores["precision"] = config.precision
             scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
             if ranks.is_first():
                 record.finish(run, fitted.members or (setting.model,), scores, judged)
