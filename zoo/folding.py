@@ -49,9 +49,24 @@ def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     weight, bias = convolution.weight * scale[:, None, None, None], norm.bias - mean * scale
     padding = convolution.padding
     if type(convolution) is not nn.Conv2d:
-        x = sys.modules["timm.layers"].pad_same(x, weight.shape[-2:], convolution.stride, convolution.dilation)
-        padding = (0, 0)
+        x, weight, padding = _padded(convolution, x, weight)
     return nn.functional.conv2d(x, weight, bias, convolution.stride, padding, convolution.dilation, convolution.groups)
+
+
+def _padded(convolution: nn.Conv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
+    """Input, weights and padding of a convolution padded as TensorFlow does, by up to one pixel more after than before.
+
+    On a CPU a depthwise one takes as many before too, and gets weights of zero for that row and column: the same sums
+    without a copy of the input, which was a tenth of the time of mobilenetv2_100.
+    """
+    layers = sys.modules["timm.layers"]
+    if x.device.type != "cpu" or convolution.groups != x.shape[1] or convolution.dilation != (1, 1):
+        return layers.pad_same(x, weight.shape[-2:], convolution.stride, convolution.dilation), weight, (0, 0)
+    both = [
+        layers.get_same_padding(size, kernel, stride, 1)
+        for size, kernel, stride in zip(x.shape[-2:], weight.shape[-2:], convolution.stride)
+    ]
+    return x, nn.functional.pad(weight, (both[1] % 2, 0, both[0] % 2, 0)), tuple((pixels + 1) // 2 for pixels in both)
 
 
 def _finish(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:

@@ -92,8 +92,10 @@ def test_no_rows_give_no_batches(paths):
     assert list(batches(paths, [], view, photos=Photos(side=64, workers=2))) == []
 
 
-def test_normalising_is_torchvisions_bit_for_bit():
-    pixels = torch.randint(0, 256, (3, 3, 10, 12), dtype=torch.uint8).contiguous(memory_format=torch.channels_last)
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("shape", [(3, 3, 10, 12), (1, 3, 1, 1), (2, 3, 5, 1), (1, 3, 1, 4)])
+def test_normalising_is_torchvisions_bit_for_bit(shape, memory_format):
+    pixels = torch.randint(0, 256, shape, dtype=torch.uint8).contiguous(memory_format=memory_format)
     before = pixels.clone()
     x = normalise(pixels, PREPROCESSING)
     arrays = [image.permute(1, 2, 0).numpy() for image in pixels]

@@ -29,9 +29,7 @@ def relative_error(found, expected):
     return ((found - expected).norm() / expected.norm()).item()
 
 
-@pytest.mark.parametrize(
-    "name", ["resnet18", "mobilenetv3_small_050", "tf_efficientnet_b0", "test_byobnet", "densenet121"]
-)
+@pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_a_folded_network_computes_the_same(name):
     model = network(name)
@@ -39,6 +37,21 @@ def test_a_folded_network_computes_the_same(name):
     assert fold(model, IMAGES[:1]) > 0
     assert relative_error(model(IMAGES), expected) < 1e-9
     assert list(model.state_dict()) == names
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [2, 3, 5])
+@pytest.mark.parametrize("groups", [1, 6])
+@torch.no_grad()
+def test_padding_like_tensorflow_of_images_of_any_size_is_folded(stride, kernel, groups):
+    torch.manual_seed(0)
+    convolution = timm.layers.Conv2dSame(6, 6, kernel, stride, groups=groups)
+    model = nn.Sequential(convolution, nn.BatchNorm2d(6)).eval().double()
+    images = [torch.randn(2, 6, height, width, dtype=torch.float64) for height in (8, 9, 10) for width in (8, 11)]
+    expected = [model(x) for x in images]
+    assert fold(model, images[0]) == 1
+    for x, y in zip(images, expected):
+        assert torch.allclose(model(x), y)
 
 
 def test_every_batchnorm_of_a_resnet_is_folded_and_runs_no_more(monkeypatch):

@@ -67,10 +67,14 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     Shapes: (B, 3, H, W) uint8 -> (B, 3, H, W) float32 in channels_last memory, on the same device.
     Source: the arithmetic, and so every bit, of torchvision's ToTensor and Normalize.
     """
-    mean = torch.tensor(preprocessing.mean, device=pixels.device).view(3, 1, 1)
-    std = torch.tensor(preprocessing.std, device=pixels.device).view(3, 1, 1)
+    mean, std = (
+        torch.tensor(values, device=pixels.device).repeat(pixels.shape[3])  # (W * 3,)
+        for values in (preprocessing.mean, preprocessing.std)
+    )
     x = pixels.to(torch.float32, memory_format=torch.channels_last)
-    return x.div_(255).sub_(mean).div_(std)
+    lines = x.permute(0, 2, 3, 1).view(len(x), x.shape[2], -1)  # (B, H, W * 3): x, not three values at a time
+    lines.div_(255).sub_(mean).div_(std)
+    return x
 
 
 def _items(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, photos: Photos) -> Generator[_Item]:
