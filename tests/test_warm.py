@@ -24,7 +24,7 @@ from transferkit.data import known
 torch.set_num_threads(1)  # as tests/conftest.py does: features of other threads are others
 known.MARGIN_NS = -10**18
 images, out, cache, backbone = sys.argv[1:]
-tk.finetune(images, out=out, cache_dir=cache, backbone=backbone, strategy="probe")
+tk.finetune(images, out=out, cache_dir=cache, backbone=backbone, strategy="probe", precision="fp32")
 heavy = ("timm", "torchvision", "torch._dynamo", "sympy", "albumentations", "scipy", "sklearn")
 print([name for name in heavy if name in sys.modules])
 """
@@ -78,7 +78,7 @@ def finetune(images, network, tmp_path):
     numbers = iter(range(99))
 
     def run(cache="cache", **options):
-        options = {"strategy": "probe", "backbone": network} | options
+        options = {"strategy": "probe", "backbone": network, "precision": "fp32"} | options  # else timed once a cache
         out = tmp_path / f"run{next(numbers)}"
         return written(tk.finetune(images, out=out, cache_dir=tmp_path / cache, **options).folder)
 
