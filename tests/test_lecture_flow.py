@@ -13,6 +13,7 @@ from transferkit.cli.main import run as cli
 from transferkit.zoo.errors import UsageError
 
 FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "none", "batch_size": 8}
+FAST |= {"precision": "fp32"}  # else what the machine does beside the tests decides
 
 
 @pytest.fixture(scope="module")

@@ -4,6 +4,7 @@ Source: the order write, fsync, rename, fsync of the folder is that of Pillai et
 Systems Are Not Created Equal".
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -138,7 +139,9 @@ def new_folder(target: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+@functools.cache
 def _umask() -> int:
+    """The user's, asked for once: it can only be read by changing it, for a moment and for all threads."""
     mask = os.umask(0)
     os.umask(mask)
     return mask

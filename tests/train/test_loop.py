@@ -1,3 +1,5 @@
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -5,7 +7,7 @@ from torch import nn
 
 from transferkit.train import loop, optim, state
 from transferkit.train.loop import Examples, Plan
-from transferkit.zoo.errors import DivergedError, ModelFileError
+from transferkit.zoo.errors import DivergedError, ModelFileError, StorageError
 
 
 @pytest.fixture
@@ -112,6 +114,34 @@ def test_the_best_weights_come_back_and_those_of_the_newest_epoch_are_written_on
     read = state.load(tmp_path / "last", optimizer)
     assert all(torch.equal(read.best[name], best[name]) for name in best)
     assert all(torch.equal(read.averaged[name], averaged[name]) for name in averaged)
+
+
+def test_a_checkpoint_written_beside_training_is_that_of_its_moment(examples, tmp_path):
+    network, optimizer = start()
+    plan = Plan(epochs=3, batch_size=4)
+    kept = []
+    with state.saving(tmp_path / "last") as save:
+        for record in loop.train_epochs(network, optimizer, inputs(examples), examples, plan):
+            weights, slots = state.snapshot(network), state.optimizer_snapshot(optimizer)
+            kept.append((copy.deepcopy(weights), copy.deepcopy(slots)))
+            if record["epoch"] < 2:
+                save(state.Checkpoint(model=weights, averaged=weights, best=weights, optimizer=slots, records=[record]))
+    read = state.load(tmp_path / "last", optimizer)
+    weights, slots = kept[1]
+    assert read.records[0]["epoch"] == 1
+    assert all(torch.equal(read.model[name], weights[name]) for name in weights)
+    assert not torch.equal(read.model["1.weight"], kept[2][0]["1.weight"])
+    for number, of in slots["state"].items():
+        assert all(torch.equal(torch.as_tensor(of[slot]), read.optimizer["state"][number][slot]) for slot in of)
+
+
+def test_a_checkpoint_that_cannot_be_written_beside_training_stops_it(tmp_path):
+    (tmp_path / "file").write_text("")
+    network, optimizer = start()
+    weights = state.snapshot(network)
+    held = state.Checkpoint(model=weights, averaged=weights, best=weights, optimizer=optimizer.state_dict(), records=[])
+    with pytest.raises(StorageError, match="file"), state.saving(tmp_path / "file" / "last") as save:
+        save(held)
 
 
 def test_a_changed_checkpoint_is_refused(examples, tmp_path):

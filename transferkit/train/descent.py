@@ -92,31 +92,32 @@ def descend(
         for record in records:
             work.on_record(record)
     work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
-    for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
-        started = time.monotonic()
-        logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes, precision=plan.precision)
-        scores = metrics.scores(logits, val.labels[val.rows])
-        record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
-        record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
-        records.append(record)
-        averaged = state.snapshot(judged)
-        if not plan.has_cycles and best_epoch(records) == record["epoch"]:
-            best, best_logits = averaged, logits
-        if "snapshot" in record:
-            snapshots.append(state.snapshot(network))
-        work.on_record(record)
-        if not plan.has_cycles and record["epoch"] - best_epoch(records) >= work.patience:
-            break
-        if record["epoch"] + 1 < plan.epochs and work.checkpoint and ranks.is_first():
-            held = state.Checkpoint(
-                model=state.snapshot(network),
-                averaged=averaged,
-                best=best,
-                optimizer=optimizer.state_dict(),
-                records=records,
-                snapshots=tuple(snapshots),
-            )
-            state.save(work.checkpoint, held)
+    with state.saving(work.checkpoint) as save:
+        for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
+            started = time.monotonic()
+            logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes, precision=plan.precision)
+            scores = metrics.scores(logits, val.labels[val.rows])
+            record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
+            record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
+            records.append(record)
+            averaged = state.snapshot(judged)
+            if not plan.has_cycles and best_epoch(records) == record["epoch"]:
+                best, best_logits = averaged, logits
+            if "snapshot" in record:
+                snapshots.append(state.snapshot(network))
+            work.on_record(record)
+            if not plan.has_cycles and record["epoch"] - best_epoch(records) >= work.patience:
+                break
+            if record["epoch"] + 1 < plan.epochs and work.checkpoint and ranks.is_first():
+                held = state.Checkpoint(
+                    model=state.snapshot(network),
+                    averaged=averaged,
+                    best=best,
+                    optimizer=state.optimizer_snapshot(optimizer),
+                    records=list(records),
+                    snapshots=tuple(snapshots),
+                )
+                save(held)
     if snapshots:
         return _judged(network, supply, val, work, snapshots)
     network.load_state_dict(best)

@@ -1,5 +1,8 @@
 """What a stopped run needs to go on: safetensors and JSON, one folder a checkpoint, complete or not there at all."""
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +35,38 @@ class Checkpoint:
 def snapshot(network: nn.Module) -> State:
     """A copy of the network's state on the CPU, that later steps do not change."""
     return {name: tensor.detach().cpu().clone() for name, tensor in network.state_dict().items()}
+
+
+def optimizer_snapshot(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+    """A copy of the optimiser's state dict on the CPU, that later steps do not change."""
+    held = optimizer.state_dict()
+    slots = {
+        number: {
+            slot: value.detach().clone().cpu() if isinstance(value, Tensor) else value for slot, value in of.items()
+        }
+        for number, of in held["state"].items()
+    }
+    return held | {"state": slots}
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[Callable[[Checkpoint], None]]:
+    """Yield a function that writes a checkpoint as `folder` while its caller goes on, once the one before is written.
+
+    At the end of the block the last one is. Raises: StorageError, at the next call or at the end.
+    """
+    with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as pool:
+        writing: Future | None = None
+
+        def begin(checkpoint: Checkpoint) -> None:
+            nonlocal writing
+            if writing:
+                writing.result()
+            writing = pool.submit(save, folder, checkpoint)
+
+        yield begin
+        if writing:
+            writing.result()
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
