@@ -2,8 +2,8 @@
 
 python benchmarks/parts/taking_in.py take-in|read|decode FOLDER CACHE
 
-`take-in` checks, decodes, shrinks and keeps each photo, or finds it kept, and makes the view that resnet18 sees; `read`
-reads what is kept alone; `decode` is Pillow decoding each photo whole, as a loader without a store does in every epoch.
+`take-in` checks, decodes, shrinks and keeps each photo, or finds it kept, as before fine-tuning resnet18; `read` reads
+what is kept alone; `decode` is Pillow decoding each photo whole, as a loader without a store does in every epoch.
 """
 
 import argparse

@@ -95,6 +95,16 @@ def test_images_that_cannot_be_read_are_refused_each_time(images, model, tmp_pat
         assert [path for path, _ in found.quarantine] == ["digit 0/broken.png"]
 
 
+def test_without_a_network_every_image_is_decoded_and_no_view_of_it_made(images, model, monkeypatch):
+    monkeypatch.setattr("transferkit.train.intake.eval_view", None)
+    (images / "digit 0" / "broken.png").write_bytes(b"no image")
+    photos = Photos(side=384, workers=2)
+    reader = Reader(photos=photos, preprocessing=model.card.preprocessing, device="cpu", extractor=None)
+    taken = read_images(folder.read(images), reader, progress=Progress())
+    assert len(taken.sha256) == 72
+    assert [path for path, _ in taken.quarantine] == ["digit 0/broken.png"]
+
+
 def test_a_repeated_run_writes_the_same_model(images, tmp_path):
     def run(name):
         options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}

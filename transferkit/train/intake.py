@@ -2,14 +2,15 @@
 
 import hashlib
 import os
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from transferkit import ranks
 from transferkit.data import batches
+from transferkit.data.batches import Batch
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
 from transferkit.data.photos import Photos
@@ -19,6 +20,8 @@ from transferkit.progress import Progress
 from transferkit.train.loop import eval_batches
 from transferkit.train.supply import to_device
 from transferkit.zoo.errors import DataError
+
+UNSEEN = np.empty((0, 0, 3), np.uint8)  # the view of an image that is only read to know that it can be
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,21 +122,24 @@ def _read(
     own, faults = rows[blocks[ranks.rank()]], []
 
     def view(image, row: int) -> np.ndarray:
-        return eval_view(image, reader.preprocessing)
+        return eval_view(image, reader.preprocessing) if reader.extractor else UNSEEN
 
-    def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
+    def read() -> Iterator[Batch]:
         for batch in batches.batches(listing.paths, eval_batches(own), view, photos=reader.photos):
             table.sizes[batch.rows], table.hashes[batch.rows] = batch.bytes, batch.sha256
             faults.extend((listing.relative(row), reason) for row, reason in batch.faults)
             if len(batch.rows):
-                yield batches.normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows
+                yield batch
             progress.advance(ranks.size() * (len(batch.rows) + len(batch.faults)))  # the others are as far
 
     if reader.extractor:
-        reader.extractor.fill(table.features, inputs(), fitted=listing.parts != "test")
+        inputs = (
+            (batches.normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows)
+            for batch in read()
+        )
+        reader.extractor.fill(table.features, inputs, fitted=listing.parts != "test")
     else:
-        for _ in inputs():
-            pass
+        deque(read(), maxlen=0)
     progress.advance(len(rows) - ranks.size() * len(own))  # parts differ by a batch
     for column in table.columns if ranks.size() > 1 else ():
         part = column[rows]
