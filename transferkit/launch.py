@@ -4,6 +4,7 @@ import logging
 import os
 import signal
 import sys
+import tempfile
 import uuid
 from collections.abc import Sequence
 
@@ -25,22 +26,24 @@ def start(arguments: Sequence[str], *, processes: int, debug: bool = False) -> i
         raise UsageError(f"--processes {processes} is more than this machine has cores; allowed: 1 to {cores}")
     os.environ.setdefault("OMP_NUM_THREADS", str(cores // processes))
     os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
-    from torch.distributed.elastic.multiprocessing import SignalException
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=processes,
-        run_id=uuid.uuid4().hex,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        max_restarts=0,
-    )
     logging.disable(logging.NOTSET if debug else logging.ERROR)  # torchrun tells of signals and of each exit code
     try:
-        elastic_launch(config, sys.executable)("-m", "transferkit", *arguments)
+        with tempfile.TemporaryDirectory(prefix="transferkit-") as logs:
+            config = LaunchConfig(
+                min_nodes=1,
+                max_nodes=1,
+                nproc_per_node=processes,
+                run_id=uuid.uuid4().hex,
+                rdzv_backend="c10d",
+                rdzv_endpoint="localhost:0",
+                max_restarts=0,
+                logs_specs=DefaultLogsSpecs(log_dir=logs),  # of its own it makes a folder that stays
+            )
+            elastic_launch(config, sys.executable)("-m", "transferkit", *arguments)
     except ChildFailedError as error:
         codes = [failure.exitcode for failure in error.failures.values()]
         if len(codes) == processes and max(codes) < 0:  # nobody was left to say so

@@ -39,13 +39,20 @@ def options(**more) -> list[str]:
 
 
 @pytest.fixture
-def start():
+def scratch(tmp_path):
+    """Where what is started keeps its temporary files."""
+    (tmp_path / "scratch").mkdir()
+    return tmp_path / "scratch"
+
+
+@pytest.fixture
+def start(scratch):
     """Starts `transferkit WORDS`, or that by another module of Python; nothing started outlives the test."""
     started = []
 
     def start(*words: object, module: tuple[str, ...] = ()) -> subprocess.Popen:
         command = [sys.executable, *(("-m", *module) if module else ()), "-m", "transferkit", *map(str, words)]
-        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
         started.append(
             subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
         )
@@ -86,7 +93,7 @@ def weights(run: Path) -> dict:
     return load_file(run / "model" / "model.safetensors")
 
 
-def test_two_processes_make_the_run_that_one_makes(start, data, tmp_path):
+def test_two_processes_make_the_run_that_one_makes(start, data, tmp_path, scratch):
     launcher = start("finetune", data, *options(strategy="lp-ft", epochs=1, precision="fp32"), "-o", tmp_path / "two",
                      "--processes", 2, "--json")  # fmt: skip
     out, err = launcher.communicate()
@@ -107,6 +114,7 @@ def test_two_processes_make_the_run_that_one_makes(start, data, tmp_path):
     assert err.count("left out:") == 1
     assert "reading, features: 54 images" in err
     assert json.loads((tmp_path / "two" / "run.json").read_text())["processes"] == 2
+    assert [path.name for path in scratch.iterdir() if not path.name.startswith("torchinductor_")] == []
 
 
 @pytest.mark.slow
