@@ -18,6 +18,7 @@ from benchmarks.harness.measure import Command, Sample
 from benchmarks.harness.training import EPOCHS, FULL, TRAIN, VAL
 from benchmarks.harness.work import Work, generated, phases, real, trained
 from transferkit.config import FinetuneConfig
+from transferkit.model.precision import Precision
 
 VIEWS = FinetuneConfig(data=".", strategy="probe").feature_views
 IMPORTS = Command(name="imports", arguments=[sys.executable, "-c", "import torch, timm"])
@@ -72,23 +73,22 @@ def in_words(ways: dict[str, float]) -> str:
 
 def parts_of(ours: Sample, imports: Sample, fast: Sample, *, any_precision: bool = False) -> dict[str, float]:
     """The fastest seconds of each stretch of a run."""
-    of_features, _, of_training = ours.result["precision"].partition("/")
-
-    def least(part: str, precision: str) -> float:
-        ways = fast.result[part].items()
-        return min(ms for way, ms in ways if any_precision or precision in (way.split()[0], "")) / 1000
-
+    run = Precision.read(ours.result["precision"])
+    features, training = ("", "") if any_precision else (run.features, run.training)  # what names of ways begin with
     _, images, _ = phases(ours)[0]
-    decode = images * least("decode", "")
+    decode = images * least(fast.result["decode"])
     if "step" not in fast.result:
         judged_alone = (ours.result["test"] or {"n": 0})["n"]  # whose mirror images nobody needs
         passes = VIEWS * (images - judged_alone) + judged_alone
-        return {"start-up": imports.seconds, "reading": decode + passes * least("forward", of_features)}
-    learned = sum(count for count, _ in trained(ours))
-    judged = EPOCHS * ours.result["val"]["n"]
-    precision = of_training or of_features
-    training = learned * least("step", precision) + judged * least("forward", precision)
-    return {"start-up": imports.seconds, "reading": decode, "training": training}
+        return {"start-up": imports.seconds, "reading": decode + passes * least(fast.result["forward"], features)}
+    learned = sum(count for count, _ in trained(ours)) * least(fast.result["step"], training)
+    judged = EPOCHS * ours.result["val"]["n"] * least(fast.result["forward"], training)
+    return {"start-up": imports.seconds, "reading": decode, "training": learned + judged}
+
+
+def least(ways: dict[str, float], begins: str = "") -> float:
+    """Seconds an image of the fastest way whose name begins so."""
+    return min(ms for way, ms in ways.items() if way.startswith(begins)) / 1000
 
 
 def stretches_of(sample: Sample) -> dict[str, float]:

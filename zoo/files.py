@@ -66,15 +66,15 @@ def _free_space(path: Path) -> str:
 def _new_file(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` for the block to fill; what is there replaces `path` when it ends without an error.
 
-    The file gets mode 0644 less the umask. Raises: StorageError naming `path`.
+    The file gets mode 0666 less the umask. Raises: StorageError naming `path`.
     """
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         scratch = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
             yield scratch
-            scratch.chmod(0o666 & ~_umask())
             _sync_file(scratch)
+            scratch.chmod(0o666 & ~_umask())  # safetensors writes files that nobody else may read
             os.replace(scratch, path)
         finally:
             scratch.unlink(missing_ok=True)

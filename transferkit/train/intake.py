@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -139,7 +138,8 @@ def _read(
         )
         reader.extractor.fill(table.features, inputs, fitted=listing.parts != "test")
     else:
-        deque(read(), maxlen=0)
+        for _ in read():
+            pass
     progress.advance(len(rows) - ranks.size() * len(own))  # parts differ by a batch
     for column in table.columns if ranks.size() > 1 else ():
         part = column[rows]

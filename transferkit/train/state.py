@@ -42,7 +42,7 @@ def optimizer_snapshot(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     held = optimizer.state_dict()
     slots = {
         number: {
-            slot: value.detach().clone().cpu() if isinstance(value, Tensor) else value for slot, value in of.items()
+            slot: value.detach().cpu().clone() if isinstance(value, Tensor) else value for slot, value in of.items()
         }
         for number, of in held["state"].items()
     }
@@ -50,10 +50,12 @@ def optimizer_snapshot(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
 
 
 @contextmanager
-def saving(folder: Path) -> Iterator[Callable[[Checkpoint], None]]:
+def saving(folder: Path | None) -> Iterator[Callable[[Checkpoint], None]]:
     """Yield a function that writes a checkpoint as `folder` while its caller goes on, once the one before is written.
 
-    At the end of the block the last one is. Raises: StorageError, at the next call or at the end.
+    At the end of the block the last one is. Without a folder nobody may call it.
+
+    Raises: StorageError, at the next call or at the end.
     """
     with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as pool:
         writing: Future | None = None
