@@ -121,7 +121,9 @@ def test_patience_does_not_end_a_run_of_cycles(points):
             network, optimizer, supply, parts, replace(Work.unheard(plan), patience=1, on_record=lines.append)
         )
         counts.append(len(lines))
+        said = [line["stopped"] for line in lines if "stopped" in line]
     assert counts[0] == 6 > counts[1]
+    assert said == [f"epoch {counts[1] - 1} is still the best"]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

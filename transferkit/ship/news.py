@@ -61,9 +61,11 @@ class TrainingNews:
             self.progress.note(f"probe, L2 {line['l2']:g}: {val}")
             return
         number = line["epoch"] + 1
-        if line["phase"] == "head" and number % HEAD_EPOCHS and number != self.epochs and "snapshot" not in line:
+        is_notable = number == self.epochs or "snapshot" in line or "stopped" in line
+        if line["phase"] == "head" and number % HEAD_EPOCHS and not is_notable:
             return
-        self.progress.note(f"epoch {number}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}")
+        stopped = f"; stopped, {line['stopped']}" if "stopped" in line else ""
+        self.progress.note(f"epoch {number}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}{stopped}")
 
     def counted(self, supply: "Supply") -> "Supply":
         """The same supply, which tells how many training images have gone through."""

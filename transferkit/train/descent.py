@@ -94,21 +94,20 @@ def descend(
     work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     with state.saving(work.checkpoint) as save:
         for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
-            started = time.monotonic()
-            logits = loop.logits_of(judged, supply, val.rows, num_classes=val.num_classes, precision=plan.precision)
-            scores = metrics.scores(logits, val.labels[val.rows])
-            record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
-            record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
+            logits = _validate(judged, supply, val, record, precision=plan.precision)
             records.append(record)
             averaged = state.snapshot(judged)
             if not plan.has_cycles and best_epoch(records) == record["epoch"]:
                 best, best_logits = averaged, logits
             if "snapshot" in record:
                 snapshots.append(state.snapshot(network))
+            is_last = record["epoch"] + 1 == plan.epochs
+            if not plan.has_cycles and not is_last and record["epoch"] - best_epoch(records) >= work.patience:
+                record["stopped"] = f"epoch {best_epoch(records) + 1} is still the best"
             work.on_record(record)
-            if not plan.has_cycles and record["epoch"] - best_epoch(records) >= work.patience:
+            if "stopped" in record:
                 break
-            if record["epoch"] + 1 < plan.epochs and work.checkpoint and ranks.is_first():
+            if not is_last and work.checkpoint and ranks.is_first():
                 held = state.Checkpoint(
                     model=state.snapshot(network),
                     averaged=averaged,
@@ -124,6 +123,18 @@ def descend(
     if best_logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
         best_logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
     return Descent(epochs=best_epoch(records) + 1, logits=best_logits)
+
+
+def _validate(
+    network: nn.Module, supply: Supply, val: Examples, record: dict[str, Any], *, precision: str
+) -> np.ndarray:
+    """Complete an epoch's record with the scores on `val` and the seconds they took; the logits (n, K)."""
+    started = time.monotonic()
+    logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes, precision=precision)
+    scores = metrics.scores(logits, val.labels[val.rows])
+    record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
+    record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
+    return logits
 
 
 def _judged(network: nn.Module, supply: Supply, val: Examples, work: Work, snapshots: list[State]) -> Descent:

@@ -69,7 +69,7 @@ def run(strategy: str, problem: Problem) -> Fitted:
     labels = problem.val.labels[problem.val.rows]
     probed = _validation_logits(problem, found)
     before, after = (metrics.log_losses(logits, labels).mean() for logits in (probed, descended.logits))
-    figures = f"validation loss {after:.3f} against {before:.3f} of the probe"
+    figures = f"loss on the {len(labels)} validation images {after:.3f} against {before:.3f} of the probe"
     if ranks.from_first(metrics.is_better(descended.logits, probed, labels)):
         return _trained(problem, way, descended, f"fine-tuning is kept: {figures}")
     restart()

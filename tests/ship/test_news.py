@@ -1,0 +1,27 @@
+from transferkit.progress import Progress
+from transferkit.ship.news import TrainingNews
+
+
+class Heard(Progress):
+    def __init__(self):
+        self.notes = []
+
+    def note(self, line):
+        self.notes.append(line)
+
+
+def line(epoch, phase, **more):
+    scores = {"loss": 0.5, "accuracy": 0.75}
+    return {"epoch": epoch, "phase": phase, "train": scores, "val": scores} | more
+
+
+def test_a_run_that_patience_ends_says_so_even_where_not_every_epoch_is_told():
+    for phase in ("finetune", "head"):
+        heard, lines = Heard(), []
+        news = TrainingNews(lines.append, heard, epochs=30)
+        news.record(line(10, phase))
+        news.record(line(11, phase, stopped="epoch 4 is still the best"))
+        assert len(lines) == 2
+        told = "epoch 12/30: loss 0.500, val loss 0.500, val accuracy 0.750; stopped, epoch 4 is still the best"
+        assert heard.notes[-1] == told
+        assert len(heard.notes) == (2 if phase == "finetune" else 1)
