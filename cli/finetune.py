@@ -82,15 +82,18 @@ from transferkit.zoo.errors import UsageError
     "--balance", type=click.Choice(BALANCES), help="Make rare classes count as much as common ones.  [default: none]"
 )
 @click.option(
-    "--augment", metavar="NAME|FILE", help="none, light, default, strong, or an albumentations JSON or YAML file."
+    "--augment",
+    metavar="NAME|FILE",
+    help="none, light, default, strong, or an albumentations JSON or YAML file. A head is fitted to mirror images only "
+    "where it mirrors: not with none, nor with a file without a horizontal flip.",
 )
 @click.option(
     "--views",
     type=int,
     metavar="V",
     help="Views of each image that epochs repeat in turn; 0: a new one each epoch. For a head alone: as it is, "
-    "mirrored, then augmented ones.  [default: 2 for a head alone; else 0, or 4 with --freeze STAGE where that saves "
-    "much, since what is frozen runs once a view]",
+    "mirrored if --augment mirrors, then augmented ones.  [default: 2 for a head alone, 1 where --augment does not "
+    "mirror; else 0, or 4 with --freeze STAGE where that saves much, since what is frozen runs once a view]",
 )
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
 @click.option("--val-fraction", type=float, help="Share kept for validation if DATA has no val/.  [default: 0.2]")

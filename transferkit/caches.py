@@ -44,4 +44,4 @@ def extractor_of(config: FinetuneConfig, model: "Backbone", *, precision: str, d
 
     pixels = {"rule": store.decode_rule(), "side": photos.source_side(model.card.preprocessing)}
     cache = FeatureCache(folder_of(config), key_of(model, pixels=pixels, device=device))
-    return Extractor(model=model, views=config.feature_views, precision=precision, cache=cache)
+    return Extractor(model=model, views=config.feature_views, mirrors=config.mirrors, precision=precision, cache=cache)

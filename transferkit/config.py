@@ -2,11 +2,12 @@
 
 import dataclasses
 import difflib
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit import config_file
+from transferkit import augment_file, config_file
 from transferkit.zoo.errors import UsageError
 
 STRATEGIES = ("auto", "probe", "finetune", "lp-ft")
@@ -18,6 +19,7 @@ OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
 DECIDING = {"strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"}  # other defaults
 SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "onecycle", "snapshot")
 IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
+MAX_VIEWS = 64
 HEAD_PASSES = 30_000  # the same for a head on cached features, whose epochs take milliseconds
 LR = {"sgd": 3e-2, "momentum": 3e-3, "nesterov": 3e-3, "adam": 1e-3, "adamw": 3e-4}  # Adam's is the lecture's
 DECOUPLED_DECAY = 0.05  # of adamw
@@ -81,7 +83,7 @@ class FinetuneConfig:
         self._check_range("dropconnect", 0, 0.99)
         self._check_range("snapshots", 2, 100)
         self._check_range("label_smoothing", 0, 0.99)
-        self._check_range("views", 0, 1000)
+        self._check_range("views", 0, MAX_VIEWS, why="each view is one more pass over all images, and is kept")
         self._check_range("image_size", 8, 4096)
         self._check_range("val_fraction", 0.01, 0.9)
         self._check_range("patience", 1, 100_000)
@@ -105,6 +107,8 @@ class FinetuneConfig:
                     )
         if self.fits_head_alone and self.views == 0:
             raise UsageError("a head alone is fitted to features computed once a view; allowed: --views 1 or more")
+        if self.fits_head_alone and (self.views or 1) > 1 and self.augment == "none":
+            raise UsageError(f"--augment none gives one view of an image, as it is; drop --views {self.views}")
         if self.fits_head_alone and self.compile:
             raise UsageError("a head alone has no network to train that --compile would speed up; drop one")
         if self.dropout and self.dropconnect:
@@ -136,13 +140,18 @@ class FinetuneConfig:
 
     @property
     def feature_views(self) -> int:
-        """How many views of an image features are computed of: as it is, mirrored, then augmented ones."""
-        return self.views or 2 if self.fits_head_alone else 2
+        """How many views features are computed of: the image as it is, mirrored if that may be, then augmented ones."""
+        return (self.fits_head_alone and self.views) or (2 if self.mirrors else 1)
+
+    @functools.cached_property
+    def mirrors(self) -> bool:
+        """Whether the augmentation mirrors images, so that a head may be fitted to mirror images."""
+        return augment_file.mirrors(self.augment)
 
     @property
     def augments_nothing(self) -> bool:
         """Whether features, of images and mirror images alone, are all that a head is fitted to."""
-        return self.fits_head_alone and self.feature_views <= 2
+        return self.fits_head_alone and self.feature_views <= (2 if self.mirrors else 1)
 
     @property
     def unused(self) -> list[str]:
@@ -163,10 +172,11 @@ class FinetuneConfig:
         if value not in allowed:
             raise UsageError(f"--{_dashed(name)} {value!r} is unknown; allowed: {', '.join(filter(None, allowed))}")
 
-    def _check_range(self, name: str, low: float, high: float) -> None:
+    def _check_range(self, name: str, low: float, high: float, *, why: str = "") -> None:
         value = getattr(self, name)
         if value is not None and not low <= value <= high:
-            raise UsageError(f"--{_dashed(name)} {value} is out of range; allowed: {low} to {high}")
+            reason = f"; {why}" if why else ""
+            raise UsageError(f"--{_dashed(name)} {value} is out of range; allowed: {low} to {high}{reason}")
 
     def resolved(self, images: int) -> "FinetuneConfig":
         """The same with every number filled in that depends on how many images there are to train on.

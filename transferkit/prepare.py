@@ -230,7 +230,7 @@ def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, wor
         device=setting.device,
     )
     features = taken.features
-    if config.fits_head_alone and config.feature_views > 2:
+    if config.fits_head_alone and not config.augments_nothing:
         features = augmented(setting.extractor, features, images, np.concatenate([train.rows, val.rows]))
     views = 0 if config.fits_head_alone else config.views
     network, images = setting.reuse.trained_part(images, views=views, count=len(listing.labels))

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from transferkit.augment_file import PRESETS, TRANSFORMS
 from transferkit.data import augment
 from transferkit.data.decode import eval_view
 from transferkit.zoo.card import Preprocessing
@@ -44,7 +45,7 @@ def written(path, *transforms: dict, container: str = "Compose"):
     return path
 
 
-@pytest.mark.parametrize("name", augment.PRESETS[1:])
+@pytest.mark.parametrize("name", PRESETS[1:])
 def test_a_view_is_a_function_of_its_seed(name):
     view = augment.load(name, PREPROCESSING)
     again = augment.load(name, PREPROCESSING)
@@ -69,7 +70,7 @@ def test_threads_give_the_views_that_one_thread_gives():
     assert all(np.array_equal(a, b) for a, b in zip(alone, together))
 
 
-@pytest.mark.parametrize("name", sorted(augment.TRANSFORMS))
+@pytest.mark.parametrize("name", sorted(TRANSFORMS))
 def test_each_allowed_transform_follows_the_seed_and_gives_rgb(tmp_path, name):
     inner = [transform(name, **ARGUMENTS.get(name, {})), transform("NoOp")]
     nested = {"__class_fullname__": "OneOf", "p": 1.0, "transforms": inner}
@@ -104,7 +105,7 @@ def test_the_coins_of_two_transforms_fall_independently(tmp_path):
     assert ((counts - 100) ** 2 / 100).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
 
 
-@pytest.mark.parametrize("name", augment.PRESETS[1:])
+@pytest.mark.parametrize("name", PRESETS[1:])
 def test_a_fine_pattern_does_not_alias(name):
     board = (np.indices((800, 800)).sum(0) % 2 * 255).astype(np.uint8)
     view = augment.load(name, Preprocessing(size_px=(64, 64)))
@@ -116,7 +117,7 @@ def test_a_fine_pattern_does_not_alias(name):
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 200), (500, 20), (40, 32)])
 def test_any_size_of_photo_gives_the_view_size(size):
-    for name in augment.PRESETS:
+    for name in PRESETS:
         assert augment.load(name, PREPROCESSING)(Image.new("RGB", size, "red"), seed=1).shape == (32, 40, 3)
 
 
@@ -193,6 +194,7 @@ socket.socket.connect = socket.getaddrinfo = refuse
 import urllib.request
 urllib.request.urlopen = urllib.request.OpenerDirector.open = refuse
 warnings.simplefilter("error", UserWarning)
+from transferkit.augment_file import PRESETS, TRANSFORMS
 from transferkit.data import augment
 from transferkit.zoo.card import Preprocessing
 augment.load("strong", Preprocessing())

@@ -2,7 +2,6 @@
 
 import copy
 import functools
-import json
 import os
 import random
 import threading
@@ -14,34 +13,17 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transferkit import augment_file
+from transferkit.augment_file import PRESETS, one_line
 from transferkit.data.decode import eval_view
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
-
-PRESETS = ("none", "light", "default", "strong")
-CONTAINERS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
-# Those that map one uint8 RGB image to another and need no boxes, masks, further images, fonts or code.
-TRANSFORMS = frozenset(
-    """
-    AdditiveNoise AdvancedBlur Affine AutoContrast Blur CLAHE CenterCrop ChannelDropout ChannelShuffle
-    ChromaticAberration CoarseDropout ColorJitter Crop CropAndPad D4 Defocus Downscale ElasticTransform Emboss Equalize
-    Erasing FancyPCA GaussNoise GaussianBlur GlassBlur GridDistortion GridDropout GridElasticDeform HEStain
-    HorizontalFlip HueSaturationValue ISONoise Illumination ImageCompression InvertImg LongestMaxSize MedianBlur
-    Morphological MotionBlur MultiplicativeNoise NoOp OpticalDistortion Pad PadIfNeeded Perspective PiecewiseAffine
-    PixelDropout PlanckianJitter PlasmaBrightnessContrast PlasmaShadow Posterize RGBShift RandomBrightnessContrast
-    RandomCrop RandomCropFromBorders RandomFog RandomGamma RandomGravel RandomGridShuffle RandomRain RandomResizedCrop
-    RandomRotate90 RandomScale RandomShadow RandomSizedCrop RandomSnow RandomSunFlare RandomToneCurve Resize
-    RingingOvershoot Rotate SafeRotate SaltAndPepper Sharpen ShiftScaleRotate ShotNoise SmallestMaxSize Solarize Spatter
-    SquareSymmetry Superpixels ThinPlateSpline ToGray ToSepia Transpose UnsharpMask VerticalFlip XYMasking ZoomBlur
-    """.split()  # noqa: SIM905
-)
-MAX_FILE_BYTES = 1 << 20
 
 
 def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
     """The augmentation of a preset's name, or of a JSON or YAML file as `albumentations.to_dict` describes it.
 
-    Raises: UsageError if it is neither, or if the file names a transform that is not in `TRANSFORMS`.
+    Raises: UsageError if it is neither, or if the file names a transform that is not in `augment_file.TRANSFORMS`.
     """
     name = str(name_or_file)
     if name == "none":
@@ -82,7 +64,7 @@ class Augment:
             view = pipeline(image=np.array(image))["image"]
         except Exception as error:  # transforms raise anything, from OpenCV's own error to KeyError
             size = f"{image.width} x {image.height} px"
-            raise UsageError(f"augmentation {self.name} failed on an image of {size}: {_one_line(error)}") from error
+            raise UsageError(f"augmentation {self.name} failed on an image of {size}: {one_line(error)}") from error
         if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 3:
             raise UsageError(
                 f"augmentation {self.name} gives {view.dtype} of shape {view.shape}; it must give uint8 RGB"
@@ -138,22 +120,7 @@ def _from_file(path: Path) -> Any:
 
     Raises: UsageError naming the file and what is wrong with it.
     """
-    if not path.is_file():
-        raise UsageError(
-            f"augmentation {str(path)!r} is unknown; use {', '.join(PRESETS)} or the path of a JSON or YAML file"
-        )
-    if path.stat().st_size > MAX_FILE_BYTES:
-        raise UsageError(f"augmentation file {path} is larger than {MAX_FILE_BYTES >> 20} MB")
-    try:
-        described = _parse(path)
-        transform = described["transform"]
-        _check(transform, path)
-    except UsageError:
-        raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UsageError(
-            f"augmentation file {path} is not the JSON or YAML of albumentations.to_dict: {_one_line(error)}"
-        ) from error
+    transform = augment_file.read(path)
     A = _albumentations()  # noqa: N806
     try:
         with warnings.catch_warnings():
@@ -161,32 +128,5 @@ def _from_file(path: Path) -> Any:
             warnings.filterwarnings("error", message="Argument")  # one that albumentations would leave out
             pipeline = A.from_dict({"transform": transform})
     except Exception as error:  # constructors raise pydantic's errors, ValueError, TypeError, warnings
-        raise UsageError(f"augmentation file {path} has an argument that is refused: {_one_line(error)}") from error
+        raise UsageError(f"augmentation file {path} has an argument that is refused: {one_line(error)}") from error
     return pipeline if isinstance(pipeline, A.Compose) else A.Compose([pipeline])
-
-
-def _parse(path: Path) -> Any:
-    text = path.read_text(encoding="utf-8")
-    if path.suffix.lower() == ".json":
-        return json.loads(text)
-    import yaml
-
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(str(error)) from error
-
-
-def _check(transform: dict[str, Any], path: Path) -> None:
-    """Refuse every transform, at any depth, that is not on the lists."""
-    name = transform["__class_fullname__"]
-    if name not in CONTAINERS and name not in TRANSFORMS:
-        raise UsageError(
-            f"augmentation file {path} names {name!r}; allowed are those in transferkit.data.augment.TRANSFORMS"
-        )
-    for child in transform.get("transforms", ()):
-        _check(child, path)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -45,14 +45,20 @@ class Features:
 class Extractor:
     """A frozen network that gives features, and where they are kept from run to run.
 
-    Images that a head is fitted to are computed in `precision`, mirrored too where there are two views or more; the
-    others, which only judge it, as they are predicted later: in single precision.
+    Images that a head is fitted to are computed in `precision`, in `views` views: as they are, mirrored where it
+    `mirrors`, then augmented. The others, which only judge it, as they are predicted later: in single precision.
     """
 
     model: Backbone
     views: int = 2
+    mirrors: bool = True
     precision: str = FP32
     cache: FeatureCache | None = None
+
+    @property
+    def first_views(self) -> int:
+        """How many views the first pass computes: the image as it is, and its mirror image if that is wanted."""
+        return min(self.views, 2 if self.mirrors else 1)
 
     @property
     def remembers(self) -> bool:

@@ -61,7 +61,7 @@ class _Table:
 
 
 def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Intake:
-    """Read every image; an extractor also gets it, and the mirror image of all but test.
+    """Read every image; an extractor also gets it, and the mirror image of all but test where it wants these.
 
     What is kept from an earlier run is not read again. Each rank reads a part: batches of the same rows as one process
     has, hence features of the same bits.
@@ -100,7 +100,7 @@ def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
     table = _Table(
         sizes=np.zeros(count, np.int64),
         hashes=np.full(count, "", "<U64"),
-        features=extractor and Features.empty(count, extractor.model.num_features, views=min(extractor.views, 2)),
+        features=extractor and Features.empty(count, extractor.model.num_features, views=extractor.first_views),
     )
     if extractor and extractor.remembers and ranks.is_first():
         contents = reader.photos.contents(listing.paths)

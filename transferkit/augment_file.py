@@ -1,0 +1,101 @@
+"""An augmentation as a user names it, checked before anything of it is made: a preset, or a file of transforms."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from transferkit.zoo.errors import UsageError
+
+PRESETS = ("none", "light", "default", "strong")
+CONTAINERS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
+# Those that map one uint8 RGB image to another and need no boxes, masks, further images, fonts or code.
+TRANSFORMS = frozenset(
+    """
+    AdditiveNoise AdvancedBlur Affine AutoContrast Blur CLAHE CenterCrop ChannelDropout ChannelShuffle
+    ChromaticAberration CoarseDropout ColorJitter Crop CropAndPad D4 Defocus Downscale ElasticTransform Emboss Equalize
+    Erasing FancyPCA GaussNoise GaussianBlur GlassBlur GridDistortion GridDropout GridElasticDeform HEStain
+    HorizontalFlip HueSaturationValue ISONoise Illumination ImageCompression InvertImg LongestMaxSize MedianBlur
+    Morphological MotionBlur MultiplicativeNoise NoOp OpticalDistortion Pad PadIfNeeded Perspective PiecewiseAffine
+    PixelDropout PlanckianJitter PlasmaBrightnessContrast PlasmaShadow Posterize RGBShift RandomBrightnessContrast
+    RandomCrop RandomCropFromBorders RandomFog RandomGamma RandomGravel RandomGridShuffle RandomRain RandomResizedCrop
+    RandomRotate90 RandomScale RandomShadow RandomSizedCrop RandomSnow RandomSunFlare RandomToneCurve Resize
+    RingingOvershoot Rotate SafeRotate SaltAndPepper Sharpen ShiftScaleRotate ShotNoise SmallestMaxSize Solarize Spatter
+    SquareSymmetry Superpixels ThinPlateSpline ToGray ToSepia Transpose UnsharpMask VerticalFlip XYMasking ZoomBlur
+    """.split()  # noqa: SIM905
+)
+MIRRORING = ("HorizontalFlip", "D4", "SquareSymmetry")
+MAX_FILE_BYTES = 1 << 20
+
+
+def mirrors(name_or_file: str | Path) -> bool:
+    """Whether an augmentation may give mirror images: every preset but `none`, and a file that flips horizontally.
+
+    Raises: UsageError as `read`.
+
+    >>> mirrors("default"), mirrors("none")
+    (True, False)
+    """
+    name = str(name_or_file)
+    if name in PRESETS:
+        return name != "none"
+    return any(transform["__class_fullname__"] in MIRRORING for transform in _happening(read(Path(name))))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """The transform that a JSON or YAML file describes as `albumentations.to_dict` does.
+
+    Raises: UsageError naming the file and what is wrong with it.
+    """
+    if not path.is_file():
+        raise UsageError(
+            f"augmentation {str(path)!r} is unknown; use {', '.join(PRESETS)} or the path of a JSON or YAML file"
+        )
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise UsageError(f"augmentation file {path} is larger than {MAX_FILE_BYTES >> 20} MB")
+    try:
+        transform = _parse(path)["transform"]
+        _check(transform, path)
+    except UsageError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UsageError(
+            f"augmentation file {path} is not the JSON or YAML of albumentations.to_dict: {one_line(error)}"
+        ) from error
+    return transform
+
+
+def one_line(error: Exception) -> str:
+    """What an error says, in at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _parse(path: Path) -> Any:
+    text = path.read_text(encoding="utf-8")
+    if path.suffix.lower() == ".json":
+        return json.loads(text)
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from error
+
+
+def _check(transform: dict[str, Any], path: Path) -> None:
+    """Refuse every transform, at any depth, that is not on the lists."""
+    name = transform["__class_fullname__"]
+    if name not in CONTAINERS and name not in TRANSFORMS:
+        raise UsageError(
+            f"augmentation file {path} names {name!r}; allowed are those in transferkit.augment_file.TRANSFORMS"
+        )
+    for child in transform.get("transforms", ()):
+        _check(child, path)
+
+
+def _happening(transform: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """A transform and all in it, but none that has the probability 0."""
+    if transform.get("p") != 0:
+        yield transform
+        for child in transform.get("transforms", ()):
+            yield from _happening(child)
