@@ -22,7 +22,18 @@ FLOORS = [
     "flow",
     "cli",
 ]  # each may import those before it
-GROUND_FILES = {"seeds", "config", "augment_file", "metrics", "ranks", "launch", "runtime", "progress", "_checkout"}
+GROUND_FILES = {
+    "seeds",
+    "config",
+    "augment_file",
+    "metrics",
+    "ranks",
+    "launch",
+    "runtime",
+    "progress",
+    "lock",
+    "_checkout",
+}
 EVERYWHERE = {"transferkit.zoo.errors", "transferkit.zoo.files", "transferkit.zoo.card"}
 
 

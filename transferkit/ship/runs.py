@@ -1,7 +1,6 @@
 """The folder of a run: found or made, locked while it is written, and never taken from somebody else."""
 
 import json
-import os
 import re
 import shutil
 import traceback
@@ -11,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transferkit import ranks
+from transferkit import lock, ranks
 from transferkit.zoo import files
 from transferkit.zoo.errors import RankLostError, RunConflictError, StoppedError, TransferkitError, UsageError
 
@@ -128,27 +127,27 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
 
 @contextmanager
 def _taken(path: Path, *, overwrite: bool, resume: bool) -> Iterator[None]:
-    _check_free(path, may_exist=overwrite or resume)
+    _check_ours(path)
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-    with _lock(path):
+    with lock.held(path / "run.lock", of=path):
+        if not (overwrite or resume) and any((path / name).exists() for name in (*PARTS, *FOLDERS)):
+            raise RunConflictError(
+                f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
+            )
         if overwrite and not resume:
             with files.storage_errors(path):
                 _clear(path)
         yield
 
 
-def _check_free(path: Path, *, may_exist: bool) -> None:
+def _check_ours(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunConflictError(f"{path} is a file; name a folder for the run with -o")
     if not path.is_dir() or not any(path.iterdir()):
         return
     if not any((path / name).exists() for name in ("run.json", "run.lock")):
         raise RunConflictError(f"{path} is not empty and holds no run; name another folder with -o")
-    if not may_exist:
-        raise RunConflictError(
-            f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
-        )
 
 
 def _clear(path: Path) -> None:
@@ -156,28 +155,3 @@ def _clear(path: Path) -> None:
         (path / name).unlink(missing_ok=True)
     for name in FOLDERS:
         shutil.rmtree(path / name, ignore_errors=True)
-
-
-@contextmanager
-def _lock(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock that dies with the process, where the system has one (Windows: no lock)."""
-    try:
-        import fcntl
-    except ImportError:
-        yield
-        return
-    with open(path / "run.lock", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            raise RunConflictError(
-                f"{path} is in use by process {file.read() or '?'}; wait for it or use another -o"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        try:
-            yield
-        finally:
-            (path / "run.lock").unlink(missing_ok=True)
