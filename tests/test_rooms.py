@@ -34,7 +34,7 @@ GROUND_FILES = {
     "lock",
     "_checkout",
 }
-EVERYWHERE = {"transferkit.zoo.errors", "transferkit.zoo.files", "transferkit.zoo.card"}
+EVERYWHERE = {f"transferkit.zoo.{name}" for name in ("errors", "files", "card", "text", "children")}
 
 
 def sources() -> list[Path]:

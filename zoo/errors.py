@@ -11,8 +11,9 @@ TransferkitError            1   a bug, if nothing below fits
 ├── MemoryExhaustedError    9   out of memory
 ├── ParityError            10   an export does not give the answers of the model
 ├── RankLostError          11   one of the processes that share a run is gone
-├── EndedElsewhereError     *   another of them failed, with this exit code, and says why
-└── StoppedError           75   stopped by SIGTERM (130: by Ctrl-C)
+└── EndedElsewhereError     *   another of them failed, with this exit code, and says why
+
+StoppedError               75   stopped by SIGTERM (130: by Ctrl-C); no error, so nothing that catches Exception sees it
 
 A message is one line: what was given, what is allowed, where, and what to do.
 """
@@ -92,7 +93,11 @@ class EndedElsewhereError(TransferkitError):
         self.exit_code = exit_code
 
 
-class StoppedError(TransferkitError):
-    """A signal asked for the end: 75 after SIGTERM, 130 after Ctrl-C."""
+class StoppedError(BaseException):
+    """A signal asked for the end: 75 after SIGTERM, 130 after Ctrl-C.
+
+    As KeyboardInterrupt, it is no Exception: code that takes whatever a library raises for a damaged photo, or for a
+    network that cannot be compiled, would take the stop for that.
+    """
 
     exit_code = 75
