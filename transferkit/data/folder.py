@@ -3,12 +3,13 @@
 import os
 import unicodedata
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import shards, table
-from transferkit.data.listing import IMAGE_SUFFIXES, PARTS, Listing, PathTable, class_name
+from transferkit.data import parts, shards, table
+from transferkit.data.listing import IMAGE_SUFFIXES, Listing, PathTable, class_name
 from transferkit.progress import Progress
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
@@ -25,6 +26,7 @@ SYSTEM_NAMES = (
 HIDDEN = "hidden or system entry"
 LOOSE = "not in a class folder"
 SPECIAL = "not a regular file"
+NO_PART = "not train, val or test"
 LOOPED = "folder read before (a link)"
 Ignored = list[tuple[str, str]]  # (path, reason)
 
@@ -59,38 +61,20 @@ def read(
 def _read_folder(source: Path) -> Listing:
     ignored: Ignored = []
     folders = _class_folders(source, "", ignored)
-    part_folders = _part_folders(source, folders)
-    if not part_folders:
+    found_parts = parts.find(source, folders, lambda relative: _folder_names(source, relative))
+    if not found_parts.folders:
         _require_folders(source, folders)
         return _listing(source, {"": _files_by_class(source, folders, ignored)}, ignored)
-    ignored += [
-        (relative, "not train, val or test") for relative in folders.values() if relative not in part_folders.values()
-    ]
+    for name, relative in folders.items():
+        if relative not in found_parts.folders.values():
+            part = parts.part_of(name)
+            ignored.append((relative, f"no class folders, or not the only {part} part" if part else NO_PART))
     found = {}
-    for part, relative in part_folders.items():
+    for part, relative in found_parts.folders.items():
         class_folders = _class_folders(source, relative, ignored)
         _require_folders(source / relative, class_folders)
         found[part] = _files_by_class(source, class_folders, ignored)
-    return _listing(source, found, ignored)
-
-
-def _part_folders(source: Path, folders: dict[str, str]) -> dict[str, str]:
-    """Part to folder; empty if the folders are classes.
-
-    `train` is a part if it holds folders, or if nothing but parts lies beside it.
-
-    Raises: DataError if a part has two folders.
-    """
-    parts = {name: PARTS[name.casefold()] for name in folders if name.casefold() in PARTS}
-    train = next((relative for name, relative in folders.items() if name.casefold() == "train"), None)
-    if train is None or (len(parts) < len(folders) and not _class_folders(source, train, [])):
-        return {}
-    found: dict[str, str] = {}
-    for name, part in parts.items():
-        if part in found:
-            raise DataError(f"{source} has both {found[part]}/ and {folders[name]}/; keep one of them")
-        found[part] = folders[name]
-    return found
+    return replace(_listing(source, found, ignored), notes=found_parts.notes)
 
 
 def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, str]:
@@ -111,6 +95,11 @@ def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, s
             )
         found[label] = path
     return dict(sorted(found.items()))
+
+
+def _folder_names(source: Path, relative: str) -> list[str]:
+    """The names in NFC of the folders in a folder."""
+    return [unicodedata.normalize("NFC", name) for name, is_folder, _ in _entries(source, relative, []) if is_folder]
 
 
 def _files_by_class(source: Path, folders: dict[str, str], ignored: Ignored) -> dict[str, list[str]]:
@@ -167,6 +156,8 @@ def _require_folders(folder: Path, class_folders: dict[str, str]) -> None:
     images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names)
     found = f"it holds {images} images directly" if images else "it holds other files" if names else "it is empty"
     advice = f"put the images of each class into a folder of its own: {folder.name}/CLASS/IMAGE"
+    if images:
+        advice += "; if their labels are in the file names, list them in a CSV (path,label)"
     raise DataError(f"{folder} has no class folders: {found}; {advice}")
 
 
@@ -174,10 +165,10 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
     """The listing of part to class to relative paths."""
     classes = sorted({label for by_class in found.values() for label in by_class})
     number = {label: index for index, label in enumerate(classes)}
-    parts, labels, sizes = [], [], []
+    part_names, labels, sizes = [], [], []
     for part, by_class in found.items():
         for label, paths in by_class.items():
-            parts.append(part)
+            part_names.append(part)
             labels.append(number[label])
             sizes.append(len(paths))
     prefix = os.path.join(source, "")
@@ -186,7 +177,7 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
         source=source,
         paths=PathTable.from_paths(every_path),
         labels=np.repeat(np.array(labels, np.int64), sizes),
-        parts=np.repeat(np.array(parts, "<U5"), sizes),
+        parts=np.repeat(np.array(part_names, "<U5"), sizes),
         classes=tuple(classes),
         ignored=tuple(ignored),
     )

@@ -58,7 +58,8 @@ class Listing:
 
     `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of label; images of one name in
     `groups` must not be divided ("" is no group); `ignored` and `refused` pair a path relative to `source` with the
-    reason: what is no image, and an image that cannot be used. `source` is a str where DATA is a pattern of shards.
+    reason: what is no image, and an image that cannot be used; `notes` say how DATA was understood. `source` is a str
+    where DATA is a pattern of shards.
 
     Shapes: paths of length N; labels (N,) int64; parts (N,) str; groups (N,) str or None.
     """
@@ -71,6 +72,7 @@ class Listing:
     groups: np.ndarray | None = None
     ignored: tuple[tuple[str, str], ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     def subset(self, rows: np.ndarray) -> "Listing":
         """The listing of some rows; classes stay, also those that have no image left."""

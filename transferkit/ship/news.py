@@ -17,12 +17,14 @@ HEAD_EPOCHS = 10  # of a head on cached features pass between two lines: each ta
 
 
 def found(listing: "Listing", progress: Progress) -> None:
-    """Say which classes there are, in the order of the network's outputs, and what was ignored."""
+    """Say which classes there are, in the order of the network's outputs, how DATA was understood, what was ignored."""
     counts = Counter(listing.labels.tolist())
     shown = [f"{name} ({counts[label]})" for label, name in enumerate(listing.classes[:MAX_CLASSES])]
     if len(listing.classes) > MAX_CLASSES:
         shown.append("...")
     progress.say(f"{len(listing.labels)} images, {len(listing.classes)} classes: {', '.join(shown)}")
+    for note in listing.notes:
+        progress.say(note)
     _list("ignored", listing.ignored, "run.json", progress)
 
 
