@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from transferkit.progress import Progress
+from transferkit.ship import news
 
 
 def progress_for(*, quiet: bool) -> Progress:
@@ -97,10 +98,11 @@ class LiveProgress(Progress):
 def accuracy_line(scores: dict[str, Any]) -> str:
     """A score in words: what share of how many images, and how sure that is."""
     low, high = scores["interval"]
-    return (
+    line = (
         f"{100 * scores['accuracy']:.1f} % of {scores['n']} images right "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
+    return ", ".join(filter(None, (line, news.seen_words(scores))))
 
 
 def facts(pairs: dict[str, str]) -> None:

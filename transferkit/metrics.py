@@ -68,6 +68,18 @@ def scores(logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     }
 
 
+def seen_scores(logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    """How many judged images the classifier was fitted to, and what it scores without them: None if none are left.
+
+    Shapes: logits (N, K), labels (N,), seen (N,) bool.
+    """
+    count, rest = int(seen.sum()), None
+    if count and not seen.all():
+        block = scores(logits[~seen], labels[~seen])
+        rest = {name: block[name] for name in ("accuracy", "interval", "n")}
+    return {"seen": count, "unseen": rest}
+
+
 def is_better(candidate: np.ndarray, incumbent: np.ndarray, labels: np.ndarray) -> bool:
     """Whether the candidate's mean log loss is lower by more than one standard error of the paired difference.
 

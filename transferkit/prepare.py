@@ -12,7 +12,6 @@ from transferkit import config as configs
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
-from transferkit.zoo.errors import DataError
 
 if TYPE_CHECKING:
     from transferkit.data.augment import Augment
@@ -155,7 +154,6 @@ def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> "Backb
 
 def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:
     """Read all images, set the bad ones aside, split the rest; the config with its numbers filled in."""
-    from transferkit.data import split
     from transferkit.train import intake
 
     config = setting.config
@@ -167,19 +165,15 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     )
     taken = intake.read_images(setting.listing, reader, progress=progress)
     news.left_out(taken.quarantine, progress)
-    listing = taken.listing
-    parts = split.assign_parts(
-        listing.labels, listing.parts, fraction=config.val_fraction, seed=config.seed, groups=listing.groups
-    )
-    if not (parts == "val").any():
-        raise DataError("too few images to validate on: at least one class needs 2 readable images")
+    taken = intake.divide(taken, fraction=config.val_fraction, seed=config.seed, progress=progress)
+    parts = taken.listing.parts
     config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
     if config.views is None:
         views = config.feature_views
         if not config.fits_head_alone:
             views = ranks.from_first(setting.reuse.choose_views(epochs=config.epochs))
         config = replace(config, views=views)
-    return replace(taken, listing=replace(listing, parts=parts)), config
+    return taken, config
 
 
 def plan_of(config: FinetuneConfig) -> "Plan":
@@ -242,7 +236,7 @@ def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, wor
         supply=images,
         train=train,
         val=val,
-        groups=listing.groups,
+        groups=taken.groups,
         work=work,
         freeze=config.freeze,
         method=Method(**{name: getattr(config, name) for name in constants}),

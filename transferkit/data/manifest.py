@@ -1,12 +1,15 @@
 """The record of the images of a run: manifest.csv, and quarantine.csv, what was refused and why."""
 
 import csv
+import hashlib
 import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
+
 from transferkit.data.listing import Listing
-from transferkit.data.source import absolute
+from transferkit.data.source import DecodeError, absolute, read_file, status
 from transferkit.zoo import files
 
 
@@ -31,6 +34,39 @@ def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:
     Raises: StorageError if it cannot be written.
     """
     _write(path, ("path", "reason"), refused)
+
+
+def fitted_by(folders: Iterable[Path]) -> dict[int, set[str]]:
+    """Size to hashes of the files that runs have trained or validated on; none where nothing is known.
+
+    Args: folders of runs, or of the models in them.
+    """
+    found: dict[int, set[str]] = {}
+    for folder in folders:
+        path = (folder.parent if folder.name == "model" else folder) / "manifest.csv"
+        try:
+            with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                for row in csv.DictReader(file):
+                    if row["split"] in ("train", "val"):
+                        found.setdefault(int(row["bytes"]), set()).add(row["sha256"])
+        except (OSError, KeyError, ValueError, TypeError, csv.Error):  # another file of that name, or a damaged one
+            continue
+    return found
+
+
+def among(paths: Iterable[Path], fitted: dict[int, set[str]]) -> np.ndarray:
+    """Which files are among those of `fitted_by`; one whose size is not there is not read."""
+    return np.array([_is_among(path, fitted) for path in paths], bool)
+
+
+def _is_among(path: Path, fitted: dict[int, set[str]]) -> bool:
+    found = status(path) if fitted else None
+    if found is None or found.bytes not in fitted:
+        return False
+    try:
+        return hashlib.sha256(read_file(path)).hexdigest() in fitted[found.bytes]
+    except DecodeError:
+        return False
 
 
 def _write(path: Path, columns: tuple[str, ...], rows: Iterable[tuple]) -> None:

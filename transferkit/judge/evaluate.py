@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from transferkit import metrics
+from transferkit.data import copies
 from transferkit.data.source import absolute
 from transferkit.train.intake import Intake
 from transferkit.train.strategies import Fitted
@@ -16,11 +17,14 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
     """The scores for metrics.json, and what was said of each judged image: test, else validation."""
     listing = taken.listing
     rows, logits = fitted.rows, fitted.logits
-    scores = {"val": metrics.scores(logits, listing.labels[rows]), "test": None, "classes": list(listing.classes)}
+    seen = copies.seen(listing.parts, taken.sha256)
+    scores = {"val": _scores(logits, listing.labels[rows], seen[rows]), "test": None, "classes": list(listing.classes)}
+    if (listing.parts[rows] == "train").any():  # folds, which never divide copies
+        scores["val"] |= {"seen": 0, "unseen": None}
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
         rows, logits = test_rows, fitted.predict(test_rows)
-        scores["test"] = metrics.scores(logits, listing.labels[rows])
+        scores["test"] = _scores(logits, listing.labels[rows], seen[rows])
     probabilities = metrics.softmax(logits)
     judged = [
         (
@@ -31,4 +35,9 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
         )
         for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
     ]
-    return scores | {"kept": fitted.kept, "notes": list(fitted.notes), "snapshots": fitted.snapshots}, judged
+    notes = [*fitted.notes, *copies.contradiction(listing, taken.sha256)]
+    return scores | {"kept": fitted.kept, "notes": notes, "snapshots": fitted.snapshots}, judged
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    return metrics.scores(logits, labels) | metrics.seen_scores(logits, labels, seen)

@@ -1,6 +1,6 @@
 """A trained classifier, read back: predict one photo or a stream of them, score it on labelled ones, export it."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from transferkit import metrics, runtime
-from transferkit.data import batches, folder
+from transferkit.data import batches, folder, manifest
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.data.photos import source_side
 from transferkit.model import build
@@ -44,13 +44,14 @@ def load(path: str | Path, *, device: str = "auto") -> "Classifier":
     Raises: UsageError if there is none, ModelFileError if a file of it is damaged.
     """
     runtime.keep_freed_memory()
-    return Classifier(artifact.load(path), device=runtime.pick_device(device))
+    return Classifier(artifact.load(path), device=runtime.pick_device(device), folders=[Path(path)])
 
 
 class Classifier:
     """A network in evaluation mode, or an ensemble, with its classes and its one way of preparing images for each."""
 
-    def __init__(self, model: Artifact | Ensemble, *, device: str):
+    def __init__(self, model: Artifact | Ensemble, *, device: str, folders: Sequence[Path] = ()):
+        self._folders = folders  # of the runs or models that it comes from
         self.artifact = model
         self.classes: tuple[str, ...] = model.classes
         self.passes = model.passes()
@@ -121,7 +122,8 @@ class Classifier:
 
         Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all.
         Returns: the block of scores that metrics.json has too, with "part", "classes" and "refused": [[path, reason],
-        ...]; that of an ensemble has "members", the accuracy and log loss of each.
+        ...]; that of an ensemble has "members", the accuracy and log loss of each. "seen" counts the images that the
+        run has trained or validated on, "unseen" is the score without them; of a model without a run nothing is known.
         Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
         """
         progress = progress or Progress()
@@ -129,18 +131,19 @@ class Classifier:
         own_label = [self._index(name) for name in listing.classes]
         part, rows = _choose_part(listing.parts, part)
         progress.start("evaluating", len(rows))
-        answers, labels, refused = [], [], [list(entry) for entry in listing.refused]
+        answers, judged, refused = [], [], [list(entry) for entry in listing.refused]
         for row, (_, answer) in zip(rows, self._answers((listing.paths[row] for row in rows), 32)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])
             else:
                 answers.append(answer)
-                labels.append(own_label[listing.labels[row]])
+                judged.append(row)
             progress.advance(1)
         progress.finish()
-        if not labels:
+        if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
-        scores = _scores(np.array(answers), np.array(labels))
+        seen = manifest.among((listing.paths[row] for row in judged), manifest.fitted_by(self._folders))
+        scores = _scores(np.array(answers), np.array(own_label)[listing.labels[judged]], seen)
         return scores | {"part": part, "classes": list(self.classes), "refused": refused}
 
     def _index(self, name: str) -> int:
@@ -169,14 +172,14 @@ class Classifier:
         return export.export(self.artifact, format=kind, out=Path(out), pixels=batch)
 
 
-def _scores(answers: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+def _scores(answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     """The scores of the members' mean, and, if they are several, those of each.
 
-    Shapes: answers (N, M, K), labels (N,).
+    Shapes: answers (N, M, K), labels (N,), seen (N,) bool.
     """
-    mean, *members = (
-        metrics.scores(np.log(np.maximum(p, 1e-300)), labels) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))
-    )
+    logits = [np.log(np.maximum(p, 1e-300)) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))]
+    mean, *members = (metrics.scores(each, labels) for each in logits)
+    mean |= metrics.seen_scores(logits[0], labels, seen)
     kept = ("accuracy", "interval", "loss", "n")
     return mean | ({"members": [{key: block[key] for key in kept} for block in members]} if len(members) > 1 else {})
 

@@ -12,7 +12,7 @@ from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.classifier import Classifier, load
 from transferkit.zoo.errors import RunConflictError, UsageError
 
-SCORES = ("accuracy", "loss", "n")
+SCORES = ("accuracy", "loss", "n", "seen", "unseen")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ def join(
     for source, member in zip(sources, members):
         artifact.check_same_classes(members[0].classes, member.classes, name=str(source))
     model = Ensemble(members=tuple(members), classes=members[0].classes, record={})
-    classifier = Classifier(model, device=runtime.pick_device(device))
+    classifier = Classifier(model, device=runtime.pick_device(device), folders=[Path(source) for source in sources])
     scores = classifier.evaluate(data, progress=progress) if data is not None else None
     is_test = scores is not None and scores["part"] == "test"  # the members may have been trained on any other part
     record = {"test": {key: scores[key] for key in SCORES}} if is_test else {}

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from transferkit.model.build import Backbone, Preprocessing
+from transferkit.ship.news import seen_words
 
 HEADER = """---
 license: {license}
@@ -20,7 +21,7 @@ It tells apart: {classes}.
 |---|---|---|
 {scores}
 
-The test part was never used for any decision. The validation part chose settings, so its score is a little too good.
+{caution} The validation part chose settings, so its score is a little too good.
 
 ## Use it
 
@@ -134,9 +135,13 @@ def ensemble_card(
 
 def _header(classes: tuple[str, ...], record: dict[str, Any], *, license: str, library: str, made_of: str = "") -> str:
     rows = []
+    caution = "The test part was never used for any decision."
     for part in ("test", "val", "all"):
         if block := record.get(part):
-            rows.append(f"| {part} | {100 * block['accuracy']:.1f} % | {block['n']:,} |")
+            if seen_words(block):
+                caution = "Some of these images were also trained on: trust the score without them."
+            images = ", ".join(filter(None, (f"{block['n']:,}", seen_words(block))))
+            rows.append(f"| {part} | {100 * block['accuracy']:.1f} % | {images} |")
     return HEADER.format(
         license=json.dumps(printable(license)),  # a JSON string is a YAML string too
         library=library,
@@ -144,6 +149,7 @@ def _header(classes: tuple[str, ...], record: dict[str, Any], *, license: str, l
         classes=", ".join(quoted(name) for name in classes),
         made_of=made_of,
         scores="\n".join(rows or ["| none measured | | |"]),
+        caution=caution,
     )
 
 

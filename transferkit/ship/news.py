@@ -40,6 +40,20 @@ def left_out(quarantine: Sequence[tuple[str, str]], progress: Progress) -> None:
     _list("left out", quarantine, "quarantine.csv", progress)
 
 
+def seen_words(block: dict[str, Any]) -> str:
+    """How many of the judged images were also trained on, and the score without them; "" if it is none or not known."""
+    count, rest = block.get("seen"), block.get("unseen")
+    if not count:
+        return ""
+    if not rest:
+        return "all of which are also training or validation images: no measure of others"
+    low, high = rest["interval"]
+    return (
+        f"of which {count:,} are also training or validation images; without them {100 * rest['accuracy']:.1f} % of "
+        f"{rest['n']:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
+
+
 def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Progress) -> None:
     for path, reason in entries[:MAX_LINES]:
         progress.say(f"{what}: {path}: {reason}")

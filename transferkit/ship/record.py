@@ -71,7 +71,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any],
     record = {"backbone": scores["backbone"], "strategy": scores["kept"]}
     for part in ("val", "test"):
         if scores[part]:
-            record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n")}
+            record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
     _save_model(run.path / "model", networks, classes=tuple(scores["classes"]), record=record)
     run.write_json("metrics.json", scores)
     _write_predictions(run.path / PREDICTIONS, judged)

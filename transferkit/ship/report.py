@@ -16,6 +16,7 @@ from transferkit.data.decode import DecodeError, decode
 from transferkit.metrics import wilson_interval
 from transferkit.ship import curves, tables
 from transferkit.ship.markup import duration, percent, section, shown, table
+from transferkit.ship.news import seen_words
 from transferkit.zoo.files import read_json, write_text
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ def _headline(block: dict[str, Any], confusion: np.ndarray, *, part: str, notes:
 def _notes(record: dict[str, Any], scores: dict[str, Any]) -> list[str]:
     """What to know of the headline, then what the run has to say."""
     notes = list(scores.get("notes", ()))
+    if words := seen_words(scores.get("test") or scores["val"]):
+        notes.insert(0, f"These are images {words}.")
     if scores.get("test"):
         return notes
     caution = "There was no test part. These images also chose the settings, so expect a little less."

@@ -1,14 +1,15 @@
 """The first pass: every image is decoded once, the unreadable are set aside, the frozen features computed."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from transferkit import ranks
-from transferkit.data import batches
+from transferkit.data import batches, copies, split
 from transferkit.data.batches import Batch
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
@@ -32,6 +33,11 @@ class Intake:
     bytes: list[int]
     sha256: list[str]
     quarantine: list[tuple[str, str]]  # path relative to the data, reason
+
+    @functools.cached_property
+    def groups(self) -> np.ndarray | None:
+        """Names of images that belong together, as copies of one file do; shape (N,), "" for none."""
+        return copies.together(self.listing.groups, self.sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,21 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
         sha256=table.hashes[good].tolist(),
         quarantine=quarantine,
     )
+
+
+def divide(taken: Intake, *, fraction: float, seed: int, progress: Progress) -> Intake:
+    """The images each with its part: we divide no copies of one file; those that DATA divides are said.
+
+    Raises: DataError if there are too few to validate on.
+    """
+    listing = taken.listing
+    parts = split.assign_parts(listing.labels, listing.parts, fraction=fraction, seed=seed, groups=taken.groups)
+    if not (parts == "val").any():
+        raise DataError("too few images to validate on: at least one class needs 2 readable images that differ")
+    listing = replace(listing, parts=parts)
+    for line in copies.lines(listing, taken.sha256):
+        progress.say(line)
+    return replace(taken, listing=listing)
 
 
 def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
