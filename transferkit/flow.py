@@ -70,9 +70,7 @@ def finetune(
             raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
         for name in options.keys() - WHILE_RESUMING:
             raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
-        config_file = Path(options["out"]) / "run.json"
-        if not config_file.is_file():
-            raise UsageError(f"nothing to resume: {options['out']} holds no run.json")
+        config_file = runs.record_to_resume(Path(options["out"]), progress or Progress())
     with ranks.joined(), runtime.memory_errors(), runtime.stop_on_sigterm():
         progress = (progress if ranks.is_first() else None) or Progress()
         setting = prepare(data, config_file=config_file, progress=progress, **options)
@@ -95,6 +93,7 @@ def finetune(
                 record.finish(run, fitted.members or (setting.model,), scores, judged)
                 if not config.keep_checkpoints:
                     run.drop_checkpoints()
+                run.complete()
     return Run(folder=run.path, metrics=scores)
 
 

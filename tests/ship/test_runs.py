@@ -31,7 +31,12 @@ def test_a_finished_run_is_replaced_only_when_told_and_files_of_others_stay(tmp_
     with pytest.raises(RunConflictError, match="already holds a run"), open_run(tmp_path / "r"):
         pass
     with open_run(tmp_path / "r", overwrite=True) as run:
-        assert sorted(os.listdir(run.path)) == ["mine.txt", "run.lock"]
+        assert os.listdir(run.place) == []
+        run.write_json("run.json", {"new": True})
+        assert (run.path / "run.json").read_text() == "{}\n"
+        run.complete()
+    assert sorted(os.listdir(tmp_path / "r")) == ["mine.txt", "run.json"]
+    assert json.loads((tmp_path / "r" / "run.json").read_text()) == {"new": True}
 
 
 def test_a_folder_that_holds_no_run_is_never_taken(tmp_path):
@@ -71,9 +76,27 @@ def test_a_bug_leaves_its_traceback_in_the_run(tmp_path):
 
 
 def test_what_stops_a_run_knows_where_to_resume(tmp_path):
-    with pytest.raises(KeyboardInterrupt) as caught, open_run(tmp_path / "r"):
+    finish(tmp_path / "r")
+    with pytest.raises(KeyboardInterrupt) as caught, open_run(tmp_path / "r", resume=True):
         raise KeyboardInterrupt
     assert caught.value.run_folder == tmp_path / "r"
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_nobody_is_told_to_resume_what_has_not_begun(tmp_path, overwrite):
+    if overwrite:
+        finish(tmp_path / "r")
+    with pytest.raises(KeyboardInterrupt) as caught, open_run(tmp_path / "r", overwrite=overwrite):
+        raise KeyboardInterrupt
+    assert not hasattr(caught.value, "run_folder")
+    assert (tmp_path / "r").exists() == overwrite
+
+
+def test_a_bug_before_the_first_record_does_not_bar_the_folder(tmp_path):
+    with pytest.raises(ZeroDivisionError), open_run(tmp_path / "r"):
+        _ = 1 / 0
+    with open_run(tmp_path / "r") as run:
+        assert os.listdir(run.path) == ["run.lock"]
 
 
 @pytest.mark.parametrize(

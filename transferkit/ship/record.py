@@ -36,7 +36,7 @@ def start(
     listing = taken.listing
     images = sorted(zip(taken.sha256, listing.labels.tolist(), listing.parts.tolist()))
     fingerprint = hashlib.sha256(repr((listing.classes, images)).encode()).hexdigest()
-    if resume and files.read_json(run.path / "run.json")["data"]["fingerprint"] != fingerprint:
+    if resume and files.read_json(run.place / "run.json")["data"]["fingerprint"] != fingerprint:
         raise RunConflictError(f"the images are not those that {run.path} began with; start again with --overwrite")
     data = {
         "source": str(listing.source),
@@ -59,8 +59,8 @@ def start(
     }
     run.write_json("run.json", record)
     run.start_metrics()
-    manifest.write_manifest(run.path / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
-    manifest.write_quarantine(run.path / "quarantine.csv", taken.quarantine)
+    manifest.write_manifest(run.place / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
+    manifest.write_quarantine(run.place / "quarantine.csv", taken.quarantine)
 
 
 def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any], judged: list[Judged]) -> None:
@@ -72,10 +72,10 @@ def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any],
     for part in ("val", "test"):
         if scores[part]:
             record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
-    _save_model(run.path / "model", networks, classes=tuple(scores["classes"]), record=record)
+    _save_model(run.place / "model", networks, classes=tuple(scores["classes"]), record=record)
+    _write_predictions(run.place / PREDICTIONS, judged)
     run.write_json("metrics.json", scores)
-    _write_predictions(run.path / PREDICTIONS, judged)
-    write_report(run.path)
+    write_report(run.place, name=run.path)
 
 
 def _save_model(
@@ -93,12 +93,13 @@ def _save_model(
     artifact.save_ensemble(folder, members, classes=classes, record=record)
 
 
-def write_report(run: Path) -> Path:
+def write_report(run: Path, *, name: Path | None = None) -> Path:
     """Write RUN/report.html and RUN/curves.png from the files in the run's folder; the path of the report.
 
+    Args: name, what the report calls the run, by default its folder.
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
-    return report.write(run, predictions=read_predictions(run))
+    return report.write(run, predictions=read_predictions(run), name=name)
 
 
 def read_predictions(run: Path) -> list[Judged]:

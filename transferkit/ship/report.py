@@ -30,12 +30,14 @@ OUT_OF_FOLD = "the images of train and val, each judged by a probe fitted withou
 Prediction = tuple[str | Path, str, str, float]  # path, label, predicted, probability
 
 
-def write(run: Path, *, predictions: Sequence[Prediction]) -> Path:
+def write(run: Path, *, predictions: Sequence[Prediction], name: Path | None = None) -> Path:
     """Write RUN/report.html and RUN/curves.png from the files of a run and return the path of the report.
 
-    Args: predictions of the judged part, which is test where there is one, else validation; paths are opened as given.
+    Args: predictions of the judged part, which is test where there is one, else validation; paths are opened as given;
+    name, what the run is called, by default its folder.
     Raises: UsageError or ModelFileError if run.json or metrics.json is missing or damaged; StorageError.
     """
+    name = name or run
     record, scores = read_json(run / "run.json"), read_json(run / "metrics.json")
     part = "test" if scores.get("test") else "validation"
     block = scores["test"] if part == "test" else scores["val"]
@@ -50,11 +52,11 @@ def write(run: Path, *, predictions: Sequence[Prediction]) -> Path:
         _mistakes(predictions, part=part),
         _left_out("Images refused", [(row["path"], row["reason"]) for row in _read_csv(run / "quarantine.csv")]),
         _left_out("Entries ignored", [tuple(entry) for entry in record["data"]["ignored"]]),
-        _command(run, record),
+        _command(name, record),
     ]
     page = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
-        title=f"{percent(block['accuracy'])} {part} accuracy: {shown(run.resolve().name)}",
-        run=f"transferkit report of {shown(run.resolve().name)}",
+        title=f"{percent(block['accuracy'])} {part} accuracy: {shown(name.resolve().name)}",
+        run=f"transferkit report of {shown(name.resolve().name)}",
         headline=_headline(block, confusion, part=part, notes=_notes(record, scores)),
         sections="\n".join(sections),
     )

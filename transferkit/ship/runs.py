@@ -5,56 +5,59 @@ import re
 import shutil
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from transferkit import lock, ranks
+from transferkit.progress import Progress
+from transferkit.ship import replacement
 from transferkit.zoo import files
-from transferkit.zoo.errors import RankLostError, RunConflictError, StoppedError, TransferkitError, UsageError
-
-PARTS = (
-    "run.json",
-    "manifest.csv",
-    "quarantine.csv",
-    "metrics.jsonl",
-    "metrics.json",
-    "predictions.csv",
-    "report.html",
-    "curves.png",
-    "crash.txt",
+from transferkit.zoo.errors import (
+    RankLostError,
+    RunConflictError,
+    StoppedError,
+    StorageError,
+    TransferkitError,
+    UsageError,
 )
-FOLDERS = ("checkpoints", "model")
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A run's folder, open for writing."""
+    """A run's folder, open for writing: what its user calls it, and the place inside it while it replaces another."""
 
     path: Path
+    place: Path
 
     @property
     def checkpoint(self) -> Path:
         """Where the resume state lies."""
-        return self.path / "checkpoints" / "last"
+        return self.place / "checkpoints" / "last"
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the run's JSON files."""
-        files.write_json(self.path / name, value)
+        files.write_json(self.place / name, value)
 
     def start_metrics(self) -> None:
         """Begin metrics.jsonl anew."""
-        files.write_text(self.path / "metrics.jsonl", "")
+        files.write_text(self.place / "metrics.jsonl", "")
 
     def append_metrics(self, record: dict[str, Any]) -> None:
         """Add a line to metrics.jsonl."""
-        with files.storage_errors(self.path / "metrics.jsonl"), open(self.path / "metrics.jsonl", "a") as file:
+        path = self.place / "metrics.jsonl"
+        with files.storage_errors(path), open(path, "a") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
     def drop_checkpoints(self) -> None:
         """Remove the resume state: the run is complete."""
-        shutil.rmtree(self.path / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.place / "checkpoints", ignore_errors=True)
+
+    def complete(self) -> None:
+        """Take the place of the run that was to be replaced, if there is one. Raises: StorageError."""
+        if self.place != self.path:
+            replacement.complete(self.path)
 
 
 def default_path(data: str) -> Path:
@@ -64,6 +67,16 @@ def default_path(data: str) -> Path:
     while (path := Path("runs") / f"{name}-{number}").exists():
         number += 1
     return path
+
+
+def record_to_resume(path: Path, progress: Progress) -> Path:
+    """The run.json that `--resume -o PATH` goes on from. Raises: UsageError if there is none."""
+    place = replacement.current(path)
+    if not (place / "run.json").is_file():
+        raise UsageError(f"nothing to resume: {path} holds no run.json")
+    if place != path and not replacement.is_complete(path):
+        progress.say(f"going on with the run that is to replace the one in {path}")
+    return place / "run.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +92,11 @@ class Opening:
 
         A run that began with other options than `given`, or is finished, is somebody else's.
         """
-        path = Path(self.path)
+        path = Path(self.path) / replacement.FOLDER if self.overwrite else Path(self.path)
         record = path / "run.json"
         if record.is_file() and files.read_json(record)["given"] != given:
             return self
-        if RunFolder(path).checkpoint.is_dir():
+        if RunFolder(path, path).checkpoint.is_dir():
             return replace(self, resume=True)
         return self if (path / "metrics.json").exists() else replace(self, overwrite=True)
 
@@ -106,52 +119,73 @@ def opening(out: str | None, data: str, *, given: dict[str, Any], overwrite: boo
 def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder]:
     """Make or take the folder `path` and hold its lock through the block; the first rank does, the others do not write.
 
+    A run that replaces another is written inside it; until it is complete, or where it fails, the old one stays.
+
     Raises: RunConflictError if it is a file, in use, holds something that is no run, or a run that may not be replaced;
     StorageError if it cannot be written.
     """
-    with _taken(path, overwrite=overwrite, resume=resume) if ranks.is_first() else nullcontext():
+    with _taken(path, overwrite=overwrite, resume=resume) if ranks.is_first() else nullcontext(path) as place:
         try:
             with ranks.losses():
-                yield RunFolder(path)
+                place = Path(ranks.from_first(str(place)))
+                yield RunFolder(path, place)
         except (KeyboardInterrupt, StoppedError, RankLostError) as error:
-            error.run_folder = path  # what --resume needs
+            if (place / "run.json").is_file() or replacement.is_complete(path):
+                error.run_folder = path  # what --resume needs
             raise
         except TransferkitError:
             raise
         except Exception as error:
             if ranks.is_first():
-                error.crash_file = path / "crash.txt"
-                files.write_text(error.crash_file, traceback.format_exc())
+                with suppress(StorageError):  # a bug is told of all the same
+                    files.write_text(path / "crash.txt", traceback.format_exc())
+                    error.crash_file = path / "crash.txt"
             raise
 
 
 @contextmanager
-def _taken(path: Path, *, overwrite: bool, resume: bool) -> Iterator[None]:
+def _taken(path: Path, *, overwrite: bool, resume: bool) -> Iterator[Path]:
+    """The place in `path` where the run is to be written, locked through the block."""
     _check_ours(path)
+    is_new = not path.exists()
     with files.storage_errors(path):
         path.mkdir(parents=True, exist_ok=True)
-    with lock.held(path / "run.lock", of=path):
-        if not (overwrite or resume) and any((path / name).exists() for name in (*PARTS, *FOLDERS)):
+    try:
+        with lock.held(path / "run.lock", of=path):
+            place = _prepared(path, overwrite=overwrite, resume=resume)
+            try:
+                yield place
+            finally:
+                if place != path and place.is_dir() and not (place / "run.json").exists():  # nothing to go on with
+                    shutil.rmtree(place, ignore_errors=True)
+    finally:
+        if is_new:
+            with suppress(OSError):  # there is something in it, as there should be
+                path.rmdir()
+
+
+def _prepared(path: Path, *, overwrite: bool, resume: bool) -> Path:
+    """The place for the run, once what was left behind by killed ones is gone or complete."""
+    replacement.take_over(path)
+    with files.storage_errors(path):
+        replacement.sweep(path)
+        if resume:
+            return replacement.current(path)
+        if any((path / name).exists() for name in replacement.PARTS if name != "crash.txt"):
+            if overwrite:
+                return replacement.begin(path)
             raise RunConflictError(
                 f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
             )
-        if overwrite and not resume:
-            with files.storage_errors(path):
-                _clear(path)
-        yield
+        replacement.remove(path / "crash.txt")
+    return path
 
 
 def _check_ours(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise RunConflictError(f"{path} is a file; name a folder for the run with -o")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    if not any((path / name).exists() for name in ("run.json", "run.lock")):
+    with files.storage_errors(path):
+        if not path.is_dir() or not any(path.iterdir()):
+            return
+    if not any((path / name).exists() for name in ("run.json", "run.lock", "crash.txt", replacement.FOLDER)):
         raise RunConflictError(f"{path} is not empty and holds no run; name another folder with -o")
-
-
-def _clear(path: Path) -> None:
-    for name in PARTS:
-        (path / name).unlink(missing_ok=True)
-    for name in FOLDERS:
-        shutil.rmtree(path / name, ignore_errors=True)
