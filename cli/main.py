@@ -3,11 +3,13 @@
 import os
 import sys
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 
 import click
 
 from transferkit import __version__, ranks
+from transferkit.cli import streams
 from transferkit.cli.cache import cache
 from transferkit.cli.demo import demo
 from transferkit.cli.ensemble import ensemble
@@ -20,8 +22,16 @@ from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
 from transferkit.cli.report import report
 from transferkit.cli.zoo import zoo
-from transferkit.ranks import INTERRUPTED
-from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, TransferkitError, UsageError
+from transferkit.zoo import stops
+from transferkit.zoo.errors import (
+    EndedElsewhereError,
+    RankLostError,
+    StoppedError,
+    StorageError,
+    TransferkitError,
+    UsageError,
+)
+from transferkit.zoo.text import printable
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -50,35 +60,41 @@ def main() -> None:
     It ends at once: to take torch and timm apart module by module takes a second or more, and where several processes
     share a run it may wait for exchanges that nobody joins. So nothing here may count on `atexit`.
     """
-    code = run(sys.argv[1:])
-    with suppress(OSError):  # `run` has told of it
+    stops.take()
+    os.environ["PYTHONSAFEPATH"] = "1"  # whatever Python a library starts: nothing of the current folder
+    code = run(sys.argv[1:], before=streams.own)
+    with suppress(OSError, StorageError, streams.ReaderGoneError):  # `run` has told of it
         sys.stdout.flush()
     os._exit(code)
 
 
-def run(arguments: list[str]) -> int:
-    """Run the command line on `arguments`; the exit code."""
+def run(arguments: list[str], *, before: Callable[[], None] | None = None) -> int:
+    """Run the command line on `arguments`, after `before`; the exit code."""
     try:
-        with ranks.joined():
-            code = cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
-        sys.stdout.flush()
+        with stops.working():
+            if before:
+                before()
+            with ranks.joined():
+                code = cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
+            sys.stdout.flush()
         return code
     except EndedElsewhereError as error:
         return error.exit_code
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
     except click.exceptions.Exit as error:
         return error.exit_code
+    except streams.ReaderGoneError:
+        return 0
     except (KeyboardInterrupt, click.Abort) as error:
-        return _report(error, f"interrupted{_resume_hint(error.__cause__ or error)}", INTERRUPTED, arguments)
+        return _report(error, f"interrupted{_resume_hint(error.__cause__ or error)}", stops.INTERRUPTED, arguments)
     except (StoppedError, RankLostError) as error:
         return _report(error, f"{error}{_resume_hint(error)}", error.exit_code, arguments)
+    except click.ClickException as error:
+        error.message = printable(error.message)
+        if stops.claim():
+            error.show()
+        return error.exit_code
     except TransferkitError as error:
         return _report(error, str(error), error.exit_code, arguments)
-    except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as error:  # a bug: said as one, never as a traceback nobody asked for
         crash_file = getattr(error, "crash_file", None)
         where = f"the traceback is in {crash_file}" if crash_file else "--debug shows the traceback"
@@ -88,7 +104,8 @@ def run(arguments: list[str]) -> int:
 def _report(error: BaseException, message: str, exit_code: int, arguments: list[str]) -> int:
     if "--debug" in arguments:
         traceback.print_exception(error)
-    click.echo("error: " + " ".join(message.split()), err=True)
+    if stops.claim():
+        click.echo("error: " + printable(" ".join(message.split())), err=True)
     return exit_code
 
 

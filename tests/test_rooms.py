@@ -34,7 +34,7 @@ GROUND_FILES = {
     "lock",
     "_checkout",
 }
-EVERYWHERE = {f"transferkit.zoo.{name}" for name in ("errors", "files", "card", "text", "children")}
+EVERYWHERE = {f"transferkit.zoo.{name}" for name in ("errors", "files", "card", "text", "children", "stops")}
 
 
 def sources() -> list[Path]:

@@ -10,6 +10,7 @@ from transferkit.config import LR, THROUGH, FinetuneConfig
 from transferkit.prepare import Setting, plan_of, prepare, problem_of, take_in
 from transferkit.progress import Progress
 from transferkit.ship import news
+from transferkit.zoo import stops
 from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def finetune(
         for name in options.keys() - WHILE_RESUMING:
             raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
         config_file = runs.record_to_resume(Path(options["out"]), progress or Progress())
-    with ranks.joined(), runtime.memory_errors(), runtime.stop_on_sigterm():
+    with ranks.joined(), runtime.memory_errors(), stops.working():
         progress = (progress if ranks.is_first() else None) or Progress()
         setting = prepare(data, config_file=config_file, progress=progress, **options)
         from transferkit.judge import evaluate
@@ -154,7 +155,7 @@ def try_rates(
     options["strategy"] = "probe" if through == "head" else "finetune"
     if options["optimizer"] == "lbfgs":
         raise UsageError("lbfgs finds the length of its steps itself and has no learning rate to look for")
-    with runtime.memory_errors(), runtime.stop_on_sigterm():
+    with runtime.memory_errors(), stops.working():
         setting = prepare(data, progress=progress, **options)
         taken, config = take_in(setting, progress)
         from transferkit.train import trials  # not before the data is known to be there: torch takes seconds to import

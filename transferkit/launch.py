@@ -1,56 +1,145 @@
-"""Several processes on this machine for one run: what `torchrun` does, with the exit code of the run as its own."""
+"""Several processes on this machine for one run, which start and end together.
 
-import logging
+`torchrun` could do it, and does on several machines. Here it would import torch in the launcher, listen on a port of
+all interfaces where it reads pickles, and take a signal for an error of its own that its code may swallow.
+"""
+
 import os
+import re
+import shutil
 import signal
-import sys
+import socket
+import subprocess
 import tempfile
-import uuid
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from transferkit.ranks import INTERRUPTED
-from transferkit.zoo.errors import RankLostError, StoppedError, UsageError
+from transferkit.zoo import children, stops
+from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, UsageError
 
-SHUTDOWN_SECONDS = "10"  # between the death of a process and the end of those that do not notice it
+if TYPE_CHECKING:
+    from torch.distributed import Store
+
+GRACE_SECONDS = 10.0  # between the end of a process, or a signal, and the end of those that do not notice it
+LOOK_SECONDS = 0.02
+FOLDER = re.compile(r"transferkit-launch-(\d+)-\w+")  # in the folder for temporary files; the number is the launcher's
 
 
-def start(arguments: Sequence[str], *, processes: int, debug: bool = False) -> int:
+def start(arguments: Sequence[str], *, processes: int) -> int:
     """Run `transferkit ARGUMENTS` in `processes` processes of this machine; the exit code of the first that failed.
 
-    The cores are divided among them, unless OMP_NUM_THREADS says how many threads each is to have.
+    The cores are divided among them, unless OMP_NUM_THREADS says how many threads each is to have. When this process
+    is killed, they are too.
 
-    Raises: UsageError for more processes than cores; RankLostError if all processes were killed.
+    Raises: UsageError for more processes than cores; RankLostError if one is killed and no other says so; StoppedError,
+    or EndedElsewhereError if one of them has told of the stop.
     """
     cores = os.cpu_count() or 1
     if processes > cores:
         raise UsageError(f"--processes {processes} is more than this machine has cores; allowed: 1 to {cores}")
-    os.environ.setdefault("OMP_NUM_THREADS", str(cores // processes))
-    os.environ.setdefault("TORCH_ELASTIC_SHUTDOWN_TIMEOUT", SHUTDOWN_SECONDS)
-    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+    command = children.command("transferkit", *arguments, ends_with_this=True)
+    with _folder() as folder:
+        shared = os.environ | {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
+        shared |= {stops.LAUNCH: str(folder), "OMP_NUM_THREADS": _threads(cores // processes)}
+        started: list[subprocess.Popen] = []
+        try:
+            for number in range(processes):
+                own = shared | {"RANK": str(number), "LOCAL_RANK": str(number)}
+                started.append(subprocess.Popen(command, env=own, start_new_session=True))  # Ctrl-C comes through us
+            code = _first_failure(started)
+        except StoppedError as stop:
+            _end(started, signal.SIGINT if stop.exit_code == stops.INTERRUPTED else signal.SIGTERM)
+            if (folder / "told").exists():
+                raise EndedElsewhereError(stop.exit_code) from stop
+            raise
+        finally:
+            _end(started, signal.SIGTERM)
+        if code < 0 and not (folder / "told").exists():
+            raise RankLostError(f"one of the {processes} processes was killed; the machine may be out of memory")
+    return RankLostError.exit_code if code < 0 else code
 
-    logging.disable(logging.NOTSET if debug else logging.ERROR)  # torchrun tells of signals and of each exit code
+
+def _threads(count: int) -> str:
+    return os.environ.get("OMP_NUM_THREADS") or str(count)
+
+
+def _first_failure(started: list[subprocess.Popen]) -> int:
+    """Wait until all have ended, or one failed and the others had time to notice; the exit code, 0 if all went well.
+
+    A process that was killed, which is a negative code, tells nothing; so the code of one that told comes before it.
+    """
+    until = None
+    while True:
+        stops.check()
+        codes = [process.poll() for process in started]
+        failed = [code for code in codes if code]
+        if None not in codes or (until and time.monotonic() > until):
+            return next((code for code in failed if code > 0), failed[0] if failed else 0)
+        if failed and until is None:
+            until = time.monotonic() + GRACE_SECONDS
+        time.sleep(LOOK_SECONDS)
+
+
+def _end(started: list[subprocess.Popen], number: int) -> None:
+    """Send the signal to those that still run, wait for them, and kill what does not end."""
+    for process in started:
+        if process.poll() is None:
+            with suppress(OSError):
+                process.send_signal(number)
+    until = time.monotonic() + GRACE_SECONDS
+    for process in started:
+        try:
+            process.wait(max(0.0, until - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
+    """What all processes of a run write to and read from, once all are there; this one's number; how many they are.
+
+    They were started by `start`, or by `torchrun`.
+    """
+    import torch.distributed as dist
+
+    if folder := os.environ.get(stops.LAUNCH):  # of our own launcher: a file, no port
+        number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+        store = dist.FileStore(os.path.join(folder, "store"), count)
+        store.set_timeout(timeout)
+    else:
+        store, number, count = next(dist.rendezvous("env://", timeout=timeout))
+        # after a restart the store still has the addresses of the processes that are gone
+        store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+    store.set(f"process/{number}", f"{socket.gethostname()} {os.getpid()}")
+    until = time.monotonic() + timeout.total_seconds()
+    while not store.check([f"process/{other}" for other in range(count)]) and time.monotonic() < until:
+        time.sleep(0.02)  # in Python, where a signal is heard; the exchanges wait in C++
+    return store, number, count
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """A folder in which the processes find each other, for the block; those of launchers that were killed go now."""
+    for old in Path(tempfile.gettempdir()).glob("transferkit-launch-*"):
+        if _is_abandoned(old):
+            shutil.rmtree(old, ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix=f"transferkit-launch-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    """Whether it is a folder of ours and its launcher is gone."""
+    found = FOLDER.fullmatch(folder.name)
     try:
-        with tempfile.TemporaryDirectory(prefix="transferkit-") as logs:
-            config = LaunchConfig(
-                min_nodes=1,
-                max_nodes=1,
-                nproc_per_node=processes,
-                run_id=uuid.uuid4().hex,
-                rdzv_backend="c10d",
-                rdzv_endpoint="localhost:0",
-                max_restarts=0,
-                logs_specs=DefaultLogsSpecs(log_dir=logs),  # of its own it makes a folder that stays
-            )
-            elastic_launch(config, sys.executable)("-m", "transferkit", *arguments)
-    except ChildFailedError as error:
-        codes = [failure.exitcode for failure in error.failures.values()]
-        if len(codes) == processes and max(codes) < 0:  # nobody was left to say so
-            raise RankLostError(f"all {processes} processes were killed; the machine may be out of memory") from error
-        return max(*codes, 0) or RankLostError.exit_code
-    except SignalException as error:
-        return INTERRUPTED if error.sigval == signal.SIGINT else StoppedError.exit_code
-    finally:
-        logging.disable(logging.NOTSET)
-    return 0
+        if not found or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+            return False
+        os.kill(int(found[1]), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, AttributeError):  # not to be looked at, or somebody else's process; Windows has no users
+        return False
+    return False

@@ -1,7 +1,7 @@
 """The processes that share a run, called ranks: which part is whose, and what all of them are to know.
 
-`torchrun` starts them. With one process every function here does nothing, and torch.distributed is not imported. What
-travels are bytes of arrays and JSON, never a pickle.
+`launch.py` or `torchrun` starts them. With one process every function here does nothing, and torch.distributed is not
+imported. What travels are bytes of arrays and JSON, never a pickle.
 """
 
 import json
@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from transferkit import launch
+from transferkit.zoo import stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError
 
 if TYPE_CHECKING:
@@ -23,12 +25,11 @@ if TYPE_CHECKING:
     from torch.distributed import Store
 
 TIMEOUT = timedelta(minutes=30)  # for a slow rank; that one has died is told at once by its closed connection
-INTERRUPTED = 130  # as a shell reports Ctrl-C
 FAILURE = "failure"  # the key under which the first rank to fail says so
 
 
 def launched() -> bool:
-    """Whether `torchrun`, or whoever set its variables, has started several processes for this run."""
+    """Whether `launch.py`, `torchrun`, or whoever set their variables, has started several processes for this run."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -67,10 +68,7 @@ def joined() -> Iterator[None]:
     import torch.distributed as dist
 
     has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    store, number, count = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    # after a restart the store still has the addresses of the processes that are gone
-    store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    store.set(f"process/{number}", f"{socket.gethostname()} {os.getpid()}")
+    store, number, count = launch.meet(timeout=TIMEOUT)
     backend = "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
     try:
@@ -112,7 +110,7 @@ def _settled(error: BaseException, store: "Store") -> BaseException:
         if isinstance(stop, (StoppedError, KeyboardInterrupt)) and _misses_neighbour(store):
             error = _loss()  # torchrun stops the others with a signal
             error.run_folder = getattr(stop, "run_folder", None)
-        code = getattr(error, "exit_code", INTERRUPTED if isinstance(stop, KeyboardInterrupt) else 1)
+        code = getattr(error, "exit_code", stops.INTERRUPTED if isinstance(stop, KeyboardInterrupt) else 1)
         own = json.dumps({"rank": rank(), "exit_code": code})
         first = store.compare_set(FAILURE, "", own).decode()
     except RuntimeError:  # the store is gone too, so nobody else can tell

@@ -1,8 +1,7 @@
-"""The machine: device, threads, versions, signals."""
+"""The machine: device, threads, versions."""
 
 import os
 import platform
-import signal
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit import ranks
-from transferkit.zoo.errors import MemoryExhaustedError, StoppedError, UsageError
+from transferkit.zoo.errors import MemoryExhaustedError, UsageError
 
 if TYPE_CHECKING:
     import torch
@@ -136,21 +135,3 @@ def compile_errors() -> Iterator[None]:
             raise
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UsageError(f"torch.compile cannot compile the network: {reason}; drop --compile") from error
-
-
-@contextmanager
-def stop_on_sigterm() -> Iterator[None]:
-    """Raise StoppedError in the main thread when SIGTERM arrives inside the block."""
-
-    def stop(number, frame):
-        raise StoppedError("stopped by SIGTERM")
-
-    try:
-        previous = signal.signal(signal.SIGTERM, stop)
-    except ValueError:  # not the main thread: whoever owns it decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, previous)

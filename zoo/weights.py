@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.zoo import stops
 from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
 from transferkit.zoo.files import cache_folder, sha256, storage_errors, write_safetensors
 
@@ -62,6 +63,7 @@ def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
     except hub.HFValidationError as error:
         raise UsageError(f"{name!r} is no repository name; write hf-hub:ORGANISATION/NAME") from error
     except Exception as error:  # the errors of whichever HTTP library the hub's client uses have no common root
+        stops.check()
         raise NetworkError(f"cannot download {filename} of {name}: {first_line(error)}") from error
     return Path(path)
 
@@ -108,6 +110,7 @@ def _download(url: str, target: Path) -> None:
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(target, "wb") as file:
             while block := answer.read(1 << 20):
+                stops.check()
                 file.write(block)
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         raise NetworkError(f"cannot download {url}: {first_line(error)}") from error

@@ -17,6 +17,7 @@ from torch import Tensor
 from transferkit.data.decode import DecodeError
 from transferkit.data.listing import PathTable
 from transferkit.data.photos import Photos
+from transferkit.zoo import stops
 from transferkit.zoo.card import Preprocessing
 
 View = Callable[[Image.Image, int], np.ndarray]  # (decoded image, row) -> (H, W, 3) uint8
@@ -105,6 +106,7 @@ def _prepare(paths: PathTable, row: int, view: View, *, photos: Photos) -> _Item
 
 
 def _batch(items: list[_Item]) -> Batch:
+    stops.check()  # a stop that a decoder took for damage must not become a fault
     good = [item for item in items if not item.fault]
     pixels = np.stack([item.pixels for item in good]) if good else np.empty((0, 0, 0, 3), np.uint8)  # (b, H, W, 3)
     return Batch(

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
+from transferkit.zoo import stops
 from transferkit.zoo.errors import NetworkError, TransferkitError, UsageError
 
 if TYPE_CHECKING:
@@ -78,6 +79,7 @@ def tried(path: str, work: Callable[[], T]) -> T:
         except FileNotFoundError as error:
             raise UsageError(f"nothing found at {path}: no such file, or no answer from its server") from error
         except Exception as error:  # each file system has errors of its own
+            stops.check()
             if number == TRIES - 1:
                 words = " ".join(str(error).split()) or type(error).__name__
                 raise NetworkError(f"cannot read {path}: {words}; try again") from error

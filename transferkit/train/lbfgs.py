@@ -9,6 +9,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from transferkit.zoo import stops
+
 Objective = Callable[[Tensor], tuple[float, Tensor]]  # point -> value and gradient
 Pair = tuple[Tensor, Tensor, float]  # a step, the change of the gradient over it, their scalar product
 
@@ -30,6 +32,7 @@ def minimise(objective: Objective, start: Tensor) -> Tensor:
     value, gradient = objective(point)
     pairs: list[Pair] = []
     for _ in range(MAX_STEPS):
+        stops.check()
         direction = _direction(gradient, pairs)
         slope = _dot(direction, gradient)
         enough = TOLERANCE * abs(value) if pairs else 0.0  # before the first step nothing is known of the curvature

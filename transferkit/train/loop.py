@@ -15,6 +15,7 @@ from transferkit.model.features import EVAL_BATCH
 from transferkit.runtime import FP32, arithmetic, compile_errors
 from transferkit.train import optim, replica
 from transferkit.train.schedule import Schedule
+from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError
 
 # (batches of rows, epoch) -> the network's input and the rows of each; epoch None asks for images as they are
@@ -132,6 +133,7 @@ def train_steps(
     network.train()
     statistics = replica.statistics(network)
     for number, (x, rows) in enumerate(supply(batches, epoch)):
+        stops.check()
         step = epoch * len(batches) + number
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
         replica.seed_step(plan.seed, epoch=epoch, step=number)
