@@ -11,11 +11,14 @@ from transferkit.cli import options, render
 @click.argument("model", metavar="RUN_OR_MODEL")
 @click.argument("data")
 @click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
+@options.bit_depth_option
 @options.device_option
 @options.json_option
 @options.quiet_option
 @options.debug_option
-def evaluate(model: str, data: str, part: str | None, device: str | None, as_json: bool, quiet: bool) -> None:
+def evaluate(
+    model: str, data: str, part: str | None, bit_depth: int | None, device: str | None, as_json: bool, quiet: bool
+) -> None:
     """Score a classifier on the labelled images in DATA; classes are matched by name.
 
     RUN_OR_MODEL is a run folder, a model folder or the name of an embedded network.
@@ -27,7 +30,8 @@ def evaluate(model: str, data: str, part: str | None, device: str | None, as_jso
     """
     from transferkit.ship.classifier import load
 
-    scores = load(model, device=device or "auto").evaluate(data, part=part, progress=render.progress_for(quiet=quiet))
+    classifier = load(model, device=device or "auto", bit_depth=bit_depth)
+    scores = classifier.evaluate(data, part=part, progress=render.progress_for(quiet=quiet))
     for path, reason in scores["refused"]:
         click.echo(f"left out: {path}: {reason}", err=True)
     if as_json:

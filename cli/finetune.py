@@ -96,6 +96,7 @@ from transferkit.zoo.errors import UsageError
     "mirror; else 0, or 4 with --freeze STAGE where that saves much, since what is frozen runs once a view]",
 )
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
+@options.bit_depth_option
 @click.option("--val-fraction", type=float, help="Share kept for validation if DATA has no val/.  [default: 0.2]")
 @click.option("--patience", type=int, help="Stop after so many epochs without a better validation loss.  [default: 8]")
 @click.option("--seed", type=int, help="[default: 0]")

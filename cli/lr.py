@@ -26,6 +26,7 @@ from transferkit.config import FIRST_ORDER, THROUGH
 @click.option("--batch-size", type=int, help="[default: a sixteenth of the images, 4 to 32]")
 @click.option("--steps", type=click.IntRange(min=8), default=100, show_default=True, help="At each learning rate.")
 @click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
+@options.bit_depth_option
 @click.option("--seed", type=int, help="[default: 0]")
 @options.device_option
 @options.cache_option

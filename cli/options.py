@@ -9,3 +9,9 @@ cache_option = click.option(
     "--cache-dir", metavar="DIR", help="Where decoded photos are kept from run to run.  [default: the user's cache]"
 )
 device_option = click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
+bit_depth_option = click.option(
+    "--bit-depth",
+    type=click.IntRange(8, 16),
+    metavar="N",
+    help="Bits of the values in 16-bit files that do not say it, as 12.  [default: those the model remembers, or 16]",
+)

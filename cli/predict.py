@@ -30,9 +30,10 @@ if TYPE_CHECKING:
     show_default=True,
     help="json: one object a line.",
 )
+@options.bit_depth_option
 @options.device_option
 @options.debug_option
-def predict(model: str, paths: tuple[str, ...], top: int, form: str, device: str | None) -> None:  # fmt: skip
+def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: int | None, device: str | None) -> None:
     """Say what is on each photo.
 
     PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'. An unreadable file is
@@ -54,7 +55,10 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, device: str
             counts["refused" if prediction.fault else "read"] += 1
             yield prediction
 
-    writer(counted(load(model, device=device or "auto").stream(_files(paths), top=top)), top)
+    classifier = load(model, device=device or "auto", bit_depth=bit_depth)
+    writer(counted(classifier.stream(_files(paths), top=top)), top)
+    if words := classifier.depth_words(counts["read"]):
+        click.echo(words, err=True)
     if counts["refused"]:
         click.echo(f"{counts['refused']} of {sum(counts.values())} files could not be read", err=True)
     if not counts["read"]:

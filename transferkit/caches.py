@@ -26,11 +26,12 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
     from transferkit.data.store import Store
 
     cache = folder_of(config)
-    side = source_side(model.card.preprocessing)
+    side, bit_depth = source_side(model.card.preprocessing), model.card.preprocessing.bit_depth
     return Photos(
         side=side,
         workers=runtime.default_workers() if config.workers is None else config.workers,
-        store=Store(cache / "pixels", side=side, progress=progress),
+        store=Store(cache / "pixels", side=side, bit_depth=bit_depth, progress=progress),
+        bit_depth=bit_depth,
         index=Known(cache / "known" / "files.sqlite"),
         held_bytes=0 if config.augments_nothing else HELD_BYTES // ranks.local_size(),  # features take one pass
     )

@@ -55,6 +55,7 @@ class FinetuneConfig:
     augment: str = "default"
     views: int | None = None  # of an image, that epochs repeat in turn; 0: a new one each epoch
     image_size: int | None = None  # px; None: what the weights were trained on
+    bit_depth: int | None = None  # of values in 16-bit files that do not say it
     val_fraction: float = 0.2
     patience: int = 8  # epochs without a better validation loss
     seed: int = 0
@@ -85,6 +86,7 @@ class FinetuneConfig:
         self._check_range("label_smoothing", 0, 0.99)
         self._check_range("views", 0, MAX_VIEWS, why="each view is one more pass over all images, and is kept")
         self._check_range("image_size", 8, 4096)
+        self._check_range("bit_depth", 8, 16)
         self._check_range("val_fraction", 0.01, 0.9)
         self._check_range("patience", 1, 100_000)
         self._check_range("seed", 0, 2**63 - 1)

@@ -104,6 +104,9 @@ def _network(
     from transferkit.model.head import reset_head
 
     model = _opened(config, device=device, progress=progress)
+    if config.bit_depth:
+        preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
+        model.card = replace(model.card, preprocessing=preprocessing)
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
     drops = {} if config.fits_head_alone else {"dropout": config.dropout, "dropconnect": config.dropconnect}
     reset_head(model, num_classes, seed=config.seed, **drops)

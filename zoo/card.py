@@ -9,6 +9,7 @@ from transferkit.zoo.errors import ModelFileError
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic", "lanczos")
 CROP_MODES = ("center", "squash", "border")
+BIT_DEPTHS = range(8, 17)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +18,8 @@ class Preprocessing:
 
     The photo is resized so that its shorter side is `size / crop_pct`, cropped in the middle to `size` (height,
     width), scaled to 0..1 and normalised by `mean` and `std` per channel. `squash` resizes both sides to that length,
-    `border` pads the shorter one.
+    `border` pads the shorter one. `bit_depth` is that of the values in files of more than 8 bits that do not say it;
+    None takes all bits that a file has room for.
     """
 
     size_px: tuple[int, int] = (224, 224)
@@ -26,6 +28,7 @@ class Preprocessing:
     interpolation: str = "bicubic"
     crop_pct: float = 0.875
     crop_mode: str = "center"
+    bit_depth: int | None = None
 
     def __post_init__(self):
         if self.interpolation not in INTERPOLATIONS:
@@ -34,6 +37,8 @@ class Preprocessing:
             raise ModelFileError(f"crop_mode {self.crop_mode!r} is unknown; known: {', '.join(CROP_MODES)}")
         if not (0 < self.crop_pct <= 1 and min(self.size_px) > 0 and min(self.std) > 0 and len(self.mean) == 3):
             raise ModelFileError(f"preprocessing is out of range: {self}")
+        if self.bit_depth is not None and self.bit_depth not in BIT_DEPTHS:
+            raise ModelFileError(f"bit_depth {self.bit_depth!r} is out of range; allowed: 8 to 16")
 
     @classmethod
     def from_pretrained_cfg(cls, cfg: dict[str, Any]) -> "Preprocessing":
@@ -50,6 +55,7 @@ class Preprocessing:
     def to_pretrained_cfg(self) -> dict[str, Any]:
         """The same in the keys of timm's `pretrained_cfg`."""
         values = dataclasses.asdict(self)
+        values.pop("bit_depth")  # timm reads what Pillow gives it
         return {"input_size": [3, *values.pop("size_px")]} | values
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from transferkit.data import sniff
+from transferkit.data import depth, sniff
 from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.card import Preprocessing
 
@@ -32,14 +32,18 @@ UPRIGHT = {  # EXIF 2.32, section 4.6.4: the turn that undoes each orientation
 PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filterwarnings` would store it
 
 
-def decode(source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: int | None = None) -> Image.Image:
+def decode(
+    source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: int | None = None, bit_depth: int | None = None
+) -> Image.Image:
     """The upright RGB image of a file, of a file's bytes, of a uint8 array or of a Pillow image.
 
-    EXIF orientation is applied, 16-bit scaled to 8, transparency laid on white, the first frame of an animation taken.
-    Formats go by content, not by name. Safe to call from many threads.
+    EXIF orientation is applied, more bits than 8 scaled to 8 (`data/depth.py`), transparency laid on white, the first
+    frame of an animation taken. Formats go by content, not by name. Safe to call from many threads.
 
     Args: shrunk_to, the shorter side of what is returned if that of the source is at least twice as long; anything
-    smaller keeps every bit. A JPEG file is then decoded at a half, a quarter or an eighth of its size.
+    smaller keeps every bit. A JPEG file is then decoded at a half, a quarter or an eighth of its size. bit_depth, of
+    the values in files with room for more than 8 bits that do not say it. Where nobody says it, the largest value
+    stands in the image's `info` under `depth.LARGEST`.
     Shapes: an array is (H, W), (H, W, 3) or (H, W, 4).
     Raises: DecodeError with the reason.
     """
@@ -47,7 +51,7 @@ def decode(source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: 
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
-        image = _loaded(source)
+        image = _loaded(source, b"", bit_depth)
         return _shrunk(image, shrunk_to) if _is_large(image, shrunk_to) else image
     data = read_file(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(data, bytes):
@@ -56,9 +60,9 @@ def decode(source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: 
         raise DecodeError("empty file")
     with _opened(data) as image:
         if not _is_large(image, shrunk_to):
-            return _loaded(image)
+            return _loaded(image, data, bit_depth)
         image.draft("RGB", (shrunk_to, shrunk_to))  # changes the size of a JPEG, never to less than this
-        return _shrunk(_loaded(image), shrunk_to)
+        return _shrunk(_loaded(image, data, bit_depth), shrunk_to)
 
 
 def eval_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
@@ -161,12 +165,13 @@ def _damage(error: Exception) -> str:
     return "truncated" if "truncated" in str(error).lower() else "damaged"
 
 
-def _loaded(image: Image.Image) -> Image.Image:
+def _loaded(image: Image.Image, data: bytes, bit_depth: int | None) -> Image.Image:
     if min(image.size) < MIN_SIDE_PX:
         raise DecodeError(f"{image.width} x {image.height} px; at least {MIN_SIDE_PX} on a side are needed")
     try:
+        depth.check_layout(image)
         image.load()
-        rgb = _as_rgb(image)
+        rgb = _as_rgb(image, data, bit_depth)
     except DecodeError:
         raise
     except Exception as error:  # as above
@@ -183,35 +188,27 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def _as_rgb(image: Image.Image, data: bytes, bit_depth: int | None) -> Image.Image:
     """A new RGB image of any mode: transparency on white, more than 8 bits scaled."""
-    if image.mode.startswith("I;16"):
-        return _from_grey(np.asarray(image), white=65535)
-    if image.mode in ("I", "F"):
-        values = np.asarray(image)
-        return _from_grey(values, white=_white(values))
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        grey, white, is_stated = depth.values(image, data, bit_depth)
+        scaled = np.clip(grey * (255.0 / white), 0, 255)
+        rgb = Image.fromarray(np.round(scaled).astype(np.uint8)).convert("RGB")
+        largest = None if is_stated or white <= 255 or image.mode == "F" else int(grey.max())
+    else:
+        rgb = _colours(image)
+        largest = depth.check_colour(image, data, bit_depth)
+    if largest is not None:
+        rgb.info[depth.LARGEST] = largest
+    return rgb
+
+
+def _colours(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         canvas = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(canvas, rgba).convert("RGB")
     return image.convert("RGB")
-
-
-def _from_grey(values: np.ndarray, *, white: float) -> Image.Image:
-    scaled = np.clip(values * (255.0 / white), 0, 255)
-    return Image.fromarray(np.round(scaled).astype(np.uint8)).convert("RGB")
-
-
-def _white(values: np.ndarray) -> float:
-    """The value that stands for white in a mode that does not say: 1, 255, 65535, or else the largest there is.
-
-    Raises: DecodeError if a value is not finite.
-    """
-    largest = float(values.max())
-    if not np.isfinite(values).all():
-        raise DecodeError("pixel values that are not finite")
-    steps = (1.0, 255.0, 65535.0) if values.dtype.kind == "f" else (255.0, 65535.0)
-    return next((step for step in steps if largest <= step), largest)
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

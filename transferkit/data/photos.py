@@ -12,6 +12,7 @@ from PIL import Image
 
 from transferkit.data import known
 from transferkit.data.decode import decode, read_file
+from transferkit.data.depth import DIM_BELOW, LARGEST
 from transferkit.data.known import Content, Identity, Known
 from transferkit.data.store import Store
 from transferkit.zoo.card import Preprocessing
@@ -47,12 +48,22 @@ class Photos:
     """Reads photos for one `source_side`; from the store where they are in it, which changes no bit of them.
 
     The first of those read stay in memory, up to `held_bytes` of pixels, for whoever reads them again unchanged.
+    `bit_depth` is that of `decode`.
     """
 
     def __init__(
-        self, *, side: int, workers: int, store: Store | None = None, index: Known | None = None, held_bytes: int = 0
+        self,
+        *,
+        side: int,
+        workers: int,
+        store: Store | None = None,
+        index: Known | None = None,
+        held_bytes: int = 0,
+        bit_depth: int | None = None,
     ):
         self.side = side
+        self.bit_depth = bit_depth
+        self.largest: dict[str, int] = {}  # value of each decoded file that does not say how many bits it has, by hash
         self.workers = workers
         self._store = store
         self._index = index
@@ -105,9 +116,13 @@ class Photos:
         pixels = self._store.get(sha256) if self._store else None
         if pixels is not None:
             return Image.fromarray(pixels)
-        image = decode(data, shrunk_to=self.side)
+        image = decode(data, shrunk_to=self.side, bit_depth=self.bit_depth)
+        largest = image.info.get(LARGEST, DIM_BELOW)
+        if LARGEST in image.info:
+            self.largest[sha256] = largest
         # A smaller photo was not shrunk: it is decoded in 1 to 4 ms, and its pixels are ten times as large as its file.
-        if self._store and min(image.size) == self.side:
+        # One that may be wrongly dim is not kept, so that it is said in each run.
+        if self._store and min(image.size) == self.side and largest >= DIM_BELOW:
             self._store.put(sha256, np.asarray(image))
         return image
 

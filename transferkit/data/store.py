@@ -24,7 +24,7 @@ from PIL import features
 
 from transferkit.progress import Progress
 
-RULE = 1  # of data/decode.py; to be raised with every change that makes other pixels of some file
+RULE = 2  # of data/decode.py; to be raised with every change that makes other pixels of some file
 MAGIC = b"tkpixels"
 HEADER = struct.Struct("<8sIIII")  # magic, height, width, checksum of the pixels, checksum of all this and the key
 LIMIT_BYTES = 20_000_000_000  # 30,000 phone photos
@@ -61,9 +61,17 @@ class Store:
     parts. A store that cannot be written says so once and is only read from then on.
     """
 
-    def __init__(self, folder: Path, *, side: int, progress: Progress, limit_bytes: int = LIMIT_BYTES):
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        side: int,
+        progress: Progress,
+        limit_bytes: int = LIMIT_BYTES,
+        bit_depth: int | None = None,
+    ):
         self._root = folder
-        self._folder = folder / f"{decode_rule()}-{side}"
+        self._folder = folder / "-".join(map(str, filter(None, (decode_rule(), side, bit_depth))))
         self._progress = progress
         self._limit = limit_bytes
         self._opened = time.time() - CLOCK_SECONDS

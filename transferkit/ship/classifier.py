@@ -1,5 +1,6 @@
 """A trained classifier, read back: predict one photo or a stream of them, score it on labelled ones, export it."""
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,13 +16,15 @@ from torch import Tensor
 from transferkit import metrics, runtime
 from transferkit.data import batches, folder, manifest
 from transferkit.data.decode import DecodeError, decode, eval_view
+from transferkit.data.depth import LARGEST, dim_words
 from transferkit.data.photos import source_side
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.artifact import Artifact, Ensemble
-from transferkit.zoo.errors import DataError
+from transferkit.zoo.card import BIT_DEPTHS
+from transferkit.zoo.errors import DataError, UsageError
 
 Source = str | Path | bytes | np.ndarray | Image.Image
 Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
@@ -38,13 +41,19 @@ class Prediction:
     fault: str | None = None
 
 
-def load(path: str | Path, *, device: str = "auto") -> "Classifier":
+def load(path: str | Path, *, device: str = "auto", bit_depth: int | None = None) -> "Classifier":
     """The classifier in a run folder or a model folder, or the embedded network of that name.
 
+    Args: bit_depth, of the values in files with room for more than 8 bits that do not say it, in place of what the
+    model remembers of those it was trained on.
     Raises: UsageError if there is none, ModelFileError if a file of it is damaged.
     """
     runtime.keep_freed_memory()
-    return Classifier(artifact.load(path), device=runtime.pick_device(device), folders=[Path(path)])
+    if bit_depth is not None and bit_depth not in BIT_DEPTHS:
+        raise UsageError(f"bit_depth {bit_depth!r} is out of range; allowed: 8 to 16")
+    classifier = Classifier(artifact.load(path), device=runtime.pick_device(device), folders=[Path(path)])
+    classifier.bit_depth = bit_depth
+    return classifier
 
 
 class Classifier:
@@ -52,6 +61,8 @@ class Classifier:
 
     def __init__(self, model: Artifact | Ensemble, *, device: str, folders: Sequence[Path] = ()):
         self._folders = folders  # of the runs or models that it comes from
+        self.bit_depth: int | None = None  # in place of those of its members
+        self._largest: Counter[int] = Counter()  # values of images whose files do not say how many bits they have
         self.artifact = model
         self.classes: tuple[str, ...] = model.classes
         self.passes = model.passes()
@@ -93,12 +104,22 @@ class Classifier:
 
     def _views(self, source: Source) -> Views | str:
         """What each preprocessing makes of an image, or why it cannot be read."""
-        sides = {each.preprocessing: source_side(each.preprocessing) for each in self.passes}
+        ways = {each.preprocessing: self._way(each.preprocessing) for each in self.passes}
         try:
-            images = {side: decode(source, shrunk_to=side) for side in set(sides.values())}
+            images = {way: decode(source, shrunk_to=way[0], bit_depth=way[1]) for way in set(ways.values())}
         except DecodeError as error:
             return str(error)
-        return {each: eval_view(images[side], each) for each, side in sides.items()}
+        self._largest.update([image.info[LARGEST] for image in images.values() if LARGEST in image.info][:1])
+        return {each: eval_view(images[way], each) for each, way in ways.items()}
+
+    def _way(self, preprocessing: Preprocessing) -> tuple[int, int | None]:
+        """The shorter side to which photos are shrunk, and the bit depth of files that do not say it."""
+        return source_side(preprocessing), self.bit_depth or preprocessing.bit_depth
+
+    def depth_words(self, images: int) -> str:
+        """What to say of `images` images read since the last call that may be dark because of their depth; or ""."""
+        largest, self._largest = self._largest, Counter()
+        return dim_words(largest.elements(), of=images, what="images")
 
     @torch.no_grad()
     def _probabilities(self, views: list[Views]) -> np.ndarray:
@@ -140,6 +161,8 @@ class Classifier:
                 judged.append(row)
             progress.advance(1)
         progress.finish()
+        if words := self.depth_words(len(judged)):
+            progress.say(words)
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
         seen = manifest.among((listing.paths[row] for row in judged), manifest.fitted_by(self._folders))
@@ -163,8 +186,8 @@ class Classifier:
         from transferkit.ship import export
 
         preprocessing = self.passes[0].preprocessing  # the graphs are made of models that have no other
-        side = source_side(preprocessing)
-        pixels = [eval_view(decode(source, shrunk_to=side), preprocessing) for source in images]
+        side, bit_depth = self._way(preprocessing)
+        pixels = [eval_view(decode(source, shrunk_to=side, bit_depth=bit_depth), preprocessing) for source in images]
         if not pixels:
             noise = np.random.default_rng(0)
             pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))

@@ -49,9 +49,12 @@ A photo is turned upright and made RGB, resized ({interpolation}, {crop_mode}) s
 {crop} % of its side, cropped in the middle to {width} x {height} px, divided by 255, and normalised by the mean
 {mean} and the standard deviation {std} per channel.
 
-## Where it comes from
+{depth}## Where it comes from
 
 Backbone: {backbone}, {parameters:,} weights in all. Source: {source}. Licence: {license}.
+"""
+DEPTH = """A value of more than 8 bits, in a file that does not say how many it has, is one of {bits} bits.
+
 """
 MADE_OF = """
 A probability is the mean of the softmax outputs of {count} networks, the members. Members that differ only in the head
@@ -94,6 +97,7 @@ def model_card(
         crop=round(100 * preprocessing.crop_pct, 1),
         mean=preprocessing.mean,
         std=preprocessing.std,
+        depth=DEPTH.format(bits=preprocessing.bit_depth) if preprocessing.bit_depth else "",
         backbone=quoted(backbone.card.name),
         parameters=_parameters(backbone),
         source=quoted(backbone.card.source),

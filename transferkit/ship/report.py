@@ -49,7 +49,7 @@ def write(run: Path, *, predictions: Sequence[Prediction], name: Path | None = N
         _snapshots(scores.get("snapshots")),
         tables.confusions(confusion, classes, part=part),
         tables.per_class(confusion, classes),
-        _mistakes(predictions, part=part),
+        _mistakes(predictions, part=part, bit_depth=record["config"].get("bit_depth")),
         _left_out("Images refused", [(row["path"], row["reason"]) for row in _read_csv(run / "quarantine.csv")]),
         _left_out("Entries ignored", [tuple(entry) for entry in record["data"]["ignored"]]),
         _command(name, record),
@@ -147,12 +147,12 @@ def _snapshots(block: dict[str, Any] | None) -> str:
     return section("Snapshots", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
 
 
-def _mistakes(predictions: Sequence[Prediction], *, part: str) -> str:
+def _mistakes(predictions: Sequence[Prediction], *, part: str, bit_depth: int | None) -> str:
     """The mistakes the network was surest of, as pictures."""
     wrong = [p for p in predictions if p[1] != p[2]]
     worst = sorted(wrong, key=lambda p: (-p[3], str(p[0])))[:MAX_MISTAKES]
     figures = "".join(
-        f'<figure title="{shown(path)}"><div class="picture">{_thumbnail(path)}</div><figcaption>'
+        f'<figure title="{shown(path)}"><div class="picture">{_thumbnail(path, bit_depth)}</div><figcaption>'
         f'<span class="said">{shown(said)} {percent(probability)}</span><span>is {shown(true)}</span>'
         f'<span class="file">{shown(Path(path).name)}</span></figcaption></figure>'
         for path, true, said, probability in worst
@@ -162,10 +162,10 @@ def _mistakes(predictions: Sequence[Prediction], *, part: str) -> str:
     return section("The worst mistakes", f'<div class="mistakes">{figures}</div>', lead=lead) if worst else ""
 
 
-def _thumbnail(path: str | Path) -> str:
+def _thumbnail(path: str | Path, bit_depth: int | None) -> str:
     """A small JPEG inside the page, or words on grey where the image cannot be read any more."""
     try:
-        image = decode(path, shrunk_to=THUMBNAIL_PX)
+        image = decode(path, shrunk_to=THUMBNAIL_PX, bit_depth=bit_depth)
     except DecodeError:
         return "cannot be read"
     image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transferkit import ranks
-from transferkit.data import batches, copies, split
+from transferkit.data import batches, copies, depth, split
 from transferkit.data.batches import Batch
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
@@ -87,8 +87,9 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
         quarantine += _read(listing, reader, table, left, progress=progress)
         progress.finish()
     good = np.flatnonzero(table.sizes)
+    is_dim = _say_dim(listing, table, reader.photos, progress)
     if reader.extractor and ranks.is_first():
-        new = left[table.sizes[left] > 0]
+        new = left[(table.sizes[left] > 0) & ~is_dim[left]]
         reader.extractor.keep(table.features.subset(new), table.hashes[new], fitted=fitted[new])
     _check_classes(listing, good, quarantine)
     return Intake(
@@ -167,6 +168,21 @@ def _read(
         ranks.fill(part, blocks)
         column[rows] = part
     return [tuple(entry) for entries in ranks.gather(faults) for entry in entries]
+
+
+def _say_dim(listing: Listing, table: _Table, photos: Photos, progress: Progress) -> np.ndarray:
+    """Which rows are of a part whose files of more than 8 bits are nearly black, which is said; shape (N,)."""
+    largest = dict(entry for entries in ranks.gather(sorted(photos.largest.items())) for entry in entries)
+    found = np.zeros(len(table.hashes), bool)
+    if not largest:
+        return found
+    for part in np.unique(listing.parts):
+        rows = np.flatnonzero((listing.parts == part) & (table.sizes > 0))
+        values = [largest[digest] for digest in table.hashes[rows] if digest in largest]
+        if words := depth.dim_words(values, of=len(rows), what=f"{part} images".strip()):
+            progress.say(words)
+            found[rows] = True
+    return found
 
 
 def _check_same(listing: Listing) -> None:

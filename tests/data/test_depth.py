@@ -1,0 +1,210 @@
+"""Values of 12 bits in files of 16 are as bright as they were meant, or it is said; what Pillow misreads is refused."""
+
+import io
+import json
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import transferkit as tk
+from transferkit.data.decode import DecodeError, decode
+from transferkit.data.depth import LARGEST, dim_words
+from transferkit.progress import Progress
+from transferkit.zoo.card import Preprocessing
+from transferkit.zoo.errors import ModelFileError, UsageError
+
+RAMP = np.linspace(0, 1, 32 * 24).reshape(24, 32)
+GREY8 = np.round(RAMP * 255)
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png(pixels, *, significant=None):
+    """A PNG of 16 bits a sample; `significant` is what its sBIT says."""
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    header = struct.pack(">IIBBBBB", width, height, 16, 0 if samples == 1 else 2, 0, 0, 0)
+    said = chunk(b"sBIT", bytes([significant] * samples)) if significant else b""
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in pixels)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + said
+        + chunk(b"IDAT", zlib.compress(lines))
+        + chunk(b"IEND", b"")
+    )
+
+
+def tiff(pixels, *, photometric=1, planar=False, order="<", **more):
+    """An uncompressed TIFF; `more` may have `largest` (MaxSampleValue) and `kind` (SampleFormat)."""
+    height, width = pixels.shape[:2]
+    samples = 1 if pixels.ndim == 2 else pixels.shape[2]
+    planes = [pixels[..., k] for k in range(samples)] if planar else [pixels]
+    strips = [plane.astype(plane.dtype.newbyteorder(order)).tobytes() for plane in planes]
+    start = 8
+    offsets = [start + sum(map(len, strips[:k])) for k in range(len(strips))]
+    end = start + sum(map(len, strips))
+    entries, extra = [], b""
+    tags = {256: [width], 257: [height], 258: [8 * pixels.itemsize] * samples, 259: [1], 262: [photometric]}
+    tags |= {273: offsets, 277: [samples], 278: [height], 279: [len(strip) for strip in strips]}
+    tags |= {281: [more["largest"]] * samples} if "largest" in more else {}
+    tags |= {284: [2 if planar else 1], 339: [more.get("kind", 1)] * samples}
+    for tag, found in tags.items():
+        code, size = ("I", 4) if tag in (273, 279) else ("H", 3)
+        packed = struct.pack(f"{order}{len(found)}{code}", *found)
+        if len(packed) > 4:
+            extra, packed = extra + packed, struct.pack(f"{order}I", end + len(extra))
+        entries.append(struct.pack(f"{order}HHI", tag, 4 if size == 4 else 3, len(found)) + packed.ljust(4, b"\0"))
+    directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + struct.pack(f"{order}I", 0)
+    mark = b"II" if order == "<" else b"MM"
+    return struct.pack(f"{order}2sHI", mark, 42, end + len(extra)) + b"".join(strips) + extra + directory
+
+
+def bits(count, *, shift=0):
+    return np.round(RAMP * (2**count - 1)).astype(np.uint16) << shift
+
+
+def grey(data, **options):
+    return np.asarray(decode(data, **options))[..., 0].astype(float)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        png(bits(16)),
+        png(bits(12), significant=12),
+        png(bits(12, shift=4), significant=12),
+        png(bits(12, shift=4) | (bits(12) >> 8), significant=12),
+        png(bits(16), significant=16),
+        tiff(bits(16)),
+        tiff(bits(16), order=">"),
+        tiff(65535 - bits(16), photometric=0),
+        tiff(bits(12), largest=4095),
+        tiff(bits(12), largest=4000),
+        tiff(4095 - bits(12), photometric=0, largest=4095),
+        tiff(bits(16), largest=65535),
+        tiff(bits(16), largest=999),
+        tiff(bits(15).astype(np.int16), kind=2),
+    ],
+)
+def test_what_a_file_says_of_its_values_is_believed_where_they_allow_it(data):
+    assert np.abs(grey(data) - GREY8).max() <= 1
+    said = grey(data, bit_depth=14 if b"sBIT" in data else None)
+    assert np.abs(said - GREY8).max() <= 1
+
+
+@pytest.mark.parametrize("make", [png, tiff])
+def test_the_bit_depth_a_user_names_counts_where_the_file_says_nothing(make):
+    assert grey(make(bits(12))).max() <= 16
+    assert np.abs(grey(make(bits(12)), bit_depth=12) - GREY8).max() <= 1
+    assert decode(make(bits(12))).info[LARGEST] == 4095
+    assert LARGEST not in decode(make(bits(12)), bit_depth=12).info
+    with pytest.raises(DecodeError, match="a value of 65535, which 12 bits do not hold"):
+        decode(make(bits(16)), bit_depth=12)
+
+
+def test_files_of_8_bits_have_no_other_depth():
+    file = io.BytesIO()
+    Image.fromarray(GREY8.astype(np.uint8)).save(file, "PNG")
+    assert np.array_equal(grey(file.getvalue(), bit_depth=12), GREY8)
+    assert LARGEST not in decode(file.getvalue()).info
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (tiff(np.stack([bits(16)] * 3, -1), photometric=2, planar=True), "16 bits a colour with the colours in planes"),
+        (tiff(np.zeros((8, 8), np.int8), kind=2), "signed 8-bit"),
+        (tiff(np.full((8, 8), -5, np.int16), kind=2), "below zero"),
+        (tiff(np.zeros((8, 8), np.float32), kind=3, photometric=0), "zero is white"),
+        (png(np.stack([bits(12)] * 3, -1), significant=12), "upper 8"),
+        (tiff(np.stack([bits(12)] * 3, -1), photometric=2, largest=4095), "upper 8"),
+    ],
+)
+def test_what_pillow_would_misread_is_refused_with_the_reason(data, reason):
+    with pytest.raises(DecodeError, match=reason):
+        decode(data)
+
+
+def test_colours_of_16_bits_keep_their_upper_8():
+    colours = np.stack([bits(16), bits(16)[::-1], bits(16)[:, ::-1]], -1)
+    for data in (png(colours), tiff(colours, photometric=2), png(colours, significant=16)):
+        assert np.abs(np.asarray(decode(data)).astype(float) - colours / 257).max() <= 1
+    dim = np.stack([bits(12)] * 3, -1)
+    assert decode(png(dim)).info[LARGEST] == 4095
+    with pytest.raises(DecodeError, match="upper 8"):
+        decode(png(dim), bit_depth=12)
+
+
+def test_words_are_said_where_most_images_of_a_part_are_dim():
+    words = dim_words([4000, 300, 4095], of=5, what="test images")
+    assert words.startswith("3 of 5 test images are files of 16 bits without a value above 4,095")
+    assert "--bit-depth 12" in words
+    assert "--bit-depth 10" in dim_words([1000], of=1, what="images")
+    assert dim_words([4000, 4096], of=2, what="images") == ""
+    assert dim_words([4000], of=3, what="images") == ""
+    assert dim_words([], of=0, what="images") == ""
+
+
+class Heard(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def scans(digit_folder, tmp_path_factory):
+    """The digits as 12-bit values in 16-bit files."""
+    root = tmp_path_factory.mktemp("scans")
+    for path in sorted(digit_folder.rglob("*.png")):
+        (root / path.parent.name).mkdir(exist_ok=True)
+        values = np.asarray(Image.open(path).convert("L")).astype(np.uint16) << 4
+        (root / path.parent.name / path.name).write_bytes(png(values))
+    return root
+
+
+def test_a_run_says_that_its_files_are_dim_each_time_and_remembers_the_depth_it_is_given(scans, digit_folder, tmp_path):
+    options = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "cache_dir": tmp_path / "cache"}
+    for name in ("first", "again"):
+        heard = Heard()
+        tk.finetune(scans, out=tmp_path / name, progress=heard, **options)
+        assert "72 of 72 images are files of 16 bits without a value above 4,080" in str(heard.lines)
+    heard = Heard()
+    run = tk.finetune(scans, out=tmp_path / "deep", bit_depth=12, progress=heard, **options)
+    assert "16 bits" not in str(heard.lines)
+    config = json.loads((run.folder / "model" / "config.json").read_text())
+    assert config["transferkit"]["preprocessing"]["bit_depth"] == 12
+    assert "one of 12 bits" in (run.folder / "model" / "README.md").read_text()
+
+    photos = sorted(scans.rglob("*.png"))[:5]
+    twins = [digit_folder / photo.relative_to(scans) for photo in photos]
+    for a, b in zip(run.classifier.predict(photos), run.classifier.predict(twins)):
+        assert (a.label, round(a.probability, 1)) == (b.label, round(b.probability, 1))
+    onwards = tk.finetune(scans, out=tmp_path / "onwards", **options | {"backbone": str(run.folder)})
+    config = json.loads((onwards.folder / "model" / "config.json").read_text())
+    assert config["transferkit"]["preprocessing"]["bit_depth"] == 12
+
+
+def test_a_classifier_says_that_images_are_dim_unless_their_depth_is_named(scans, tmp_path):
+    photos = sorted(scans.rglob("*.png"))[:5]
+    classifier = tk.load("cifar_resnet")
+    classifier.predict(photos)
+    assert classifier.depth_words(5).startswith("5 of 5 images are files of 16 bits")
+    assert classifier.depth_words(5) == ""
+    named = tk.load("cifar_resnet", bit_depth=12)
+    named.predict(photos)
+    assert named.depth_words(5) == ""
+    with pytest.raises(UsageError, match="8 to 16"):
+        tk.load("cifar_resnet", bit_depth=17)
+
+
+def test_a_card_with_an_impossible_depth_is_refused():
+    with pytest.raises(ModelFileError, match="bit_depth"):
+        Preprocessing(bit_depth="12")
