@@ -4,7 +4,6 @@ A pickle can run code when it is read. The only place that reads one is `import_
 tensors alone.
 """
 
-import os
 import socket
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import stops
+from transferkit.zoo import children, stops
 from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
 from transferkit.zoo.files import cache_folder, sha256, storage_errors, write_safetensors
 
@@ -126,10 +125,9 @@ def import_pickle(source: Path, target: Path) -> None:
     """
     if not source.is_file():
         raise UsageError(f"no such file: {source}")
-    command = [sys.executable, "-m", "transferkit.zoo.weights", str(source), str(target)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = children.command("transferkit.zoo.weights", str(source), str(target), ends_with_this=True)
     try:
-        child = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=IMPORT_SECONDS)
+        child = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ModelFileError(f"{source} was not read within {IMPORT_SECONDS} seconds") from error
     if child.returncode:

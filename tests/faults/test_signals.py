@@ -72,7 +72,7 @@ def seconds_of_a_run(begin, photos, folder: Path, *, processes: int) -> float:
 
 @pytest.mark.parametrize(
     ("number", "seconds", "workers"),
-    [(signal.SIGTERM, 0.05, 2), (signal.SIGINT, 0.4, 2), (signal.SIGINT, 2.5, 0), (signal.SIGTERM, 3.0, 0)],
+    [(signal.SIGTERM, 0.05, 2), (signal.SIGINT, 0.05, 2), (signal.SIGINT, 0.5, 2), (signal.SIGTERM, 2.7, 0)],
 )
 def test_a_stop_is_one_line_whenever_it_comes(stopped, number, seconds, workers):
     stopped(number, seconds, workers=workers, processes=1)
