@@ -31,7 +31,7 @@ def export(model: str, form: str, out: str, images: str | None) -> None:
     """
     from transferkit.cli.predict import walk
     from transferkit.ship.classifier import load
-    from transferkit.ship.record import PREDICTIONS, read_predictions
+    from transferkit.ship.run_files import PREDICTIONS, read_predictions
 
     photos: list[str] = []
     if images:

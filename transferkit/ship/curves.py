@@ -1,12 +1,12 @@
 """Pictures of a training: loss, accuracy and learning rate over the epochs, or over the L2 of a probe."""
 
 import io
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.ship import run_files
 from transferkit.zoo.files import write_bytes
 
 if TYPE_CHECKING:
@@ -40,15 +40,13 @@ STYLE = {
 
 
 def read(run: Path) -> list[Line]:
-    """The lines of RUN/metrics.jsonl; none if it is absent."""
-    path = run / "metrics.jsonl"
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    """The lines of RUN/metrics.jsonl; none if it is absent. Raises: ModelFileError, StorageError."""
+    return run_files.read_lines(run)
 
 
 def read_kept(run: Path) -> str | None:
     """Which snapshots RUN/metrics.json says were kept: "ensemble", all of them, "single", the last, or another word."""
-    path = run / "metrics.json"
-    scores = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    scores = run_files.read_scores(run) if (run / "metrics.json").exists() else {}
     return (scores.get("snapshots") or {}).get("kept")
 
 

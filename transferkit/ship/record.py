@@ -14,14 +14,12 @@ from transferkit import ranks, runtime
 from transferkit.data import manifest
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
-from transferkit.ship import artifact, report
+from transferkit.ship import artifact, report, run_files
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.train.intake import Intake
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError, UsageError
-
-PREDICTIONS = "predictions.csv"
+from transferkit.zoo.errors import RunConflictError
 
 
 def start(
@@ -73,7 +71,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any],
         if scores[part]:
             record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
     _save_model(run.place / "model", networks, classes=tuple(scores["classes"]), record=record)
-    _write_predictions(run.place / PREDICTIONS, judged)
+    _write_predictions(run.place / run_files.PREDICTIONS, judged)
     run.write_json("metrics.json", scores)
     write_report(run.place, name=run.path)
 
@@ -99,16 +97,7 @@ def write_report(run: Path, *, name: Path | None = None) -> Path:
     Args: name, what the report calls the run, by default its folder.
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
-    return report.write(run, predictions=read_predictions(run), name=name)
-
-
-def read_predictions(run: Path) -> list[Judged]:
-    """What was said of each judged image. Raises: UsageError if the run has no such file."""
-    path = run / PREDICTIONS
-    if not path.is_file():
-        raise UsageError(f"{run} holds no finished run: {path} is missing")
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return [(path, label, predicted, float(p)) for path, label, predicted, p in list(csv.reader(file))[1:]]
+    return report.write(run, predictions=run_files.read_predictions(run), name=name)
 
 
 def _write_predictions(path: Path, judged: list[Judged]) -> None:

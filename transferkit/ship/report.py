@@ -1,7 +1,6 @@
 """The report of a run: one HTML file that a person reads, sends and prints, with nothing beside it."""
 
 import base64
-import csv
 import io
 import shlex
 from collections.abc import Iterable, Sequence
@@ -14,10 +13,10 @@ from PIL import Image, ImageOps
 
 from transferkit.data.decode import DecodeError, decode
 from transferkit.metrics import wilson_interval
-from transferkit.ship import curves, tables
+from transferkit.ship import curves, run_files, tables
 from transferkit.ship.markup import duration, percent, section, shown, table
 from transferkit.ship.news import seen_words
-from transferkit.zoo.files import read_json, write_text
+from transferkit.zoo.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,11 +37,11 @@ def write(run: Path, *, predictions: Sequence[Prediction], name: Path | None = N
     Raises: UsageError or ModelFileError if run.json or metrics.json is missing or damaged; StorageError.
     """
     name = name or run
-    record, scores = read_json(run / "run.json"), read_json(run / "metrics.json")
+    record, scores = run_files.read_record(run), run_files.read_scores(run)
     part = "test" if scores.get("test") else "validation"
     block = scores["test"] if part == "test" else scores["val"]
     classes, confusion = scores["classes"], np.array(block["confusion"], dtype=np.int64)
-    figures = curves.draw(curves.read(run), kept=curves.read_kept(run))
+    figures = curves.draw(curves.read(run), kept=(scores.get("snapshots") or {}).get("kept"))
     sections = [
         _facts(record, scores),
         _curves(figures),
@@ -50,7 +49,7 @@ def write(run: Path, *, predictions: Sequence[Prediction], name: Path | None = N
         tables.confusions(confusion, classes, part=part),
         tables.per_class(confusion, classes),
         _mistakes(predictions, part=part, bit_depth=record["config"].get("bit_depth")),
-        _left_out("Images refused", [(row["path"], row["reason"]) for row in _read_csv(run / "quarantine.csv")]),
+        _left_out("Images refused", run_files.read_rows(run / "quarantine.csv", ("path", "reason"))),
         _left_out("Entries ignored", [tuple(entry) for entry in record["data"]["ignored"]]),
         _command(name, record),
     ]
@@ -175,10 +174,10 @@ def _thumbnail(path: str | Path, bit_depth: int | None) -> str:
     return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'
 
 
-def _left_out(title: str, entries: list[tuple[str, str]]) -> str:
+def _left_out(title: str, entries: Sequence[Sequence[str]]) -> str:
     if not entries:
         return ""
-    rows = [(shown(path), shown(reason)) for path, reason in entries[:MAX_LISTED]]
+    rows = [(shown(path), shown(reason)) for path, reason, *_ in entries[:MAX_LISTED]]
     lead = f"{len(entries):,} in all" + (f"; the first {MAX_LISTED} are listed." if len(entries) > MAX_LISTED else ".")
     return section(title, table(("Path", "Reason"), rows, text=2), lead=lead)
 
@@ -190,11 +189,3 @@ def _command(run: Path, record: dict[str, Any]) -> str:
     again = shlex.join(["transferkit", "finetune", "--config", str(run / "run.json")])
     lead = "The command that was given, and the one that repeats it with every setting as it was."
     return section("Run it again", f"<pre>{shown(command)}</pre><pre>{shown(again)}</pre>", lead=lead)
-
-
-def _read_csv(path: Path) -> Iterable[dict[str, str]]:
-    """The rows of one of the run's CSV files; none if it is absent."""
-    if not path.is_file():
-        return []
-    with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        return list(csv.DictReader(file))
