@@ -29,13 +29,13 @@ def export(model: str, form: str, out: str, images: str | None) -> None:
       transferkit export runs/photos-1 --format onnx -o photos.onnx
       transferkit export runs/photos-1 --format timm -o photos_timm
     """
-    from transferkit.cli.predict import walk
+    from transferkit.data import tree
     from transferkit.ship.classifier import load
     from transferkit.ship.run_files import PREDICTIONS, read_predictions
 
     photos: list[str] = []
     if images:
-        photos = list(islice(walk(images), MAX_PHOTOS))
+        photos = list(islice(tree.files(images), MAX_PHOTOS))
     elif (Path(model) / PREDICTIONS).is_file():
         photos = [path for path, *_ in read_predictions(Path(model))[:MAX_PHOTOS]]
     photos = [path for path in photos if os.path.isfile(path)]

@@ -1,17 +1,17 @@
 """transferkit predict"""
 
 import csv
-import glob
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
 from transferkit.cli import options
-from transferkit.data.source import Member
+from transferkit.data import tree
 from transferkit.zoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: 
             yield prediction
 
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
-    writer(counted(classifier.stream(_files(paths), top=top)), top)
+    writer(counted(classifier.stream(chain.from_iterable(map(tree.files, paths)), top=top)), top)
     if words := classifier.depth_words(counts["read"]):
         click.echo(words, err=True)
     if counts["refused"]:
@@ -67,28 +67,8 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: 
 
 def _check(paths: tuple[str, ...]) -> None:
     for path in paths:
-        if not _is_one(path) and next(glob.iglob(path, recursive=True), None) is None:
+        if not os.path.lexists(path) and next(tree.files(path), None) is None:
             raise UsageError(f"no such file or folder: {path}")
-
-
-def _files(paths: tuple[str, ...]) -> Iterator[str]:
-    """Every file that the arguments mean, in order, hidden ones in folders left out; never all in memory."""
-    for path in paths:
-        found = [path] if _is_one(path) else glob.iglob(path, recursive=True)
-        for entry in found:
-            yield from walk(entry) if os.path.isdir(entry) else [entry]
-
-
-def _is_one(path: str) -> bool:
-    """Whether it is no pattern: a file, a folder, or an image in a tar as manifest.csv names it."""
-    return os.path.exists(path) or Member.of(path) is not None
-
-
-def walk(folder: str) -> Iterator[str]:
-    """Every file in a folder and the folders in it, by name; hidden ones are left out."""
-    for root, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        yield from (os.path.join(root, name) for name in sorted(names) if not name.startswith("."))
 
 
 def _write_table(predictions: "Iterable[Prediction]", top: int) -> None:

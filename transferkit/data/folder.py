@@ -27,6 +27,7 @@ HIDDEN = "hidden or system entry"
 LOOSE = "not in a class folder"
 SPECIAL = "not a regular file"
 NO_PART = "not train, val or test"
+FOREIGN = "link to the folder of another class, or to one that holds it"
 LOOPED = "folder read before (a link)"
 Ignored = list[tuple[str, str]]  # (path, reason)
 
@@ -64,16 +65,16 @@ def _read_folder(source: Path) -> Listing:
     found_parts = parts.find(source, folders, lambda relative: _folder_names(source, relative))
     if not found_parts.folders:
         _require_folders(source, folders)
-        return _listing(source, {"": _files_by_class(source, folders, ignored)}, ignored)
+        return _listing(source, _files_by_class(source, {"": folders}, ignored), ignored)
     for name, relative in folders.items():
         if relative not in found_parts.folders.values():
             part = parts.part_of(name)
             ignored.append((relative, f"no class folders, or not the only {part} part" if part else NO_PART))
-    found = {}
+    class_folders = {}
     for part, relative in found_parts.folders.items():
-        class_folders = _class_folders(source, relative, ignored)
-        _require_folders(source / relative, class_folders)
-        found[part] = _files_by_class(source, class_folders, ignored)
+        class_folders[part] = _class_folders(source, relative, ignored)
+        _require_folders(source / relative, class_folders[part])
+    found = _files_by_class(source, class_folders, ignored)
     return replace(_listing(source, found, ignored), notes=found_parts.notes)
 
 
@@ -102,20 +103,28 @@ def _folder_names(source: Path, relative: str) -> list[str]:
     return [unicodedata.normalize("NFC", name) for name, is_folder, _ in _entries(source, relative, []) if is_folder]
 
 
-def _files_by_class(source: Path, folders: dict[str, str], ignored: Ignored) -> dict[str, list[str]]:
-    """The files of each class folder and its sub-folders, relative to `source`, by NFC name.
+def _files_by_class(
+    source: Path, folders: dict[str, dict[str, str]], ignored: Ignored
+) -> dict[str, dict[str, list[str]]]:
+    """The files of each part's class folders and their sub-folders, relative to `source`, by NFC name.
 
     Raises: DataError naming a class folder without files.
     """
+    roots = [os.path.realpath(source / relative) for part in folders.values() for relative in part.values()]
     found = {}
-    for label, relative in folders.items():
-        found[label] = sorted(_files(source, relative, ignored), key=_by_name)
-        if not found[label]:
-            raise DataError(f"class folder {source / relative} holds no images; add some or remove it")
+    for part, classes in folders.items():
+        found[part] = {
+            label: sorted(_files(source, path, roots, ignored), key=_by_name) for label, path in classes.items()
+        }
+        for label, relative in classes.items():
+            if not found[part][label]:
+                raise DataError(f"class folder {source / relative} holds no images; add some or remove it")
     return found
 
 
-def _files(source: Path, relative: str, ignored: Ignored) -> Iterator[str]:
+def _files(source: Path, relative: str, roots: list[str], ignored: Ignored) -> Iterator[str]:
+    """The files of a class folder; `roots` are the real paths of all class folders, none of which a link may reach."""
+    own = os.path.realpath(source / relative)
     waiting, read_before = [relative], set()
     while waiting:
         folder = waiting.pop()
@@ -127,7 +136,9 @@ def _files(source: Path, relative: str, ignored: Ignored) -> Iterator[str]:
         read_before.add(identity)
         for name, is_folder, is_file in _entries(source, folder, ignored):
             path = f"{folder}/{name}"
-            if is_folder:
+            if is_folder and os.path.islink(source / path) and _is_foreign(os.path.realpath(source / path), own, roots):
+                ignored.append((path, FOREIGN))
+            elif is_folder:
                 waiting.append(path)
             elif is_file:
                 yield path
@@ -135,17 +146,31 @@ def _files(source: Path, relative: str, ignored: Ignored) -> Iterator[str]:
                 ignored.append((path, SPECIAL))
 
 
+def _is_foreign(folder: str, own: str, roots: list[str]) -> bool:
+    """Whether a folder holds a class folder, or is in one that is not `own`."""
+    return not _holds(own, folder) and any(_holds(folder, root) or _holds(root, folder) for root in roots)
+
+
+def _holds(folder: str, path: str) -> bool:
+    return path == folder or path.startswith(os.path.join(folder, ""))
+
+
 def _entries(source: Path, relative: str, ignored: Ignored) -> Iterator[tuple[str, bool, bool]]:
     """(name, is a folder, is a regular file) of what is not hidden, by name; links are followed."""
     with os.scandir(source / relative) as entries:
-        found = sorted(
-            ((entry.name, entry.is_dir(), entry.is_file()) for entry in entries), key=lambda e: _by_name(e[0])
-        )
+        found = sorted(((entry.name, *_kind(entry)) for entry in entries), key=lambda e: _by_name(e[0]))
     for name, is_folder, is_file in found:
         if name.startswith(".") or name.casefold() in SYSTEM_NAMES:
             ignored.append((_join(relative, name), HIDDEN))
         else:
             yield name, is_folder, is_file
+
+
+def _kind(entry: os.DirEntry) -> tuple[bool, bool]:
+    try:
+        return entry.is_dir(), entry.is_file()
+    except OSError:  # a link to itself, or into a folder that may not be read
+        return False, False
 
 
 def _require_folders(folder: Path, class_folders: dict[str, str]) -> None:

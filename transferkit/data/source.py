@@ -105,6 +105,9 @@ def join(folder: Path, path: str) -> str:
 
 def _content(path: Path | str) -> bytes:
     found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        os.scandir(path).close()  # says why, where it cannot be read
+        raise DecodeError("a folder")
     if not stat.S_ISREG(found.st_mode):  # opening a pipe would wait for ever
         raise DecodeError("not a regular file")
     if found.st_size > MAX_FILE_BYTES:
