@@ -2,6 +2,7 @@
 
 TransferkitError            1   a bug, if nothing below fits
 ├── UsageError              2   wrong option, missing path, unknown name
+│   └── KindError           2   an object of a kind that is not taken; also a TypeError
 ├── DataError               3   the images or labels are refused
 ├── ModelFileError          4   a weights or model file is refused
 ├── StorageError            5   disk full, no permission
@@ -29,6 +30,10 @@ class UsageError(TransferkitError):
     """A wrong option, a path that does not exist, or a name nobody knows."""
 
     exit_code = 2
+
+
+class KindError(UsageError, TypeError):
+    """An object of a kind that is not taken; a TypeError too, as Python programmers expect."""
 
 
 class DataError(TransferkitError):

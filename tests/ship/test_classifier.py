@@ -1,9 +1,13 @@
+import io
+
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import transferkit as tk
 from transferkit.ship.classifier import Prediction
+from transferkit.zoo.errors import UsageError
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +65,60 @@ def test_batches_of_any_size_give_the_same_answers(classifier, digit_folder):
     one, all_at_once = classifier.predict(paths, batch_size=1), classifier.predict(paths)
     assert [p.label for p in one] == [p.label for p in all_at_once]
     assert np.allclose([p.probability for p in one], [p.probability for p in all_at_once], atol=1e-6)
+
+
+def test_whatever_holds_one_photo_is_one_photo(classifier, digit_folder):
+    path = sorted(digit_folder.rglob("*.png"))[5]
+    data, pixels = path.read_bytes(), np.array(Image.open(path).convert("RGB"))
+    (expected,) = classifier.predict(path)
+    with path.open("rb") as buffered, path.open("rb", buffering=0) as raw:
+        photos = [io.BytesIO(data), buffered, raw, bytearray(data), memoryview(data), pixels, torch.from_numpy(pixels)]
+        photos += [torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(pixels[..., :1]), pixels[..., 0]]
+        photos += [pixels[..., :1], torch.from_numpy(pixels[..., 0])]  # the digits are grey
+        for photo in photos:
+            (found,) = classifier.predict(photo)
+            assert (found.label, found.fault, found.source is photo) == (expected.label, None, True), photo
+            assert found.probability == pytest.approx(expected.probability, abs=1e-6)
+
+
+def test_a_folder_means_every_file_in_it_and_a_tilde_the_home(classifier, digit_folder, monkeypatch):
+    monkeypatch.setenv("HOME", str(digit_folder.parent))
+    monkeypatch.setenv("USERPROFILE", str(digit_folder.parent))
+    files = sorted(str(path) for path in digit_folder.rglob("*.png"))
+    for folder in (digit_folder, str(digit_folder), f"~/{digit_folder.name}", [digit_folder]):
+        assert [p.source for p in classifier.predict(folder)] == files
+    (one,) = classifier.predict(files[0].replace(str(digit_folder.parent), "~"))
+    assert one.fault is None
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (7, "an object of type int is no photo; taken are a path, a folder"),
+        (None, "type NoneType is no photo"),
+        ({"a.png": 1}, "type dict is no photo"),
+        ([["a.png"]], "type list is no photo"),
+        ([3.5], "type float is no photo"),
+        (
+            np.zeros((8, 8, 3)),
+            "an array of float64, shape (8, 8, 3) is no image; uint8 is taken: scale it",
+        ),
+        (torch.zeros(3, 8, 8), "a tensor of float32, shape (3, 8, 8) is no image"),
+        (np.zeros((8, 8), np.uint16), "scale it to 0..255"),
+        (np.zeros((2, 8, 8, 3), np.uint8), "of a batch give a list"),
+        (np.zeros((8, 8, 2), np.uint8), "taken are (H, W), (H, W, C)"),
+        (io.StringIO("text"), "open it with mode 'rb'"),
+        ("https://host/cat.jpg", "https://host/cat.jpg is a URL; download the photo"),
+    ],
+)
+def test_anything_else_is_an_error_of_use_that_names_what_is_taken(classifier, given, said):
+    with pytest.raises(UsageError) as caught:
+        classifier.predict(given)
+    assert said in str(caught.value)
+    assert isinstance(caught.value, TypeError) or "URL" in said
+
+
+@pytest.mark.parametrize("wrong", [{"top": 0}, {"batch_size": 0}])
+def test_how_many_is_at_least_one(classifier, wrong):
+    with pytest.raises(UsageError, match="allowed are 1 and more"):
+        classifier.predict([], **wrong)

@@ -1,5 +1,6 @@
 """A trained classifier, read back: predict one photo or a stream of them, score it on labelled ones, export it."""
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from transferkit import metrics, runtime
@@ -23,10 +23,11 @@ from transferkit.model.build import Preprocessing
 from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.artifact import Artifact, Ensemble
+from transferkit.ship.sources import Source, content_of, every_photo
+from transferkit.zoo import stops
 from transferkit.zoo.card import BIT_DEPTHS
 from transferkit.zoo.errors import DataError, UsageError
 
-Source = str | Path | bytes | np.ndarray | Image.Image
 Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
 
 
@@ -51,6 +52,7 @@ def load(path: str | Path, *, device: str = "auto", bit_depth: int | None = None
     runtime.keep_freed_memory()
     if bit_depth is not None and bit_depth not in BIT_DEPTHS:
         raise UsageError(f"bit_depth {bit_depth!r} is out of range; allowed: 8 to 16")
+    path = os.path.expanduser(path)
     classifier = Classifier(artifact.load(path), device=runtime.pick_device(device), folders=[Path(path)])
     classifier.bit_depth = bit_depth
     return classifier
@@ -71,12 +73,16 @@ class Classifier:
             each.network.to(device, memory_format=torch.channels_last).eval()
             build.fold(each.network, torch.zeros(1, 3, *each.preprocessing.size_px, device=device))
 
-    def stream(self, sources: Iterable[Source], *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:
-        """Yield a prediction for each source, in order, holding no more than `batch_size` images at a time.
+    def stream(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:
+        """Yield a prediction for each photo, in order, holding no more than `batch_size` images at a time.
 
-        Args: sources, paths, bytes of image files, uint8 arrays or Pillow images; top, how many classes to list.
+        Args: sources, one photo or many: paths, folders, bytes or open files of images, Pillow images, uint8 arrays of
+        shape (H, W) or (H, W, 1 | 3 | 4), tensors also (1 | 3 | 4, H, W); top, how many classes to list.
+        Raises: KindError, a TypeError, for anything else, UsageError for a URL; a file that holds no image is a fault.
         """
-        for source, answer in self._answers(sources, batch_size):
+        if top < 1 or batch_size < 1:
+            raise UsageError(f"top {top}, batch_size {batch_size}: allowed are 1 and more")
+        for source, answer in self._answers(every_photo(sources), batch_size):
             if isinstance(answer, str):
                 yield Prediction(source=source, fault=answer)
                 continue
@@ -86,16 +92,15 @@ class Classifier:
             yield Prediction(source=source, label=listed[0][0], probability=listed[0][1], top=listed)
 
     def predict(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> list[Prediction]:
-        """The same as a list; a single source is taken as a list of one."""
-        if isinstance(sources, (str, Path, bytes, np.ndarray, Image.Image)):
-            sources = [sources]
+        """The same as a list."""
         return list(self.stream(sources, top=top, batch_size=batch_size))
 
-    def _answers(self, sources: Iterable[Source], batch_size: int) -> Iterator[tuple[Source, np.ndarray | str]]:
-        """Each source with every member's probabilities (M, K), or with the reason why it cannot be read."""
-        remaining = iter(sources)
+    def _answers(self, photos: Iterable[Source], batch_size: int) -> Iterator[tuple[Source, np.ndarray | str]]:
+        """Each photo with every member's probabilities (M, K), or with the reason why it cannot be read."""
+        remaining = iter(photos)
         with ThreadPoolExecutor(runtime.default_workers()) as pool:
             while chunk := list(islice(remaining, batch_size)):
+                stops.check()
                 views = list(pool.map(self._views, chunk))
                 readable = [view for view in views if not isinstance(view, str)]
                 answers = iter(self._probabilities(readable) if readable else ())
@@ -106,7 +111,8 @@ class Classifier:
         """What each preprocessing makes of an image, or why it cannot be read."""
         ways = {each.preprocessing: self._way(each.preprocessing) for each in self.passes}
         try:
-            images = {way: decode(source, shrunk_to=way[0], bit_depth=way[1]) for way in set(ways.values())}
+            content = content_of(source)
+            images = {way: decode(content, shrunk_to=way[0], bit_depth=way[1]) for way in set(ways.values())}
         except DecodeError as error:
             return str(error)
         self._largest.update([image.info[LARGEST] for image in images.values() if LARGEST in image.info][:1])
@@ -174,7 +180,7 @@ class Classifier:
             raise DataError(f"class {name!r} is unknown to this classifier; it knows: {', '.join(self.classes)}")
         return self.classes.index(name)
 
-    def export(self, kind: str, out: str | Path, *, images: Iterable[Source] = ()) -> Path:
+    def export(self, kind: str, out: str | Path, *, images: Iterable[Source] | Source = ()) -> Path:
         """Write the classifier as "safetensors", "timm", "onnx" or "torch-export" and return where.
 
         The last two are compared with this classifier on `images`, or on noise if there are none, before the file is
@@ -187,7 +193,10 @@ class Classifier:
 
         preprocessing = self.passes[0].preprocessing  # the graphs are made of models that have no other
         side, bit_depth = self._way(preprocessing)
-        pixels = [eval_view(decode(source, shrunk_to=side, bit_depth=bit_depth), preprocessing) for source in images]
+        pixels = [
+            eval_view(decode(content_of(source), shrunk_to=side, bit_depth=bit_depth), preprocessing)
+            for source in every_photo(images)
+        ]
         if not pixels:
             noise = np.random.default_rng(0)
             pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))
