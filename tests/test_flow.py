@@ -13,6 +13,7 @@ import transferkit as tk
 from tests.conftest import write_digits
 from transferkit.data.decode import decode, eval_view
 from transferkit.progress import Progress
+from transferkit.train import strategies
 from transferkit.zoo import files
 from transferkit.zoo.errors import DataError, RunConflictError, StoppedError
 
@@ -140,22 +141,47 @@ def test_one_image_a_class_cannot_be_validated_and_says_so(tmp_path):
         tk.finetune(tmp_path / "data", out=str(tmp_path / "r"), strategy="probe", **FAST)
 
 
-def test_an_interrupted_run_resumed_has_the_bytes_of_one_that_was_not(run, data, tmp_path):
-    class Interrupting(Progress):
-        def note(self, figures):
-            if figures.startswith("epoch 2/"):
-                raise StoppedError("stopped by SIGTERM")
+class Interrupting(Progress):
+    """Stops a run when its second epoch is over."""
 
+    def note(self, figures):
+        if figures.startswith("epoch 2/"):
+            raise StoppedError("stopped by SIGTERM")
+
+
+def metrics_lines(folder):
+    """All lines of metrics.jsonl, times aside."""
+    return [json.loads(line) | {"seconds": None} for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+RESUMED = {  # what can differ after a stop: moments of the optimiser, cycles, what is frozen
+    "lp-ft": {"strategy": "lp-ft"},
+    "adam": {"strategy": "finetune", "optimizer": "adam"},
+    "momentum": {"strategy": "finetune", "optimizer": "momentum"},
+    "snapshots": {"strategy": "finetune", "snapshots": 3},
+    "frozen": {"strategy": "finetune", "freeze": "layer2", "views": 2, "dropout": 0.2},
+}
+
+
+@pytest.mark.parametrize(("name", "refits"), [("lp-ft", True), *((name, False) for name in RESUMED)])
+def test_an_interrupted_run_resumed_has_the_bytes_of_one_that_was_not(name, refits, data, tmp_path, monkeypatch):
+    if not refits:
+        monkeypatch.setattr(strategies, "REFIT_IMAGES", 0)
+    options = dict(epochs=3, precision="fp32", **RESUMED[name], **FAST)
+    straight = tk.finetune(data, out=str(tmp_path / "straight"), **options)
     out = str(tmp_path / "r")
-    options = dict(strategy="lp-ft", epochs=2, **FAST)
     with pytest.raises(StoppedError):
         tk.finetune(data, out=out, progress=Interrupting(), **options)
     with pytest.raises(RunConflictError, match="--overwrite or --resume"):
         tk.finetune(data, out=out, **options)
     resumed = tk.finetune(resume=True, out=out)
-    assert files.sha256(resumed.folder / "model" / "model.safetensors") == files.sha256(
-        run.folder / "model" / "model.safetensors"
-    )
+    assert metrics_lines(resumed.folder) == metrics_lines(straight.folder)
+    assert [line["epoch"] for line in metrics_lines(straight.folder) if line["phase"] == "finetune"] == [0, 1, 2]
+    weights = [
+        {path.relative_to(folder): files.sha256(path) for path in folder.glob("model/**/model.safetensors")}
+        for folder in (straight.folder, resumed.folder)
+    ]
+    assert weights[0] == weights[1]
     assert not (resumed.folder / "checkpoints").exists()
 
 

@@ -110,10 +110,11 @@ def _fit(
     work = Work(
         plan=plan_of(config),
         patience=config.patience,
-        checkpoint=None if config.fits_on_batches else run.checkpoint,  # a head takes seconds to train again
+        checkpoint=None if config.fits_on_batches else run.checkpoints,  # a head takes seconds to train again
         resume=resume,
         on_record=heard.record,
         on_phase=progress.start,
+        say=progress.say,
         counted=heard.counted,
     )
     strategy = "probe" if config.fits_head_alone else config.strategy

@@ -55,6 +55,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror or error}{_free_space(path)}") from error
 
 
+@contextmanager
+def reading_errors(path: Path) -> Iterator[None]:
+    """Turn an OSError of the block into a StorageError that says that `path` cannot be read."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+
+
 def _free_space(path: Path) -> str:
     for folder in (path, *path.parents):
         if folder.is_dir():

@@ -12,10 +12,10 @@ from tests.conftest import write_digits
 from transferkit.data import cifar
 from transferkit.model.build import create
 from transferkit.progress import Progress
-from transferkit.train import pretrain, provenance, pupils
+from transferkit.train import pretrain, provenance, pupils, state
 from transferkit.train.recipe import Job, Recipe, read_recipe, recipe_of
 from transferkit.zoo import files
-from transferkit.zoo.errors import ModelFileError, RunConflictError, StoppedError, UsageError
+from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
 RESNET = Recipe(
     network="cifar_resnet", epochs=5, batch_size=16, optimizer="nesterov", peak_lr=0.05, warmup_share=0.2, l2=2.5e-4,
@@ -121,12 +121,14 @@ def test_a_training_stopped_after_an_epoch_goes_on_to_the_bytes_of_one_that_was_
 
 def test_the_seconds_of_a_card_are_those_of_all_sessions(few, tmp_path):
     given = job(few, tmp_path / "net.safetensors", QUICK)
+
     with pytest.raises(StoppedError):
         pretrain.pretrain(given, on_record=stop_after(0))
-    kept = given.checkpoint / "last" / "state.json"
-    state = json.loads(kept.read_text())
-    state["records"][0]["seconds"] = 1000.0  # a long first session
-    kept.write_text(json.dumps(state))
+    kept = given.checkpoint / "epochs" / "epoch-0001"
+    content = json.loads((kept / "state.json").read_text())
+    content["records"][0]["seconds"] = 1000.0  # a long first session
+    (kept / "state.json").write_text(json.dumps(content))
+    (kept / state.MANIFEST).write_bytes(state.manifest_of(kept))
     assert 1000 <= pretrain.pretrain(given).training["seconds"] < 1100
 
 
@@ -146,15 +148,23 @@ def test_a_checkpoint_goes_on_with_its_own_numbers_and_data_only(few, tmp_path):
     assert epochs == [0]
 
 
-def test_a_damaged_checkpoint_is_refused_until_it_is_overwritten(few, tmp_path):
-    given = job(few, tmp_path / "net.safetensors", QUICK)
+def test_a_training_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(few, tmp_path):
+    given = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=3))
+    pretrain.pretrain(given)
+    straight = given.out.read_bytes()
+    given = dataclasses.replace(given, out=tmp_path / "again.safetensors")
     with pytest.raises(StoppedError):
-        pretrain.pretrain(given, on_record=stop_after(0))
-    (given.checkpoint / "last" / "model.safetensors").write_bytes(b"x")
-    with pytest.raises(ModelFileError, match="start again with --overwrite"):
-        pretrain.pretrain(given)
-    pretrain.pretrain(dataclasses.replace(given, overwrite=True))
-    assert given.out.is_file()
+        pretrain.pretrain(given, on_record=stop_after(1))
+    (given.checkpoint / "epochs" / "epoch-0002" / "model.safetensors").write_bytes(b"x")
+    lines = []
+
+    class Heard(Progress):
+        def say(self, line):
+            lines.append(line)
+
+    pretrain.pretrain(given, progress=Heard())
+    assert [line for line in lines if "epoch-0002 is damaged; it is not used" in line]
+    assert given.out.read_bytes() == straight
 
 
 def test_weights_that_are_there_are_replaced_only_when_asked_and_only_when_the_new_ones_are_trained(few, tmp_path):

@@ -32,9 +32,9 @@ class RunFolder:
     place: Path
 
     @property
-    def checkpoint(self) -> Path:
+    def checkpoints(self) -> Path:
         """Where the resume state lies."""
-        return self.place / "checkpoints" / "last"
+        return self.place / "checkpoints"
 
     def write_json(self, name: str, value: Any) -> None:
         """Write one of the run's JSON files."""
@@ -52,7 +52,7 @@ class RunFolder:
 
     def drop_checkpoints(self) -> None:
         """Remove the resume state: the run is complete."""
-        shutil.rmtree(self.place / "checkpoints", ignore_errors=True)
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
 
     def complete(self) -> None:
         """Take the place of the run that was to be replaced, if there is one. Raises: StorageError."""
@@ -96,7 +96,7 @@ class Opening:
         record = path / "run.json"
         if record.is_file() and files.read_json(record)["given"] != given:
             return self
-        if RunFolder(path, path).checkpoint.is_dir():
+        if RunFolder(path, path).checkpoints.is_dir():
             return replace(self, resume=True)
         return self if (path / "metrics.json").exists() else replace(self, overwrite=True)
 

@@ -3,7 +3,7 @@
 import dataclasses
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from transferkit.runtime import FP32
 from transferkit.train import ensemble, loop, state
 from transferkit.train.loop import Examples, Plan, Supply
 from transferkit.train.state import State
+from transferkit.zoo.errors import DivergedError
 
 PHASES = {"finetune": "fine-tuning", "head": "head on cached features"}  # as a person reads them
 
@@ -26,8 +27,8 @@ class Work:
     """How fitting is done, and who is told.
 
     Fields: on_record gets every line of metrics.jsonl, on_phase the name and the number of images of what begins;
-    counted wraps a supply so that the images trained on are counted; without a checkpoint nothing is kept to resume
-    from.
+    say any other line; counted wraps a supply so that the images trained on are counted; checkpoint is the folder of
+    what a stopped run goes on from, without it nothing is kept.
     """
 
     plan: Plan
@@ -36,6 +37,7 @@ class Work:
     resume: bool
     on_record: Callable[[dict[str, Any]], None]
     on_phase: Callable[[str, int], None]
+    say: Callable[[str], None]
     counted: Callable[[Supply], Supply]
 
     @classmethod
@@ -48,6 +50,7 @@ class Work:
             resume=False,
             on_record=lambda record: None,
             on_phase=lambda name, images: None,
+            say=lambda line: None,
             counted=lambda supply: supply,
         )
 
@@ -76,53 +79,85 @@ def descend(
     better one. An interrupted descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its
     end; its snapshots are the weights themselves at the end of each cycle; the last of them is left in the network.
 
-    Raises: DivergedError, StorageError.
+    Raises: DivergedError; if an epoch was complete before, its `epoch` is the best, whose weights are in the network.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
-    plan, records, best, best_logits, snapshots = work.plan, [], {}, None, []
-    judged = _judged_network(network, optimizer, train, plan)
-    if work.resume and (work.checkpoint / "state.json").is_file():
-        saved = state.load(work.checkpoint, optimizer)
-        network.load_state_dict(saved.model)
-        judged.load_state_dict(saved.averaged)
-        optimizer.load_state_dict(saved.optimizer)
-        records, best, snapshots = saved.records, saved.best, list(saved.snapshots)
-        plan = dataclasses.replace(plan, first_epoch=len(records))
-        for record in records:
-            work.on_record(record)
+    judged = _judged_network(network, optimizer, train, work.plan)
+    course = _resumed(network, judged, optimizer, work) if work.resume else _Course()
+    plan = dataclasses.replace(work.plan, first_epoch=len(course.records))
     work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
-    with state.saving(work.checkpoint) as save:
-        for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
-            logits = _validate(judged, supply, val, record, precision=plan.precision)
-            records.append(record)
-            averaged = state.snapshot(judged)
-            if not plan.has_cycles and best_epoch(records) == record["epoch"]:
-                best, best_logits = averaged, logits
-            if "snapshot" in record:
-                snapshots.append(state.snapshot(network))
-            is_last = record["epoch"] + 1 == plan.epochs
-            if not plan.has_cycles and not is_last and record["epoch"] - best_epoch(records) >= work.patience:
-                record["stopped"] = f"epoch {best_epoch(records) + 1} is still the best"
-            work.on_record(record)
-            if "stopped" in record:
-                break
-            if not is_last and work.checkpoint and ranks.is_first():
-                held = state.Checkpoint(
-                    model=state.snapshot(network),
-                    averaged=averaged,
-                    best=best,
-                    optimizer=state.optimizer_snapshot(optimizer),
-                    records=list(records),
-                    snapshots=tuple(snapshots),
-                )
-                save(held)
-    if snapshots:
-        return _judged(network, supply, val, work, snapshots)
-    network.load_state_dict(best)
-    if best_logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
-        best_logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
-    return Descent(epochs=best_epoch(records) + 1, logits=best_logits)
+    try:
+        with state.saving(work.checkpoint if ranks.is_first() else None, say=work.say) as save:
+            for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
+                logits = _validate(judged, supply, val, record, precision=plan.precision)
+                averaged = course.add(record, network, judged, logits=logits)
+                is_last = record["epoch"] + 1 == plan.epochs
+                since = record["epoch"] - best_epoch(course.records)
+                if not plan.has_cycles and not is_last and since >= work.patience:
+                    record["stopped"] = f"epoch {best_epoch(course.records) + 1} is still the best"
+                work.on_record(record)
+                if "stopped" in record:
+                    break
+                if not is_last and work.checkpoint and ranks.is_first():
+                    save(course.checkpoint(network, averaged, optimizer))
+    except DivergedError as error:
+        if course.best:
+            network.load_state_dict(course.best)
+            error.epoch = best_epoch(course.records) + 1
+        raise
+    if plan.has_cycles:
+        return _judged(network, supply, val, work, course.snapshots)
+    network.load_state_dict(course.best)
+    logits = course.best_logits
+    if logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
+        logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+    return Descent(epochs=best_epoch(course.records) + 1, logits=logits)
+
+
+@dataclass(kw_only=True)
+class _Course:
+    """What a descent has come to: its records, the best weights and their logits, the ends of its cycles."""
+
+    records: list[dict[str, Any]] = field(default_factory=list)
+    best: State = field(default_factory=dict)
+    best_logits: np.ndarray | None = None
+    snapshots: list[State] = field(default_factory=list)
+
+    def add(self, record: dict[str, Any], network: nn.Module, judged: nn.Module, *, logits: np.ndarray) -> State:
+        """Take in an epoch; the state of the network that was judged."""
+        self.records.append(record)
+        averaged = state.snapshot(judged)
+        if best_epoch(self.records) == record["epoch"]:
+            self.best, self.best_logits = averaged, logits
+        if "snapshot" in record:
+            self.snapshots.append(state.snapshot(network))
+        return averaged
+
+    def checkpoint(self, network: nn.Module, averaged: State, optimizer: torch.optim.Optimizer) -> state.Checkpoint:
+        """All that a stopped run goes on from, as copies."""
+        return state.Checkpoint(
+            model=state.snapshot(network),
+            averaged=averaged,
+            best=self.best,
+            optimizer=state.optimizer_snapshot(optimizer),
+            records=list(self.records),
+            snapshots=tuple(self.snapshots),
+        )
+
+
+def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optimizer, work: Work) -> _Course:
+    """What a stopped descent had come to, put into the networks and the optimiser; nothing if no epoch was complete."""
+    saved = work.checkpoint and state.newest(work.checkpoint, optimizer, say=work.say)
+    if not saved:
+        return _Course()
+    network.load_state_dict(saved.model)
+    judged.load_state_dict(saved.averaged)
+    state.restore_optimizer(optimizer, saved.optimizer)
+    work.say(f"going on after epoch {len(saved.records)} of {work.plan.epochs}")
+    for record in saved.records:
+        work.on_record(record)
+    return _Course(records=saved.records, best=saved.best, snapshots=list(saved.snapshots))
 
 
 def _validate(
@@ -131,6 +166,10 @@ def _validate(
     """Complete an epoch's record with the scores on `val` and the seconds they took; the logits (n, K)."""
     started = time.monotonic()
     logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes, precision=precision)
+    if not np.isfinite(logits).all():
+        raise DivergedError(
+            f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use a lower --lr"
+        )
     scores = metrics.scores(logits, val.labels[val.rows])
     record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
     record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)

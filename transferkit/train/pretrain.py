@@ -22,7 +22,7 @@ from transferkit.zoo import files
 from transferkit.zoo.errors import DivergedError, RunConflictError, UsageError
 
 Record = dict[str, float]  # of an epoch
-STATE, RECIPE, DATA = "last", "recipe.json", "data.json"  # in a checkpoint: its state, and what it is of
+STATE, RECIPE, DATA = "epochs", "recipe.json", "data.json"  # in a checkpoint: its state, and what it is of
 
 
 def augmented(images: Tensor, recipe: Recipe, *, epoch: int) -> tuple[Tensor, Tensor]:
@@ -69,15 +69,14 @@ def train_epochs(
 
     Shapes: images (N, 3, 32, 32) uint8, labels (N,).
     Raises: UsageError for a layer in lr_factors that the network lacks, DivergedError when the loss is not finite,
-    ModelFileError for a damaged checkpoint, StorageError.
+    StorageError.
     """
     recipe = pupil.recipe
     optimizer = optim.make(recipe.optimizer, _groups(pupil.network, recipe))
     records: list[Record] = []
-    if checkpoint.is_dir():
-        saved = state.load(checkpoint, optimizer)
+    if saved := state.newest(checkpoint, optimizer, say=progress.say):
         pupil.network.load_state_dict(saved.model)
-        optimizer.load_state_dict(saved.optimizer)
+        state.restore_optimizer(optimizer, saved.optimizer)
         records = saved.records
         yield from records
     batches = len(images) // recipe.batch_size  # the last, smaller batch of an epoch is left out; the order changes

@@ -1,5 +1,12 @@
-"""What a stopped run needs to go on: safetensors and JSON, one folder a checkpoint, complete or not there at all."""
+"""What a stopped run needs to go on: safetensors and JSON, a folder an epoch, complete or not there at all.
 
+The two newest are kept. Each is written beside its place and renamed to a name that is not taken, so there is no
+instant without one; MANIFEST.json, the hashes of all other files, is written last and must fit byte for byte.
+"""
+
+import json
+import re
+import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -11,9 +18,13 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.zoo import files
-from transferkit.zoo.errors import ModelFileError
+from transferkit.zoo.errors import ModelFileError, StorageError
 
 State = dict[str, Tensor]  # of a network, by the names of its parameters and buffers
+
+MANIFEST = "MANIFEST.json"
+GENERATIONS = 2  # that are kept: the newest, and the one before in case that is damaged
+NAME = re.compile(r"epoch-(\d{4,})")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,35 +60,85 @@ def optimizer_snapshot(optimizer: torch.optim.Optimizer) -> dict[str, Any]:
     return held | {"state": slots}
 
 
-@contextmanager
-def saving(folder: Path | None) -> Iterator[Callable[[Checkpoint], None]]:
-    """Yield a function that writes a checkpoint as `folder` while its caller goes on, once the one before is written.
+def restore_optimizer(optimizer: torch.optim.Optimizer, saved: dict[str, Any]) -> None:
+    """Give `optimizer` the state that was saved, each slot with type, device and strides of its parameter.
 
-    At the end of the block the last one is. Without a folder nobody may call it.
-
-    Raises: StorageError, at the next call or at the end.
+    A file keeps no strides, and torch keeps those of what it is given. Fused kernels walk the memory of parameter and
+    slots side by side: beside a channels_last parameter they would mix up the moments of a contiguous slot.
     """
+    optimizer.load_state_dict(saved)
+    for parameter, slots in optimizer.state.items():
+        for slot, value in slots.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape and value.ndim:
+                slots[slot] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
+
+
+@contextmanager
+def saving(
+    folder: Path | None, *, say: Callable[[str], None] = lambda line: None
+) -> Iterator[Callable[[Checkpoint], None]]:
+    """Yield a function that writes a checkpoint below `folder` while its caller goes on, after the one before.
+
+    At the end of the block the last one is written. Where there is no room for one, which is said once, the one before
+    stays and the next is tried again. Without a folder nobody may call it.
+    """
+    is_said = False
+    if folder:
+        _sweep(folder)
     with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as pool:
         writing: Future | None = None
+
+        def end() -> None:
+            nonlocal is_said
+            try:
+                writing.result()
+            except StorageError as error:
+                if not is_said:
+                    say(f"no checkpoint of this epoch: {error}; training goes on, a stop would lose the epochs since")
+                is_said = True
 
         def begin(checkpoint: Checkpoint) -> None:
             nonlocal writing
             if writing:
-                writing.result()
+                end()
             writing = pool.submit(save, folder, checkpoint)
 
         yield begin
         if writing:
-            writing.result()
+            end()
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
-    """Write `checkpoint` as `folder`, replacing the one before only when the new one is complete.
+    """Write `checkpoint` as a folder below `folder`; then the oldest go, or before, where there is no room.
 
-    Raises: StorageError.
+    Raises: StorageError; then the newest one is as it was.
     """
+    try:
+        _write(folder, checkpoint)
+    except StorageError:
+        prune(folder, kept=1)
+        _write(folder, checkpoint)
+    prune(folder, kept=GENERATIONS)
+
+
+def prune(folder: Path, *, kept: int) -> None:
+    """Remove all checkpoints below `folder` but the newest `kept`."""
+    for old in generations(folder)[kept:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def generations(folder: Path) -> list[Path]:
+    """The folders of the checkpoints below `folder`, the newest first."""
+    found = folder.iterdir() if folder.is_dir() else ()
+    numbers = {path: int(match[1]) for path in found if (match := NAME.fullmatch(path.name)) and path.is_dir()}
+    return sorted(numbers, key=numbers.__getitem__, reverse=True)
+
+
+def _write(folder: Path, checkpoint: Checkpoint) -> None:
     slots, scalars = _flatten(checkpoint.optimizer)
-    with files.new_folder(folder) as scratch:
+    target = folder / f"epoch-{len(checkpoint.records):04}"
+    shutil.rmtree(target, ignore_errors=True)  # one that was damaged
+    with files.new_folder(target) as scratch:
         files.write_safetensors(scratch / "model.safetensors", checkpoint.model)
         files.write_safetensors(scratch / "averaged.safetensors", checkpoint.averaged)
         if checkpoint.best is not checkpoint.averaged:
@@ -85,41 +146,63 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         for number, weights in enumerate(checkpoint.snapshots):
             files.write_safetensors(scratch / f"snapshot{number}.safetensors", weights)
         files.write_safetensors(scratch / "optimizer.safetensors", slots)
-        hashes = {file.name: files.sha256(file) for file in sorted(scratch.iterdir())}
-        files.write_json(
-            scratch / "state.json",
-            {
-                "records": checkpoint.records,
-                "optimizer": scalars,
-                "snapshots": len(checkpoint.snapshots),
-                "sha256": hashes,
-            },
-        )
+        record = {"records": checkpoint.records, "optimizer": scalars, "snapshots": len(checkpoint.snapshots)}
+        files.write_json(scratch / "state.json", record)
+        files.write_bytes(scratch / MANIFEST, manifest_of(scratch))
+
+
+def manifest_of(folder: Path) -> bytes:
+    """What MANIFEST.json has to say: the hash of each other file in `folder`."""
+    hashes = {file.name: files.sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
+    return (json.dumps(hashes, indent=1) + "\n").encode()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what writers that were killed have left beside the checkpoints: nobody else writes here."""
+    for scratch in folder.glob(".epoch-*") if folder.is_dir() else ():
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def newest(folder: Path, optimizer: torch.optim.Optimizer, *, say: Callable[[str], None]) -> Checkpoint | None:
+    """The newest checkpoint below `folder` that is whole, None if there is none; `say` is told of each that is damaged.
+
+    Args: optimizer, as for `load`.
+    Raises: StorageError if one cannot be read.
+    """
+    found = generations(folder)
+    for path in found:
+        try:
+            return load(path, optimizer)
+        except ModelFileError as error:
+            say(f"{error}; it is not used")
+    if found:
+        say("no checkpoint is whole: training begins anew")
+    return None
 
 
 def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
     """Read the checkpoint in `folder`; `optimizer` lends the shape of its groups.
 
-    Raises: ModelFileError if a file is missing or was changed.
+    Raises: ModelFileError if a file is missing or was changed; StorageError if one cannot be read.
     """
-    record = files.read_json(folder / "state.json")
-    for name, digest in record["sha256"].items():
-        if not (folder / name).is_file() or files.sha256(folder / name) != digest:
-            raise ModelFileError(f"{folder / name} is missing or damaged; start again with --overwrite")
-    state = optimizer.state_dict()
-    state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
-    averaged = files.read_safetensors(folder / "averaged.safetensors")
-    best_is_apart = "best.safetensors" in record["sha256"]
-    return Checkpoint(
-        model=files.read_safetensors(folder / "model.safetensors"),
-        averaged=averaged,
-        best=files.read_safetensors(folder / "best.safetensors") if best_is_apart else averaged,
-        optimizer=state,
-        records=record["records"],
-        snapshots=tuple(
-            files.read_safetensors(folder / f"snapshot{number}.safetensors") for number in range(record["snapshots"])
-        ),
-    )
+    with files.reading_errors(folder):
+        manifest = folder / MANIFEST
+        if not manifest.is_file() or manifest.read_bytes() != manifest_of(folder):
+            raise ModelFileError(f"the checkpoint {folder} is damaged")
+        record = files.read_json(folder / "state.json")
+        state = optimizer.state_dict()
+        state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
+        averaged = files.read_safetensors(folder / "averaged.safetensors")
+        best = folder / "best.safetensors"
+        snapshots = [folder / f"snapshot{number}.safetensors" for number in range(record["snapshots"])]
+        return Checkpoint(
+            model=files.read_safetensors(folder / "model.safetensors"),
+            averaged=averaged,
+            best=files.read_safetensors(best) if best.is_file() else averaged,
+            optimizer=state,
+            records=record["records"],
+            snapshots=tuple(files.read_safetensors(path) for path in snapshots),
+        )
 
 
 def _flatten(state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
