@@ -6,7 +6,10 @@ json_option = click.option("--json", "as_json", is_flag=True, help="Print one JS
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 cache_option = click.option(
-    "--cache-dir", metavar="DIR", help="Where decoded photos are kept from run to run.  [default: the user's cache]"
+    "--cache-dir",
+    metavar="DIR",
+    help="Where decoded photos are kept from run to run; in DIR/transferkit if DIR holds other things.  "
+    "[default: the user's cache]",
 )
 device_option = click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
 bit_depth_option = click.option(

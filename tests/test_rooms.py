@@ -34,7 +34,9 @@ GROUND_FILES = {
     "lock",
     "_checkout",
 }
-EVERYWHERE = {f"transferkit.zoo.{name}" for name in ("errors", "files", "card", "text", "children", "stops")}
+EVERYWHERE = {
+    f"transferkit.zoo.{name}" for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops")
+}
 
 
 def sources() -> list[Path]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from transferkit import ranks, runtime
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
-from transferkit.zoo import files
+from transferkit.zoo import cache_folder
 
 if TYPE_CHECKING:
     from transferkit.data.photos import Photos
@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 def folder_of(config: FinetuneConfig) -> Path:
-    """The folder of all of it."""
-    return Path(config.cache_dir) if config.cache_dir else files.cache_folder()
+    """The folder of all of it, marked as ours."""
+    return cache_folder.opened(config.cache_dir)
 
 
 def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
-    """What reads photos for `model`, with as many threads as asked for, else one a core; writes nothing yet."""
+    """What reads photos for `model`, with as many threads as asked for, else one a core."""
     from transferkit.data.known import Known
     from transferkit.data.photos import HELD_BYTES, Photos, source_side
     from transferkit.data.store import Store
@@ -30,7 +30,7 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
     return Photos(
         side=side,
         workers=runtime.default_workers() if config.workers is None else config.workers,
-        store=Store(cache / "pixels", side=side, bit_depth=bit_depth, progress=progress),
+        store=Store(cache, side=side, bit_depth=bit_depth, progress=progress),
         bit_depth=bit_depth,
         index=Known(cache / "known" / "files.sqlite"),
         held_bytes=0 if config.augments_nothing else HELD_BYTES // ranks.local_size(),  # features take one pass
@@ -38,7 +38,7 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
 
 
 def extractor_of(config: FinetuneConfig, model: "Backbone", *, precision: str, device: str) -> "Extractor":
-    """What computes the features of `model`, and keeps them under all that they depend on; writes nothing yet."""
+    """What computes the features of `model`, and keeps them under all that they depend on."""
     from transferkit.data import photos, store
     from transferkit.model.feature_cache import FeatureCache, key_of
     from transferkit.model.features import Extractor

@@ -20,30 +20,8 @@ from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-CACHE_KINDS = {  # sub-folder of the cache: what is in it
-    "pixels": "decoded photos",
-    "known": "hashes of files",
-    "shards": "what is in tar shards",
-    "features": "features of frozen networks",
-    "networks": "networks as they were built",
-    "timings": "what was timed on this machine",
-    "names": "names of networks",
-    "weights": "downloaded networks",
-}
 MAX_JSON_BYTES = 16 << 20
 MAX_HEADER_BYTES = 4 << 20  # a safetensors header of the largest timm network is under 200 kB
-
-
-def cache_folder() -> Path:
-    """Where is kept what can be had again: `$TRANSFERKIT_CACHE`, by default a folder in the user's cache folder."""
-    if chosen := os.environ.get("TRANSFERKIT_CACHE"):
-        return Path(chosen)
-    if system := os.environ.get("XDG_CACHE_HOME"):
-        return Path(system) / "transferkit"
-    try:
-        return Path.home() / ".cache" / "transferkit"
-    except RuntimeError:  # a user without a home, as in some containers
-        return Path(tempfile.gettempdir()) / "transferkit"
 
 
 @contextmanager

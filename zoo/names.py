@@ -4,9 +4,9 @@ import difflib
 import fnmatch
 from contextlib import suppress
 
-from transferkit.zoo import embedded
+from transferkit.zoo import cache_folder, embedded
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
-from transferkit.zoo.files import cache_folder, read_json, write_json
+from transferkit.zoo.files import read_json, write_json
 
 
 def search(pattern: str) -> list[str]:
@@ -24,7 +24,7 @@ def _known() -> list[str]:
     from importlib import metadata
 
     libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
-    path = cache_folder() / "names" / f"{libraries}.json"
+    path = cache_folder.find() / "names" / f"{libraries}.json"
     with suppress(UsageError, ModelFileError, TypeError):  # not kept yet, or damaged
         return [*embedded.NAMES, *map(str, read_json(path))]
     import timm
@@ -34,5 +34,6 @@ def _known() -> list[str]:
     names = sorted({*timm.list_models(), *timm.list_models(include_tags=True)})
     names += [f"torchvision:{name}" for name in from_torchvision.names()]
     with suppress(StorageError):
+        cache_folder.opened()
         write_json(path, names)
     return [*embedded.NAMES, *names]

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import children, stops
+from transferkit.zoo import cache_folder, children, stops
 from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
-from transferkit.zoo.files import cache_folder, sha256, storage_errors, write_safetensors
+from transferkit.zoo.files import sha256, storage_errors, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -91,11 +91,12 @@ def from_url(url: str, *, offline: bool = False) -> Path:
     Raises: NetworkError, ModelFileError.
     """
     filename = url.rpartition("/")[2]
-    target = cache_folder() / "weights" / Path(filename).with_suffix(".safetensors").name
+    target = cache_folder.find() / "weights" / Path(filename).with_suffix(".safetensors").name
     if target.is_file():
         return target
     if offline:
         raise NetworkError(f"{filename} is not cached in {target.parent} and the network may not be used")
+    cache_folder.opened()
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as scratch:

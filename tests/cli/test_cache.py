@@ -14,18 +14,19 @@ from transferkit.cli.main import run
 from transferkit.data import known
 from transferkit.prepare import prepare, take_in
 from transferkit.progress import Progress
+from transferkit.zoo import cache_folder
 
 
 @pytest.fixture
 def cache(tmp_path):
     """A cache of two photos, an index, and a folder that is not ours."""
     for name, size in {
-        "pixels/rule/ab/1": 1000,
-        "pixels/rule/cd/2": 500,
+        f"pixels/1-2.0-256/ab/{'1' * 62}": 1000,
+        f"pixels/1-2.0-256/cd/{'2' * 62}": 500,
         "known/files.sqlite": 70,
         "mine/thesis": 9,
     }.items():
-        path = tmp_path / "cache" / name
+        path = cache_folder.opened(tmp_path / "cache") / name
         path.parent.mkdir(parents=True)
         path.write_bytes(bytes(size))
     return tmp_path / "cache"

@@ -49,7 +49,7 @@ def settled(monkeypatch):
 
 
 def photos(folder, *, workers: int = 0) -> Photos:
-    store = Store(folder / "cache" / "pixels", side=SIDE, progress=Progress())
+    store = Store(folder / "cache", side=SIDE, progress=Progress())
     return Photos(side=SIDE, workers=workers, store=store, index=Known(folder / "cache" / "files.sqlite"))
 
 
@@ -163,7 +163,7 @@ def test_a_photo_in_the_store_is_not_read_again(tmp_path, settled):
     settled()
     planted = np.full((SIDE, 40, 3), 7, np.uint8)
     Known(tmp_path / "cache" / "files.sqlite").add([(known.identity(path), "ab" * 32)])
-    Store(tmp_path / "cache" / "pixels", side=SIDE, progress=Progress()).put("ab" * 32, planted)
+    Store(tmp_path / "cache", side=SIDE, progress=Progress()).put("ab" * 32, planted)
     photo = photos(tmp_path).read(path)
     assert np.array_equal(np.asarray(photo.image), planted)  # only the cache can have said so
     assert (photo.sha256, photo.bytes) == ("ab" * 32, path.stat().st_size)
@@ -172,7 +172,7 @@ def test_a_photo_in_the_store_is_not_read_again(tmp_path, settled):
 def test_a_copy_of_a_photo_is_decoded_once(tmp_path):
     data = encoded(scene(200, 150))
     planted = np.full((SIDE, 40, 3), 7, np.uint8)
-    Store(tmp_path / "cache" / "pixels", side=SIDE, progress=Progress()).put(hashlib.sha256(data).hexdigest(), planted)
+    Store(tmp_path / "cache", side=SIDE, progress=Progress()).put(hashlib.sha256(data).hexdigest(), planted)
     (tmp_path / "copy.jpg").write_bytes(data)
     assert np.array_equal(np.asarray(photos(tmp_path).read(tmp_path / "copy.jpg").image), planted)
 

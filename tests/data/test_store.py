@@ -39,7 +39,7 @@ def pixels(number: int) -> np.ndarray:
 
 
 def opened(folder, *, progress=None, **options) -> Store:
-    return Store(folder / "pixels", side=SIDE, progress=progress or Progress(), **options)
+    return Store(folder, side=SIDE, progress=progress or Progress(), **options)
 
 
 def entries(folder) -> list:
@@ -80,7 +80,7 @@ def test_pixels_that_lie_scattered_in_memory_are_kept_as_they_look(tmp_path):
 
 def test_another_side_rule_or_decoder_finds_nothing(tmp_path, monkeypatch):
     opened(tmp_path).put(key(1), pixels(1))
-    assert Store(tmp_path / "pixels", side=SIDE + 1, progress=Progress()).get(key(1)) is None
+    assert Store(tmp_path, side=SIDE + 1, progress=Progress()).get(key(1)) is None
     version = module.features.version
     for change in (
         lambda: monkeypatch.setattr(module, "RULE", module.RULE + 1),
@@ -141,7 +141,7 @@ def test_the_least_recently_used_go_first(tmp_path):
 
 def test_what_another_rule_left_behind_counts_and_goes_too(tmp_path):
     limit = 10 * ENTRY_BYTES
-    old = Store(tmp_path / "pixels", side=SIDE + 1, progress=Progress(), limit_bytes=limit)
+    old = Store(tmp_path, side=SIDE + 1, progress=Progress(), limit_bytes=limit)
     for number in range(10):
         old.put(key(number), pixels(number))
     last_used(tmp_path, dict.fromkeys(range(10), 100))

@@ -4,8 +4,6 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 import torch
@@ -115,22 +113,3 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
     for read in (files.read_json, files.read_safetensors):
         with pytest.raises(UsageError, match="no such"):
             read(tmp_path / "nowhere")
-
-
-def test_the_cache_is_where_the_environment_says_else_in_the_home_else_in_the_temporary_folder(tmp_path, monkeypatch):
-    for name in ("TRANSFERKIT_CACHE", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(Path, "home", lambda: tmp_path / "home")
-    assert files.cache_folder() == tmp_path / "home" / ".cache" / "transferkit"
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
-    assert files.cache_folder() == tmp_path / "xdg" / "transferkit"
-    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "own"))
-    assert files.cache_folder() == tmp_path / "own"
-
-
-@pytest.mark.skipif(os.name == "nt", reason="needs user numbers")
-def test_a_user_without_a_home_has_a_cache_all_the_same(monkeypatch):
-    for name in ("TRANSFERKIT_CACHE", "XDG_CACHE_HOME", "HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(os, "getuid", lambda: 987_654)  # nobody's
-    assert files.cache_folder() == Path(tempfile.gettempdir()) / "transferkit"

@@ -15,7 +15,7 @@ from transferkit.data.shard_index import Shard
 from transferkit.data.shard_scan import Scan
 from transferkit.data.source import Member
 from transferkit.progress import Progress
-from transferkit.zoo import files
+from transferkit.zoo import cache_folder
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")  # compressed ones are refused with a reason
@@ -40,7 +40,7 @@ def read(data: str, *, cache: Path | None = None, progress: Progress | None = No
     """
     remote.forget()
     shards = [_found(path, data) for path in _expanded(data)]
-    where = cache or files.cache_folder()
+    where = cache or cache_folder.opened()
     if ranks.is_first():
         scans = _scans(shards, where, progress or Progress())
     ranks.gather(None)

@@ -14,15 +14,14 @@ import tempfile
 import threading
 import time
 import zlib
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 from PIL import features
 
 from transferkit.progress import Progress
+from transferkit.zoo import cache_folder
 
 RULE = 2  # of data/decode.py; to be raised with every change that makes other pixels of some file
 MAGIC = b"tkpixels"
@@ -44,14 +43,6 @@ def decode_rule() -> str:
     return "-".join([str(RULE), *codecs])
 
 
-class Entry(NamedTuple):
-    """A file of the store."""
-
-    used: float  # seconds since the epoch
-    bytes: int
-    path: str
-
-
 class Store:
     """Photos shrunk to one side length; safe for several processes and threads, whatever happens to them.
 
@@ -63,15 +54,15 @@ class Store:
 
     def __init__(
         self,
-        folder: Path,
+        cache: Path,
         *,
         side: int,
         progress: Progress,
         limit_bytes: int = LIMIT_BYTES,
         bit_depth: int | None = None,
     ):
-        self._root = folder
-        self._folder = folder / "-".join(map(str, filter(None, (decode_rule(), side, bit_depth))))
+        self._root = cache / "pixels"
+        self._folder = self._root / "-".join(map(str, filter(None, (decode_rule(), side, bit_depth))))
         self._progress = progress
         self._limit = limit_bytes
         self._opened = time.time() - CLOCK_SECONDS
@@ -138,7 +129,7 @@ class Store:
     def _make_room(self, size: int) -> int:
         """Remove old entries if `size` more bytes exceed the limit; how many may be written before the next look."""
         self._root.mkdir(parents=True, exist_ok=True)
-        entries = sorted(_entries(self._root))
+        entries = cache_folder.entries(self._root.parent, "pixels")
         total = sum(entry.bytes for entry in entries)
         limit = min(self._limit, (shutil.disk_usage(self._root).free + total) // DISK_SHARE)
         if total + size > limit:
@@ -178,12 +169,3 @@ def _pixels(memory: mmap.mmap, sha256: str) -> np.ndarray | None:
     if zlib.crc32(content) != checksum:
         return None
     return np.frombuffer(content, np.uint8).reshape(height, width, 3)
-
-
-def _entries(folder: Path) -> Iterator[Entry]:
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            path = os.path.join(parent, name)
-            with contextlib.suppress(OSError):  # removed meanwhile
-                status = os.stat(path)
-                yield Entry(status.st_mtime, status.st_size, path)

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,7 +14,7 @@ import torch
 
 from transferkit import runtime
 from transferkit.model.build import Backbone
-from transferkit.zoo import files
+from transferkit.zoo import cache_folder, files
 from transferkit.zoo.errors import ModelFileError, StorageError
 
 LIMIT_BYTES = 4 << 30  # of all features kept: 800,000 images in two views of 640 numbers
@@ -73,15 +72,18 @@ class FeatureCache:
             self._make_room()
 
     def _make_room(self) -> None:
-        sizes = {
-            folder: sum(file.stat().st_size for file in folder.iterdir())
-            for folder in sorted(self._root.iterdir(), key=lambda folder: folder.stat().st_mtime)
-        }
-        for folder in sizes:
-            if sum(sizes.values()) <= LIMIT_BYTES:
+        networks: dict[Path, list[cache_folder.Entry]] = {}
+        for entry in cache_folder.entries(self._root.parent, "features"):
+            networks.setdefault(entry.path.parent, []).append(entry)
+        total = sum(entry.bytes for network in networks.values() for entry in network)
+        for folder in sorted(networks, key=lambda folder: folder.stat().st_mtime):
+            if total <= LIMIT_BYTES:
                 break
-            sizes[folder] = 0
-            shutil.rmtree(folder, ignore_errors=True)
+            total -= sum(entry.bytes for entry in networks[folder])
+            for entry in networks[folder]:
+                entry.path.unlink(missing_ok=True)
+            with suppress(OSError):  # something else is in it
+                folder.rmdir()
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -19,7 +19,7 @@ from transferkit import __version__, ranks, runtime
 from transferkit.data.known import identity
 from transferkit.model import build
 from transferkit.model.build import Backbone
-from transferkit.zoo import files
+from transferkit.zoo import cache_folder, files
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
 
 FORMAT = 1  # to be raised with every change that builds another network from the same files
@@ -99,13 +99,13 @@ class NetworkCache:
             self._make_room()
 
     def _make_room(self) -> None:
-        kept = sorted(self._folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime)
-        total = sum(path.stat().st_size for path in kept)
-        for path in kept:
+        kept = cache_folder.entries(self._folder.parent, "networks")
+        total = sum(entry.bytes for entry in kept)
+        for entry in kept:
             if total <= LIMIT_BYTES:
                 break
-            total -= path.stat().st_size
-            path.unlink(missing_ok=True)
+            total -= entry.bytes
+            entry.path.unlink(missing_ok=True)
 
 
 def _identities(paths: list[Path]) -> Sources | None:
