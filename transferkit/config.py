@@ -3,6 +3,7 @@
 import dataclasses
 import difflib
 import functools
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ BALANCES = ("none", "weights", "sampler")
 THROUGH = {"head": "adam", "network": "adamw"}  # what a search for a learning rate trains, and its usual optimiser
 FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
 OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
+PATHS = ("data", "out", "backbone", "weights", "augment", "cache_dir")
 DECIDING = {"strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"}  # other defaults
 SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "onecycle", "snapshot")
 IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
@@ -225,6 +227,7 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
     values.update((name, str(value) if isinstance(value, Path) else value) for name, value in options.items())
     if data is not None:
         values["data"] = str(data)
+    values |= {name: os.path.expanduser(values[name]) for name in PATHS if isinstance(values.get(name), str)}
     if not values.get("data"):
         raise UsageError("name the images: transferkit finetune DATA (a folder of class folders, or a CSV)")
     known = [field.name for field in dataclasses.fields(FinetuneConfig)]

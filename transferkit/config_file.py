@@ -12,6 +12,7 @@ def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
 
     Raises: UsageError if it is missing or holds no options.
     """
+    path = path.expanduser()
     if path.suffix == ".json":
         values = files.read_json(path)
     else:

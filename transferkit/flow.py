@@ -71,7 +71,7 @@ def finetune(
             raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
         for name in options.keys() - WHILE_RESUMING:
             raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
-        config_file = runs.record_to_resume(Path(options["out"]), progress or Progress())
+        config_file = runs.record_to_resume(Path(options["out"]).expanduser(), progress or Progress())
     with ranks.joined(), runtime.memory_errors(), stops.working():
         progress = (progress if ranks.is_first() else None) or Progress()
         setting = prepare(data, config_file=config_file, progress=progress, **options)
@@ -171,5 +171,5 @@ def try_rates(
         if out is not None:
             from transferkit.ship import rates as picture
 
-            picture.draw(suggestion, Path(out))
+            picture.draw(suggestion, Path(out).expanduser())
     return suggestion

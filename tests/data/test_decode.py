@@ -194,8 +194,8 @@ def test_what_is_no_image_is_refused_with_what_it_seems_to_be(tmp_path):
     assert "PDF" in refusal(b"%PDF-1.7 ...")
     assert refusal(b"hello") == "not an image"
     assert "1 x 9 px" in refusal(encoded(Image.new("RGB", (1, 9)), "PNG"))
-    assert refusal(tmp_path / "gone.jpg") == "no such file or directory"
-    assert refusal(tmp_path) == "not a regular file"
+    assert refusal(tmp_path / "gone.jpg") == f"no such file in {tmp_path}"
+    assert refusal(tmp_path) == "a folder"
     assert "list" in refusal([1, 2])
 
 

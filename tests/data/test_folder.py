@@ -1,6 +1,7 @@
 """The three shapes of DATA, what is left out of them, and what is refused in one line."""
 
 import os
+import re
 import socket
 import time
 import unicodedata
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from transferkit import config
 from transferkit.data import folder
 from transferkit.data.folder import PathTable
+from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
 
@@ -185,7 +188,11 @@ def test_labels_of_a_csv_are_normalised_and_a_byte_order_mark_is_no_letter(tmp_p
     [
         ("", "path,label"),
         ("just a text file\nwith lines\n", "path,label"),
-        ("path,class\n1,a\n", "path,label"),
+        ("path,class\n1,a\n", "[,group]: it lacks label, its first line has 'path', 'class'"),
+        ("path;label\n1;a\n", "separated by semicolons"),
+        ("path\tlabel\n1\ta\n", "separated by tabs"),
+        ("'path','label'\n1,a\n", "it lacks path and label, its first line has"),
+        ("path,label,Path,LABEL,label\n1,a,2,b,c\n", "2 columns called label"),
         ("path,label\n", "no rows"),
         ("path,label\n1,a\n2,\n", "line 3: the label"),
         ("path,label\n,a\n", "line 2: the path"),
@@ -200,9 +207,58 @@ def test_a_csv_that_cannot_be_used_is_refused_with_its_line(tmp_path, text, word
     assert words in refusal(table(tmp_path / "list.csv", text))
 
 
-def test_a_photo_given_as_data_is_refused(tmp_path):
-    (tmp_path / "photo.jpg").write_bytes(bytes(range(256)) * 10)
-    assert "path,label" in refusal(tmp_path / "photo.jpg")
+@pytest.mark.parametrize(
+    "header",
+    ["Path, Label , SPLIT", "PATH,LABEL,Split", " path ,label,\u00a0split", "\ufeff\ufeffpath,label,split\u200b"],
+)
+def test_blanks_and_capitals_in_a_header_do_not_matter(tmp_path, header):
+    text = f"{header}\n1.jpg, a, Train\n2.jpg,b , TEST\n3.jpg,b,\n"
+    listing = folder.read(table(tmp_path / "list.csv", text))
+    assert listing.classes == ("a", "b")
+    assert [path.name for path in listing.paths] == ["1.jpg", "2.jpg", "3.jpg"]
+    assert listing.parts.tolist() == ["train", "test", ""]
+
+
+def test_blanks_are_kept_where_the_header_has_none(tmp_path):
+    listing = folder.read(table(tmp_path / "list.csv", "path,label\n 1.jpg, a\n2.jpg,b\n"))
+    assert listing.paths[0].name == " 1.jpg"
+    assert listing.classes == (" a", "b")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(range(256)), "is a photo; name the folder"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a photo; name the folder"),
+        (b"PK\x03\x04" + bytes(range(256)), "is ZIP"),
+        ("path,label\n1,a\n".encode("utf-16"), "UTF-16"),
+        (bytes(range(256)) * 10, "is no text"),
+    ],
+)
+def test_what_is_no_text_is_refused_and_none_of_it_shown(tmp_path, content, words):
+    (tmp_path / "data").write_bytes(content)
+    message = refusal(tmp_path / "data")
+    assert words in message
+    assert message.isprintable()
+    assert len(message) < 200 + len(str(tmp_path))
+
+
+def test_a_file_that_is_not_there_is_told_with_the_folder_that_was_searched(tmp_path):
+    with pytest.raises(DecodeError, match=f"no such file in {re.escape(str(tmp_path))}$"):
+        read_file(tmp_path / "0001")
+    with pytest.raises(DecodeError, match="lost, which is no folder"):
+        read_file(tmp_path / "lost" / "0001")
+
+
+def test_a_tilde_is_the_home_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    tree(tmp_path / "photos", "a/1.jpg", "b/2.jpg")
+    assert folder.read("~/photos").classes == ("a", "b")
+    listing = folder.read(table(tmp_path / "l.csv", "path,label\n~/photos/a/1.jpg,a\nphotos/b/2.jpg,b\n"))
+    assert [path.is_file() for path in listing.paths] == [True, True]
+    made = config.make("~/photos", {"out": "~/run", "weights": "~/w", "cache_dir": "~", "seed": 1})
+    assert (made.data, made.out, made.cache_dir) == (str(tmp_path / "photos"), str(tmp_path / "run"), str(tmp_path))
 
 
 def test_a_subset_keeps_classes_and_rows_together(tmp_path):

@@ -71,7 +71,7 @@ def test_what_is_no_regular_file_is_listed_with_a_reason_and_never_opened(photos
         "socket.jpg": "not a regular file",
         "zero.jpg": "not a regular file",
         "loop.jpg": "too many levels of symbolic links",
-        "broken.jpg": "no such file or directory",
+        "broken.jpg": "a link to nowhere, which is not there",
     }
 
 

@@ -42,12 +42,13 @@ def read(
     Raises: UsageError if there is no such path, DataError if it cannot be used, StorageError if it may not be read,
     NetworkError.
     """
+    data = os.path.expanduser(data)
     source = Path(data)
     try:
         if source.is_dir():
             listing = _read_folder(source)
-        elif shards.is_shards(str(data)):
-            listing = shards.read(str(data), cache=cache, progress=progress)
+        elif shards.is_shards(data):
+            listing = shards.read(data, cache=cache, progress=progress)
         elif source.is_file():
             listing = table.read(source)
         else:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from transferkit.data import remote
 from transferkit.zoo.errors import DataError
+from transferkit.zoo.text import printable
 
 MAX_FILE_BYTES = 1 << 30  # more than an uncompressed image at Pillow's bomb limit of 179 megapixels
 MEMBER = re.compile(r"(.+\.tar):(\d{1,18})\+(\d{1,18})/(.+)", re.DOTALL | re.IGNORECASE)
@@ -64,6 +65,8 @@ def read_file(path: Path | str) -> bytes:
     member = Member.of(path)
     try:
         return _content(path) if member is None else _member_content(member)
+    except FileNotFoundError as error:
+        raise DecodeError(_nowhere(member.shard if member else path)) from error
     except OSError as error:
         raise DecodeError((error.strerror or "cannot be read").lower()) from error
 
@@ -98,9 +101,18 @@ def absolute(path: Path | str) -> str:
 
 
 def join(folder: Path, path: str) -> str:
-    """The path that counts from `folder`, unless it is absolute."""
+    """The path that counts from `folder`, unless it is absolute; ~ is the user's home."""
+    path = os.path.expanduser(path)
     is_absolute = MEMBER.fullmatch(path) and remote.is_remote(path)
     return path if is_absolute else os.path.join(folder, path)
+
+
+def _nowhere(path: Path | str) -> str:
+    """Why there is no file at a path: where it was looked for, or that a link leads to nothing."""
+    if os.path.lexists(path):
+        return f"a link to {printable(os.readlink(path))}, which is not there"
+    folder = os.path.dirname(os.path.abspath(path))
+    return f"no such file in {printable(folder)}" + ("" if os.path.isdir(folder) else ", which is no folder")
 
 
 def _content(path: Path | str) -> bytes:

@@ -201,7 +201,7 @@ class Classifier:
             noise = np.random.default_rng(0)
             pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-        return export.export(self.artifact, format=kind, out=Path(out), pixels=batch)
+        return export.export(self.artifact, format=kind, out=Path(out).expanduser(), pixels=batch)
 
 
 def _scores(answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:

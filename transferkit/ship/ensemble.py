@@ -1,5 +1,6 @@
 """Several trained classifiers joined into one, whose probabilities are the mean of theirs."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def join(
     Raises: UsageError for fewer than two members, other classes, or a member that is an ensemble itself;
     RunConflictError if `out` is there already; ModelFileError, DataError, StorageError.
     """
-    out = Path(out)
+    out, sources = Path(out).expanduser(), [os.path.expanduser(source) for source in sources]
     if out.is_file() or (out.is_dir() and any(out.iterdir())):
         raise RunConflictError(f"{out} exists already; name another folder with -o")
     if len(sources) < 2:
