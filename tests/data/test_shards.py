@@ -370,9 +370,10 @@ def test_a_damaged_index_is_made_anew(tmp_path, pattern, name, monkeypatch):
         folder.read(pattern)
 
 
-def test_a_shards_json_of_somebody_else_is_left_alone(tmp_path, pattern, monkeypatch):
+@pytest.mark.parametrize("name", ["shards.json", "shards.safetensors"])
+def test_a_shards_json_of_somebody_else_is_left_alone(tmp_path, pattern, monkeypatch, name):
     names = scanned(monkeypatch)
-    foreign = tmp_path / "data" / "shards.json"
+    foreign = tmp_path / "data" / name
     foreign.write_text('{"shardlist": []}')
     for _ in range(2):
         folder.read(pattern, cache=tmp_path / "cache")

@@ -364,6 +364,8 @@ def test_a_folder_of_another_kind_in_the_checkpoints_place_is_left_alone(few, tm
     files.write_bytes(given.checkpoint / "state.json", b"mine")
     with pytest.raises(RunConflictError, match="of a training with other numbers"):
         pretrain.pretrain(given)
+    with pytest.raises(RunConflictError, match="other things than a checkpoint"):
+        pretrain.pretrain(dataclasses.replace(given, overwrite=True))
     assert (given.checkpoint / "state.json").read_bytes() == b"mine"
 
 

@@ -69,8 +69,8 @@ def write(scans: Mapping[Shard, Scan], *, cache: Path, progress: Progress) -> No
     for folder, some in _by_folder(shard for shard in scans if shard.state):
         new = {os.path.basename(shard.path): _Entry(shard.state, scans[shard]) for shard in some}
         for place in _places(folder, cache):
-            if (place / INDEX).exists() and _read_ours(place / INDEX) is None:
-                continue  # somebody else's file
+            if place == Path(folder) and _is_foreign(place):
+                continue
             old = {name: entry for name, entry in _load(place).items() if _may_exist(folder, name)}
             try:
                 _save(place, old | new)
@@ -138,6 +138,11 @@ def _read_ours(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     return index if isinstance(index, dict) and index.get("format") == FORMAT else None
+
+
+def _is_foreign(place: Path) -> bool:
+    """Whether somebody else's files have our names beside the shards."""
+    return any(os.path.lexists(place / name) for name in (INDEX, NUMBERS)) and _read_ours(place / INDEX) is None
 
 
 def _load(place: Path) -> dict[str, _Entry]:

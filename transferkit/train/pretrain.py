@@ -175,8 +175,11 @@ def pretrain(
 
 
 def _check_free(job: Job) -> None:
-    """Raise RunConflictError if the job would replace weights, or go on with a checkpoint of other numbers."""
+    """Raise RunConflictError if the job would replace weights, or a foreign folder, or go on with other numbers."""
     if job.overwrite:
+        there = {path.name for path in job.checkpoint.iterdir()} if job.checkpoint.is_dir() else set()
+        if there and not {RECIPE, DATA} <= there:
+            raise RunConflictError(f"{job.checkpoint} holds other things than a checkpoint; name another -o")
         return
     if not _has_begun(job.checkpoint):
         if job.out.exists():
