@@ -1,19 +1,21 @@
 """The main job on one screen: images and a backbone in, a run folder with a judged classifier out."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import ranks, runtime
 from transferkit.config import LR, THROUGH, FinetuneConfig
-from transferkit.prepare import Setting, plan_of, prepare, problem_of, take_in
+from transferkit.prepare import Setting, prepare, problem_of, take_in
 from transferkit.progress import Progress
 from transferkit.ship import news
 from transferkit.zoo import stops
 from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from transferkit.ship.begun import Begun
     from transferkit.ship.classifier import Classifier
     from transferkit.ship.runs import RunFolder
     from transferkit.train.intake import Intake
@@ -66,36 +68,72 @@ def finetune(
 
     started = time.monotonic()
     runtime.keep_freed_memory()
-    if resume:
-        if not options.get("out"):
-            raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
-        for name in options.keys() - WHILE_RESUMING:
-            raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
-        config_file = runs.record_to_resume(Path(options["out"]).expanduser(), progress or Progress())
-    with ranks.joined(), runtime.memory_errors(), stops.working():
+    old = _begun(options, progress or Progress()) if resume else None
+    threads = old.threads(progress or Progress()) if old else nullcontext()
+    with ranks.joined(), runtime.memory_errors(), stops.working(), threads:
         progress = (progress if ranks.is_first() else None) or Progress()
+        options, config_file = (old.options | options, old.file) if old else (options, config_file)
         setting = prepare(data, config_file=config_file, progress=progress, **options)
-        from transferkit.judge import evaluate
-        from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
-
         config, given = setting.config, asdict(setting.config)
         opening = runs.opening(config.out, config.data, given=given, overwrite=overwrite, resume=resume)
         with runs.open_run(Path(opening.path), overwrite=opening.overwrite, resume=opening.resume) as run:
-            taken, config = take_in(setting, progress)
+            if opening.resume:
+                from transferkit.ship import begun
+
+                old = old or begun.read(run.path, progress)  # started again by torchrun
+            scores = _train(run, setting, old, started=started, progress=progress)
             if ranks.is_first():
-                record.start(run, asdict(config), given, taken, device=setting.device, resume=opening.resume)
-            read_seconds = time.monotonic() - started
-            fitted = _fit(run, config, taken, setting, resume=opening.resume, progress=progress)
-            scores, judged = evaluate.judge(fitted, taken)
-            scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
-            scores["precision"] = config.precision
-            scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
-            if ranks.is_first():
-                record.finish(run, fitted.members or (setting.model,), scores, judged)
                 if not config.keep_checkpoints:
                     run.drop_checkpoints()
                 run.complete()
     return Run(folder=run.path, metrics=scores)
+
+
+def _begun(options: dict[str, Any], progress: Progress) -> "Begun":
+    """The run to go on with."""
+    from transferkit.ship import begun
+
+    if not options.get("out"):
+        raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
+    for name in options.keys() - WHILE_RESUMING:
+        raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
+    return begun.read(Path(options["out"]).expanduser(), progress)
+
+
+def _train(
+    run: "RunFolder", setting: Setting, old: "Begun | None", *, started: float, progress: Progress
+) -> dict[str, Any]:
+    """Read the images, fit the network, judge it and write all of it to the run's folder; the scores.
+
+    Args: old, the run that is gone on with; if it is finished, nothing is trained.
+    """
+    from transferkit.judge import evaluate
+    from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
+
+    changes = old.check(setting.hashes, device=setting.device, progress=progress) if old else []
+    scores = ranks.from_first(record.finished(run)) if old else None
+    taken, config = take_in(setting, progress)
+    if old:
+        old.check_images(run.place, taken.listing, taken.sha256)
+    if scores:
+        progress.say(f"{run.path} is finished: its model is in {run.path / 'model'}")
+        return scores
+    if ranks.is_first():
+        if old:
+            run.start_metrics()
+        else:
+            about = {"config": asdict(config), "given": asdict(setting.config), "device": setting.device}
+            record.start(run, about | {"hashes": setting.hashes}, taken)
+    read_seconds = time.monotonic() - started
+    fitted = _fit(run, config, taken, setting, resume=old is not None, progress=progress)
+    scores, judged = evaluate.judge(fitted, taken)
+    scores["notes"] += [f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []
+    scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
+    scores["precision"] = config.precision
+    scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
+    if ranks.is_first():
+        record.finish(run, fitted.members or (setting.model,), scores, judged)
+    return scores
 
 
 def _fit(
@@ -104,6 +142,7 @@ def _fit(
     """Fit the network in place by the strategy asked for."""
     from transferkit.train import strategies
     from transferkit.train.descent import Work
+    from transferkit.train.plan import plan_of
 
     append = run.append_metrics if ranks.is_first() else lambda record: None
     heard = news.TrainingNews(append, progress, epochs=config.epochs)
@@ -161,6 +200,7 @@ def try_rates(
         taken, config = take_in(setting, progress)
         from transferkit.train import trials  # not before the data is known to be there: torch takes seconds to import
         from transferkit.train.descent import Work
+        from transferkit.train.plan import plan_of
 
         candidates = [LR[config.optimizer] * factor for factor in RATE_FACTORS]
         work = replace(Work.unheard(plan_of(config)), counted=news.counted_by(progress))

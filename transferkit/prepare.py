@@ -12,6 +12,7 @@ from transferkit import config as configs
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
 from transferkit.ship import news
+from transferkit.zoo import files
 
 if TYPE_CHECKING:
     from transferkit.data.augment import Augment
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from transferkit.model.precision import Precision
     from transferkit.train.descent import Work
     from transferkit.train.intake import Intake
-    from transferkit.train.loop import Plan
     from transferkit.train.views import Reuse
     from transferkit.train.ways import Problem
 
@@ -42,6 +42,7 @@ class Setting:
     precision: "Precision"
     extractor: "Extractor | None"  # None where no features are wanted
     reuse: "Reuse"
+    hashes: dict[str, str]  # of what training begins with, beside the images
 
 
 def prepare(
@@ -93,7 +94,14 @@ def prepare(
             cache=caches.folder_of(config),
             progress=progress,
         ),
+        hashes={f"weights of {model.card.name}": extractor.cache.weights} | _augmentation(config),
     )
+
+
+def _augmentation(config: FinetuneConfig) -> dict[str, str]:
+    """The hash of the file with the augmentation, if it is one."""
+    path = Path(config.augment)
+    return {f"augmentation in {path}": files.sha256(path)} if path.is_file() else {}
 
 
 def _network(
@@ -171,39 +179,14 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     taken = intake.divide(taken, fraction=config.val_fraction, seed=config.seed, progress=progress)
     parts = taken.listing.parts
     config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
+    if config.backbone == "auto":
+        config = replace(config, backbone=setting.model.card.name)
     if config.views is None:
         views = config.feature_views
         if not config.fits_head_alone:
             views = ranks.from_first(setting.reuse.choose_views(epochs=config.epochs))
         config = replace(config, views=views)
     return taken, config
-
-
-def plan_of(config: FinetuneConfig) -> "Plan":
-    """The numbers of training by mini-batches in a config whose numbers are filled in."""
-    from transferkit.model.precision import Precision
-    from transferkit.train.loop import Plan
-    from transferkit.train.schedule import Schedule
-
-    schedule = config.schedule and Schedule(
-        name=config.schedule,
-        epochs=config.epochs,
-        decay=config.decay,
-        step_epochs=config.step_epochs,
-        cycles=config.snapshots or 1,
-    )
-    return Plan(
-        epochs=config.epochs or 1,
-        schedule=schedule,
-        phase="head" if config.fits_on_batches else "finetune",
-        batch_size=config.batch_size or 2,
-        label_smoothing=config.label_smoothing,
-        max_gradient_norm=None if config.fits_on_batches else 1.0,  # a clipped gradient would outweigh less L2
-        balance=config.balance,
-        seed=config.seed,
-        precision=runtime.FP32 if config.fits_on_batches else Precision.read(config.precision).training,
-        is_compiled=config.compile,
-    )
 
 
 def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, work: "Work") -> "Problem":

@@ -8,10 +8,10 @@ from sklearn.linear_model import LogisticRegression
 from transferkit.config import FinetuneConfig
 from transferkit.model.features import Features
 from transferkit.model.head import linear_head
-from transferkit.prepare import plan_of
 from transferkit.train import head, loop, optim, probe
 from transferkit.train.descent import Work
 from transferkit.train.loop import Examples, Plan
+from transferkit.train.plan import plan_of
 from transferkit.train.rows import Rows
 from transferkit.train.schedule import Schedule
 

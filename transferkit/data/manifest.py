@@ -12,6 +12,8 @@ from transferkit.data.listing import Listing
 from transferkit.data.source import DecodeError, absolute, read_file, status
 from transferkit.zoo import files
 
+COLUMNS = ("path", "label", "split", "group", "bytes", "sha256")
+
 
 def write_manifest(path: Path, listing: Listing, *, sha256: Sequence[str], bytes: Sequence[int]) -> None:
     """Replace `path` with one line an image, itself a valid DATA; paths are absolute, so that the file may be moved.
@@ -25,7 +27,7 @@ def write_manifest(path: Path, listing: Listing, *, sha256: Sequence[str], bytes
             listing.paths, listing.labels, listing.parts, groups, bytes, sha256, strict=True
         )
     )
-    _write(path, ("path", "label", "split", "group", "bytes", "sha256"), rows)
+    _write(path, COLUMNS, rows)
 
 
 def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:

@@ -28,6 +28,7 @@ class FeatureCache:
     """
 
     def __init__(self, root: Path, key: dict[str, Any]):
+        self.weights: str = key.get("weights", "")
         self._root = root / "features"
         self._folder = self._root / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         with suppress(OSError):

@@ -1,7 +1,6 @@
 """What a run writes about itself: run.json and the manifest before training, the scores, model and report after it."""
 
 import csv
-import hashlib
 import io
 import sys
 from collections.abc import Sequence
@@ -14,51 +13,56 @@ from transferkit import ranks, runtime
 from transferkit.data import manifest
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
-from transferkit.ship import artifact, report, run_files
+from transferkit.ship import artifact, begun, report, run_files
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.train.intake import Intake
 from transferkit.zoo import files
-from transferkit.zoo.errors import RunConflictError
 
 
-def start(
-    run: RunFolder, config: dict[str, Any], given: dict[str, Any], taken: Intake, *, device: str, resume: bool
-) -> None:
-    """Write run.json, manifest.csv and quarantine.csv; refuse to resume on other images.
+def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
+    """Write run.json, manifest.csv and quarantine.csv, and begin metrics.jsonl.
 
-    Args: config, every option with its value; given, the same before defaults were filled in.
+    Args: setting, of run.json config, every option with its value; given, the same before defaults were filled in;
+    device; hashes of what training begins with, beside the images.
 
-    Raises: RunConflictError, StorageError.
+    Raises: StorageError.
     """
     listing = taken.listing
-    images = sorted(zip(taken.sha256, listing.labels.tolist(), listing.parts.tolist()))
-    fingerprint = hashlib.sha256(repr((listing.classes, images)).encode()).hexdigest()
-    if resume and files.read_json(run.place / "run.json")["data"]["fingerprint"] != fingerprint:
-        raise RunConflictError(f"the images are not those that {run.path} began with; start again with --overwrite")
     data = {
         "source": str(listing.source),
-        "fingerprint": fingerprint,
+        "fingerprint": begun.fingerprint(listing, taken.sha256),
         "classes": list(listing.classes),
         "images": {part: int((listing.parts == part).sum()) for part in ("train", "val", "test")},
         "refused": len(taken.quarantine),
         "ignored": [list(entry) for entry in listing.ignored],
     }
-    record = {
-        "config": config,
-        "given": given,
+    record = setting | {
         "command": sys.argv,
-        "seed": config["seed"],
-        "device": device,
+        "seed": setting["config"]["seed"],
         "threads": torch.get_num_threads(),
         "processes": ranks.size(),
+        "processor": runtime.processor(),
         "versions": runtime.versions(),
         "data": data,
     }
-    run.write_json("run.json", record)
+    run.write_json("run.json", begun.sealed(record))
     run.start_metrics()
     manifest.write_manifest(run.place / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
     manifest.write_quarantine(run.place / "quarantine.csv", taken.quarantine)
+
+
+def finished(run: RunFolder) -> dict[str, Any] | None:
+    """The scores of a run that is finished, its report written if it was killed before that; None if it is not.
+
+    Raises: ModelFileError, StorageError.
+    """
+    if not all((run.place / name).exists() for name in ("metrics.json", "model/MANIFEST.json", run_files.PREDICTIONS)):
+        return None
+    scores = run_files.read_scores(run.place)
+    if not (run.place / "report.html").exists():
+        write_report(run.place, name=run.path)
+    return scores
 
 
 def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any], judged: list[Judged]) -> None:

@@ -4,10 +4,11 @@ import csv
 import io
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, Meta, Struct, UnsetType, ValidationError, convert
+from msgspec import ValidationError, convert
 
+from transferkit.ship.run_schema import EpochLine, Given, ProbeLine, Record, Scores, Share
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 from transferkit.zoo.files import MAX_JSON_BYTES
 
@@ -17,138 +18,6 @@ if TYPE_CHECKING:
 PREDICTIONS = "predictions.csv"
 MAX_BYTES = 1 << 30  # of metrics.jsonl and the CSV files, which grow with the epochs and the images
 
-Share = Annotated[float, Meta(ge=0, le=1)]
-Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
-Positive = Annotated[float, Meta(ge=0, le=1e30)]
-Count = Annotated[int, Meta(ge=0, le=1 << 40)]
-Number = Annotated[int, Meta(ge=1, le=1 << 40)]
-
-
-class Images(Struct, forbid_unknown_fields=True):
-    """How many images each part has, in run.json."""
-
-    val: Count
-    train: Count = 0
-    test: Count = 0
-
-
-class Data(Struct):
-    """Of run.json: the images."""
-
-    images: Images
-    ignored: list[tuple[str, str]]
-    fingerprint: str = ""
-    source: str = ""
-
-
-class Config(Struct):
-    """Of the options in run.json, what the report shows."""
-
-    precision: str
-    bit_depth: Annotated[int, Meta(ge=1, le=16)] | None = None
-
-
-class Record(Struct):
-    """run.json."""
-
-    config: Config
-    command: Annotated[list[str], Meta(min_length=1)]
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
-    threads: Annotated[int, Meta(ge=1, le=4096)]
-    versions: dict[str, str]
-    data: Data
-    device: str = "cpu"
-    processes: Number = 1
-    processor: str = ""
-    given: dict[str, Any] = {}
-    weights: str = ""
-    sha256: str = ""
-
-
-class Rest(Struct):
-    """A block of scores without the images that were trained on."""
-
-    accuracy: Share
-    n: Number
-    interval: tuple[Share, Share] | UnsetType = UNSET
-
-
-class Block(Struct):
-    """The scores of a part in metrics.json."""
-
-    accuracy: Share
-    n: Number
-    confusion: list[list[Count]]
-    loss: Finite | UnsetType = UNSET
-    interval: tuple[Share, Share] | UnsetType = UNSET
-    seen: Count = 0
-    unseen: Rest | None = None
-
-
-class Losses(Struct):
-    """Of the last snapshot alone, and of all together."""
-
-    single: Finite
-    ensemble: Finite
-
-
-class Snapshots(Struct):
-    """What averaging the snapshots gave, in metrics.json."""
-
-    members: Number
-    n: Number
-    ensemble: Share
-    single: Share
-    kept: str
-    loss: Losses
-
-
-class Seconds(Struct):
-    """How long it took."""
-
-    total: Positive
-
-
-class Scores(Struct):
-    """metrics.json."""
-
-    val: Block
-    classes: Annotated[list[str], Meta(min_length=1)]
-    kept: str
-    backbone: str
-    strategy: str
-    seconds: Seconds
-    test: Block | None = None
-    notes: list[str] = []
-    snapshots: Snapshots | None = None
-
-
-class Measured(Struct):
-    """Loss and accuracy of a part after an epoch."""
-
-    loss: Finite
-    accuracy: Share
-
-
-class ProbeLine(Struct, tag="probe", tag_field="phase"):
-    """A line of metrics.jsonl about one L2 of a probe."""
-
-    l2: Positive
-    train: Measured
-    val: Measured
-
-
-class EpochLine(Struct):
-    """A line of metrics.jsonl about an epoch."""
-
-    phase: Literal["finetune", "head"]
-    epoch: Annotated[int, Meta(ge=0, le=100_000)]
-    lr: Positive
-    train: Measured
-    val: Measured
-    lrs: list[Positive] | UnsetType = UNSET
-    snapshot: Count | UnsetType = UNSET
-
 
 def read_record(run: Path) -> dict[str, Any]:
     """The contents of RUN/run.json.
@@ -156,6 +25,11 @@ def read_record(run: Path) -> dict[str, Any]:
     Raises: UsageError if it is missing, StorageError if it cannot be read, ModelFileError if it is damaged.
     """
     return _checked(run / "run.json", Record)
+
+
+def read_given(run: Path) -> dict[str, Any]:
+    """The options in RUN/run.json before defaults were filled in. Raises: as `read_record`."""
+    return _checked(run / "run.json", Given)["given"]
 
 
 def read_scores(run: Path) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import lock, ranks
-from transferkit.progress import Progress
-from transferkit.ship import replacement
+from transferkit.ship import replacement, run_files
 from transferkit.zoo import files
 from transferkit.zoo.errors import (
     RankLostError,
@@ -69,16 +68,6 @@ def default_path(data: str) -> Path:
     return path
 
 
-def record_to_resume(path: Path, progress: Progress) -> Path:
-    """The run.json that `--resume -o PATH` goes on from. Raises: UsageError if there is none."""
-    place = replacement.current(path)
-    if not (place / "run.json").is_file():
-        raise UsageError(f"nothing to resume: {path} holds no run.json")
-    if place != path and not replacement.is_complete(path):
-        progress.say(f"going on with the run that is to replace the one in {path}")
-    return place / "run.json"
-
-
 @dataclass(frozen=True, kw_only=True)
 class Opening:
     """Which folder a run takes, and whether it replaces or goes on with what is there."""
@@ -94,7 +83,7 @@ class Opening:
         """
         path = Path(self.path) / replacement.FOLDER if self.overwrite else Path(self.path)
         record = path / "run.json"
-        if record.is_file() and files.read_json(record)["given"] != given:
+        if record.is_file() and run_files.read_given(path) != given:
             return self
         if RunFolder(path, path).checkpoints.is_dir():
             return replace(self, resume=True)

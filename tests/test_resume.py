@@ -1,0 +1,182 @@
+"""A run goes on with what it began with, or says what is no longer the same."""
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import transferkit as tk
+from tests.conftest import write_digits
+from transferkit import runtime
+from transferkit.progress import Progress
+from transferkit.zoo import files
+from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
+
+FINETUNE = {"strategy": "finetune", "epochs": 3, "image_size": 32, "augment": "light", "batch_size": 8}
+
+
+class Stopping(Progress):
+    """Stops at the first line that begins with `at`, and keeps what was said."""
+
+    def __init__(self, at: str = "never"):
+        self.at = at
+        self.said: list[str] = []
+        self.phases: list[str] = []
+
+    def start(self, name, total=None):
+        self.phases.append(name)
+
+    def say(self, line):
+        self.said.append(line)
+
+    def note(self, figures):
+        if figures.startswith(self.at):
+            raise StoppedError("stopped by SIGTERM")
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    """Two networks with weights of their own in files."""
+    folder = tmp_path_factory.mktemp("weights")
+    for name in ("one", "other"):
+        network = tk.zoo.create("timm:test_resnet", weights="none", num_classes=10, image_size=32)
+        files.write_safetensors(folder / f"{name}.safetensors", network.model.state_dict())
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path):
+    return write_digits(tmp_path / "data", classes=(0, 1), per_class=8)
+
+
+@pytest.fixture
+def stopped(data, weights, tmp_path):
+    """A run that was stopped in its third epoch; its weights may be replaced."""
+    shutil.copy(weights / "one.safetensors", tmp_path / "w.safetensors")
+    options = FINETUNE | {"backbone": "timm:test_resnet", "weights": str(tmp_path / "w.safetensors")}
+    with pytest.raises(StoppedError):
+        tk.finetune(data, out=str(tmp_path / "r"), progress=Stopping("epoch 3/"), **options)
+    return tmp_path / "r"
+
+
+def swap(one: Path, other: Path) -> None:
+    first, second = one.read_bytes(), other.read_bytes()
+    one.write_bytes(second)
+    other.write_bytes(first)
+
+
+def paint(path: Path) -> None:
+    Image.new("RGB", (32, 32)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda data: swap(data / "digit 0/000.png", data / "digit 0/001.png"), "2 changed, the first digit 0/000.png"),
+        (lambda data: paint(data / "digit 1/new.png"), "1 added, the first digit 1/new.png"),
+        (lambda data: (data / "digit 1/003.png").unlink(), "1 removed, the first digit 1/003.png"),
+        (lambda data: (data / "digit 1/003.png").rename(data / "digit 0/x.png"), "1 added, the first digit 0/x.png; 1"),
+    ],
+)
+def test_other_images_are_refused_by_name(stopped, data, change, told):
+    change(data)
+    with pytest.raises(RunConflictError, match=f"not those that .*{told}"):
+        tk.finetune(resume=True, out=str(stopped))
+
+
+def test_other_weights_are_refused(stopped, weights, tmp_path):
+    shutil.copy(weights / "other.safetensors", tmp_path / "w.safetensors")
+    with pytest.raises(RunConflictError, match=r"the weights of .*test_resnet.* changed since"):
+        tk.finetune(resume=True, out=str(stopped))
+
+
+def test_a_rate_edited_in_run_json_is_refused_and_the_way_to_another_rate_is_told(stopped):
+    record = json.loads((stopped / "run.json").read_text())
+    record["config"]["lr"] *= 2
+    (stopped / "run.json").write_text(json.dumps(record))
+    with pytest.raises(RunConflictError, match=r"run.json is not as the run wrote it.*--config"):
+        tk.finetune(resume=True, out=str(stopped))
+
+
+def test_a_run_goes_on_where_its_folder_of_images_was_moved_to(stopped, data, tmp_path):
+    data.rename(tmp_path / "moved")
+    run = tk.finetune(tmp_path / "moved", resume=True, out=str(stopped))
+    assert run.metrics["val"]["n"] > 0
+
+
+def test_the_threads_of_the_beginning_are_used_again_and_versions_that_changed_are_said(stopped, monkeypatch):
+    monkeypatch.setattr(runtime, "versions", lambda: found | {"torch": "99.0"})
+    found = json.loads((stopped / "run.json").read_text())["versions"]
+    progress, threads = Stopping(), []
+    progress.start = lambda name, total=None: threads.append(torch.get_num_threads())
+    torch.set_num_threads(2)
+    try:
+        run = tk.finetune(resume=True, out=str(stopped), progress=progress)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(1)
+    assert set(threads) == {1}
+    assert "threads: 1, as the run began, not 2" in progress.said
+    changed = f"no longer bit-exact: torch {found['torch']} -> 99.0"
+    assert changed in progress.said
+    assert f"resumed, {changed}" in run.metrics["notes"]
+
+
+def test_resume_of_a_finished_run_says_so_and_trains_nothing(data, tmp_path):
+    out = tmp_path / "r"
+    options = FINETUNE | {"backbone": "timm:test_resnet", "weights": "none"}
+    first = tk.finetune(data, out=str(out), **options)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    progress = Stopping()
+    again = tk.finetune(resume=True, out=str(out), progress=progress)
+    assert again.metrics == first.metrics
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+    assert f"{out} is finished: its model is in {out / 'model'}" in progress.said
+    assert not {"fine-tuning", "refitting"} & {*progress.phases}
+    (out / "report.html").unlink()
+    tk.finetune(resume=True, out=str(out))
+    assert (out / "report.html").exists()
+    paint(data / "digit 0" / "new.png")
+    with pytest.raises(RunConflictError, match="1 added"):
+        tk.finetune(resume=True, out=str(out))
+    with pytest.raises(UsageError, match="drop --seed"):
+        tk.finetune(resume=True, out=str(out), seed=1)
+
+
+def test_what_auto_chose_is_kept_and_not_chosen_anew(data, tmp_path, monkeypatch):
+    out = str(tmp_path / "r")
+    cache = str(tmp_path / "cache")  # nothing is there and nothing may be downloaded: auto falls back
+    with pytest.raises(StoppedError):
+        tk.finetune(data, out=out, offline=True, cache_dir=cache, progress=Stopping("epoch 2/"), **FINETUNE)
+    config = json.loads((tmp_path / "r" / "run.json").read_text())["config"]
+    assert config["backbone"] == "cifar_resnet"
+    assert "auto" not in (config["backbone"], config["precision"])
+    assert config["views"] is not None
+    monkeypatch.setattr("transferkit.model.boundary.saving", lambda *_, **__: pytest.fail("timed anew"))
+    progress = Stopping()
+    assert tk.finetune(resume=True, out=out, progress=progress).metrics["backbone"] == "cifar_resnet"
+    assert not [line for line in progress.said if line.startswith("backbone")]
+
+
+def test_another_augmentation_in_the_same_file_is_refused(data, tmp_path):
+    rule = "{__version__: 2.0.8, transform: {__class_fullname__: Compose, transforms: [{__class_fullname__: %s}]}}"
+    (tmp_path / "a.yaml").write_text(rule % "HorizontalFlip")
+    options = FINETUNE | {"backbone": "timm:test_resnet", "weights": "none", "augment": str(tmp_path / "a.yaml")}
+    with pytest.raises(StoppedError):
+        tk.finetune(data, out=str(tmp_path / "r"), progress=Stopping("epoch 2/"), **options)
+    (tmp_path / "a.yaml").write_text(rule % "VerticalFlip")
+    with pytest.raises(RunConflictError, match=r"the augmentation in .*a\.yaml changed"):
+        tk.finetune(resume=True, out=str(tmp_path / "r"))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of bytes")
+def test_an_ignored_file_whose_name_is_no_text_does_not_bar_resume(data, tmp_path):
+    (Path(os.fsdecode(os.fsencode(data / "digit 0") + b"/caf\xe9.txt"))).write_text("")
+    options = FINETUNE | {"backbone": "timm:test_resnet", "weights": "none"}
+    with pytest.raises(StoppedError):
+        tk.finetune(data, out=str(tmp_path / "r"), progress=Stopping("epoch 2/"), **options)
+    tk.finetune(resume=True, out=str(tmp_path / "r"))

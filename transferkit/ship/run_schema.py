@@ -1,0 +1,144 @@
+"""The schema of what a run's folder holds: of each file, what is used when it is read back."""
+
+from typing import Annotated, Any, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+Share = Annotated[float, Meta(ge=0, le=1)]
+Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
+Positive = Annotated[float, Meta(ge=0, le=1e30)]
+Count = Annotated[int, Meta(ge=0, le=1 << 40)]
+Number = Annotated[int, Meta(ge=1, le=1 << 40)]
+
+
+class Images(Struct, forbid_unknown_fields=True):
+    """How many images each part has, in run.json."""
+
+    val: Count
+    train: Count = 0
+    test: Count = 0
+
+
+class Data(Struct):
+    """Of run.json: the images."""
+
+    images: Images
+    ignored: list[tuple[str, str]]
+    fingerprint: str = ""
+    source: str = ""
+
+
+class Config(Struct):
+    """Of the options in run.json, what is used without the checks of all options."""
+
+    precision: str
+    backbone: str
+    bit_depth: Annotated[int, Meta(ge=8, le=16)] | None = None
+
+
+class Given(Struct):
+    """Of run.json, the options before defaults were filled in."""
+
+    given: dict[str, Any]
+
+
+class Record(Struct):
+    """run.json."""
+
+    config: Config
+    command: Annotated[list[str], Meta(min_length=1)]
+    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    threads: Annotated[int, Meta(ge=1, le=4096)]
+    versions: dict[str, str]
+    data: Data
+    device: str = "cpu"
+    processes: Number = 1
+    processor: str = ""
+    given: dict[str, Any] = {}
+    hashes: dict[str, str] = {}  # of what training begins with, beside the images
+    sha256: str = ""  # of all the rest
+
+
+class Rest(Struct):
+    """A block of scores without the images that were trained on."""
+
+    accuracy: Share
+    n: Number
+    interval: tuple[Share, Share] | UnsetType = UNSET
+
+
+class Block(Struct):
+    """The scores of a part in metrics.json."""
+
+    accuracy: Share
+    n: Number
+    confusion: list[list[Count]]
+    loss: Finite | UnsetType = UNSET
+    interval: tuple[Share, Share] | UnsetType = UNSET
+    seen: Count = 0
+    unseen: Rest | None = None
+
+
+class Losses(Struct):
+    """Of the last snapshot alone, and of all together."""
+
+    single: Finite
+    ensemble: Finite
+
+
+class Snapshots(Struct):
+    """What averaging the snapshots gave, in metrics.json."""
+
+    members: Number
+    n: Number
+    ensemble: Share
+    single: Share
+    kept: str
+    loss: Losses
+
+
+class Seconds(Struct):
+    """How long it took."""
+
+    total: Positive
+
+
+class Scores(Struct):
+    """metrics.json."""
+
+    val: Block
+    classes: Annotated[list[str], Meta(min_length=1)]
+    kept: str
+    backbone: str
+    strategy: str
+    seconds: Seconds
+    test: Block | None = None
+    notes: list[str] = []
+    snapshots: Snapshots | None = None
+
+
+class Measured(Struct):
+    """Loss and accuracy of a part after an epoch."""
+
+    loss: Finite
+    accuracy: Share
+
+
+class ProbeLine(Struct, tag="probe", tag_field="phase"):
+    """A line of metrics.jsonl about one L2 of a probe."""
+
+    l2: Positive
+    train: Measured
+    val: Measured
+
+
+class EpochLine(Struct):
+    """A line of metrics.jsonl about an epoch."""
+
+    phase: Literal["finetune", "head"]
+    epoch: Annotated[int, Meta(ge=0, le=100_000)]
+    lr: Positive
+    train: Measured
+    val: Measured
+    lrs: list[Positive] | UnsetType = UNSET
+    snapshot: Count | UnsetType = UNSET
