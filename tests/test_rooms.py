@@ -35,7 +35,8 @@ GROUND_FILES = {
     "_checkout",
 }
 EVERYWHERE = {
-    f"transferkit.zoo.{name}" for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops")
+    f"transferkit.zoo.{name}"
+    for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops", "hashes")
 }
 
 

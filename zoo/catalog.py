@@ -4,40 +4,24 @@ A name is an existing path, an embedded name, `torchvision:NAME`, `hf-hub:ORGANI
 name; they are tried in that order.
 """
 
-import dataclasses
-import json
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import embedded
+from transferkit.zoo import embedded, hashes
+from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.errors import UsageError
 from transferkit.zoo.files import read_json
+from transferkit.zoo.hashes import CONFIG, MANIFEST
 from transferkit.zoo.names import search, suggest
+from transferkit.zoo.own_folder import OwnFolder, by_spec, model_folder
 
-__all__ = ["cards", "create", "describe", "files_of", "rebuild", "search", "suggest", "wrap"]
+__all__ = ["cards", "create", "describe", "files_of", "model_folder", "rebuild", "search", "suggest", "wrap"]
 
 if TYPE_CHECKING:
     from torch import nn
 
     from transferkit.zoo.backbone import Backbone
-
-
-class Blueprint(Protocol):
-    """What each source of networks makes of a name: a network that is not built yet."""
-
-    def resized(self, size_px: int) -> "Blueprint":
-        """The same for square images of another size."""
-
-    def card(self) -> ModelCard:
-        """What is known of it before it is built."""
-
-    def pretrained(self, *, offline: bool) -> Path:
-        """The safetensors file of its pretrained weights."""
-
-    def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
-        """The network, with random weights if no file is given."""
 
 
 def create(
@@ -65,7 +49,12 @@ def create(
         file = blueprint.pretrained(offline=offline)
     else:
         file = None if weights == "none" else Path(weights)
-    return blueprint.build(num_classes=num_classes, weights=file).eval()
+    backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
+    if file is not None:
+        from transferkit.zoo.weights import check_finite
+
+        check_finite(backbone.model, file)
+    return backbone
 
 
 def files_of(name: str, *, weights: str | None = None) -> list[Path]:
@@ -79,7 +68,8 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
         return []
     files = [Path(weights) if weights else _find(name, offline=True).pretrained(offline=True)]
     if Path(name).exists():
-        files.append(model_folder(Path(name)) / "config.json")
+        folder = model_folder(Path(name))
+        files += [folder / file for file in (CONFIG, MANIFEST) if (folder / file).is_file()]
     elif name.startswith("hf-hub:"):
         from transferkit.zoo.weights import from_hub
 
@@ -93,7 +83,7 @@ def rebuild(spec: dict[str, Any], *, num_classes: int, image_size: int | None = 
 
     Raises: ModelFileError if the spec is not one that this version can build.
     """
-    blueprint = _by_spec(spec)
+    blueprint = by_spec(spec)
     if image_size:
         blueprint = blueprint.resized(image_size)
     return blueprint.build(num_classes=num_classes).eval()
@@ -155,91 +145,14 @@ def _find(name: str, *, offline: bool) -> Blueprint:
         raise UsageError(f"{error}{hint}") from error
 
 
-def model_folder(path: Path) -> Path:
-    """Where the model at a path is: in the folder of a run that has one, else in the path itself."""
-    return path / "model" if (path / "model" / "config.json").is_file() else path
-
-
 def _in_folder(path: Path) -> Blueprint:
     """The blueprint of a model folder, or of a run folder that has one. Raises: UsageError, ModelFileError."""
     from transferkit.zoo import from_timm
 
     folder = model_folder(path)
-    if not (folder / "config.json").is_file():
-        raise UsageError(f"{path} is no model folder: it has no config.json")
-    config = read_json(folder / "config.json")
-    if isinstance(config, dict) and "transferkit" in config:
-        return OwnFolder.read(folder, config["transferkit"])
+    if not (folder / CONFIG).is_file():
+        raise UsageError(f"{path} is no model folder: it has no {CONFIG}")
+    if (own := hashes.own_block(folder)) is not None:
+        return OwnFolder.read(folder, own)
+    config = read_json(folder / CONFIG)
     return from_timm.by_config(config, name=folder.resolve().name, folder=folder)
-
-
-def _by_spec(spec: dict[str, Any]) -> Blueprint:
-    family, architecture = spec.get("family"), spec.get("architecture")
-    try:
-        if family == "transferkit" and architecture in embedded.NAMES:
-            return embedded.Blueprint(name=architecture)
-        if family == "torchvision":
-            from transferkit.zoo import from_torchvision
-
-            return from_torchvision.Blueprint(architecture=architecture, is_linear=spec.get("linear_head", False))
-        if family == "timm":
-            from transferkit.zoo import from_timm
-
-            return dataclasses.replace(from_timm.by_name(architecture), model_args=dict(spec["model_args"]))
-    except UsageError as error:
-        raise ModelFileError(f"this version cannot build {family}:{architecture}: {error}") from error
-    raise ModelFileError(f"this version cannot build {family}:{architecture}")
-
-
-@dataclass(frozen=True, kw_only=True)
-class OwnFolder:
-    """A model folder that transferkit wrote: a blueprint, and the preprocessing and classes it was trained with."""
-
-    folder: Path
-    blueprint: Blueprint
-    own: ModelCard
-
-    @classmethod
-    def read(cls, folder: Path, record: dict[str, Any]) -> "OwnFolder":
-        """The blueprint under `transferkit` in a `config.json`.
-
-        Raises: ModelFileError if something is missing there, UsageError if it is that of an ensemble.
-        """
-        try:
-            if "ensemble" in record:
-                raise UsageError(
-                    f"{folder} is an ensemble; name one of its members, such as {folder / 'members' / '0'}"
-                )
-            blueprint = _by_spec(record["spec"])
-            values = {key: record[key] for key in ("preprocessing", "classes")}
-            values |= {"name": str(folder), "architecture": record["spec"]["architecture"]}
-            return cls(folder=folder, blueprint=blueprint, own=ModelCard.from_json(json.dumps(values)))
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ModelFileError(f"the config.json of {folder} lacks what transferkit writes: {error}") from error
-
-    def resized(self, size_px: int) -> "OwnFolder":
-        """The same for square images of another size."""
-        preprocessing = dataclasses.replace(self.own.preprocessing, size_px=(size_px, size_px))
-        own = dataclasses.replace(self.own, preprocessing=preprocessing)
-        return dataclasses.replace(self, blueprint=self.blueprint.resized(size_px), own=own)
-
-    def card(self) -> ModelCard:
-        """The card of its network, with the preprocessing and classes of the folder."""
-        return self._adopt(self.blueprint.card())
-
-    def _adopt(self, other: ModelCard) -> ModelCard:
-        own = self.own
-        return dataclasses.replace(other, name=own.name, preprocessing=own.preprocessing, classes=own.classes)
-
-    def pretrained(self, *, offline: bool) -> Path:
-        """The weights in the folder; `offline` changes nothing."""
-        return self.folder / "model.safetensors"
-
-    def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
-        """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has."""
-        backbone = self.blueprint.build(num_classes=num_classes or len(self.own.classes), weights=weights)
-        card = self._adopt(backbone.card)
-        if backbone.num_classes != len(card.classes):
-            card = dataclasses.replace(card, classes=())
-        backbone.card = card
-        return backbone

@@ -181,6 +181,13 @@ def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: P
     model.load_state_dict(state)
 
 
+def check_finite(model: "nn.Module", source: Path) -> None:
+    """Refuse weights that are no numbers: every answer would be none. Raises: ModelFileError naming the tensor."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise ModelFileError(f"{source} is refused: {name} has values that are not finite")
+
+
 def misfit(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> str:
     """What keeps `found` from being loaded where `expected` is; empty if nothing does."""
     shapes = [name for name in expected if name in found and expected[name].shape != found[name].shape]

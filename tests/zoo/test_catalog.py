@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from transferkit import zoo
-from transferkit.zoo import embedded, packed
+from transferkit.zoo import embedded, hashes, packed
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import rebuild
 from transferkit.zoo.errors import ModelFileError, UsageError
@@ -121,6 +121,7 @@ def test_a_folder_of_our_own_opens_with_its_preprocessing_and_classes(tmp_path, 
     write.mkdir(parents=True)
     save_file(trained.model.state_dict(), write / "model.safetensors")
     (write / "config.json").write_text(json.dumps({"transferkit": record}))
+    hashes.write(write, ["config.json", "model.safetensors"])
     for path in (write, tmp_path / "run"):
         backbone = zoo.create(path)
         assert torch.equal(backbone(images), trained(images))
@@ -149,7 +150,7 @@ def test_an_unknown_name_is_answered_with_its_neighbours(name, words):
     ("content", "words"),
     [
         ('{"architecture": "no_such_net"}', "names no timm architecture, but 'no_such_net'"),
-        ("[1]", "names no timm architecture"),
+        ("[1]", "not an object"),
         ("{", "not valid JSON"),
         ('{"transferkit": {}}', "lacks what transferkit writes"),
         ('{"transferkit": {"spec": {"family": "x"}, "preprocessing": {}, "classes": []}}', "cannot build"),
@@ -158,6 +159,7 @@ def test_an_unknown_name_is_answered_with_its_neighbours(name, words):
 )
 def test_a_folder_with_an_odd_config_is_refused_in_one_line(tmp_path, content, words):
     (tmp_path / "config.json").write_text(content)
+    hashes.write(tmp_path, ["config.json"])
     with pytest.raises(ModelFileError, match=words) as refusal:
         zoo.create(tmp_path, weights="none")
     assert "\n" not in str(refusal.value)

@@ -11,6 +11,7 @@ from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 from transferkit.zoo.shell import assemble, describe
+from transferkit.zoo.weights import check_finite
 
 __all__ = [
     "CARDS",
@@ -22,6 +23,7 @@ __all__ = [
     "ModelCard",
     "Preprocessing",
     "assemble",
+    "check_finite",
     "create",
     "describe",
     "files_of",

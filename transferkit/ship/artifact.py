@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.model import ensemble as networks
-from transferkit.model.build import Backbone, Preprocessing, create, rebuild
+from transferkit.model.build import Backbone, Preprocessing, check_finite, create, rebuild
 from transferkit.model.ensemble import Pass
-from transferkit.ship import description, hashes
-from transferkit.ship.hashes import FORMAT_VERSION, MANIFEST
+from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
+from transferkit.zoo import hashes
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.files import new_folder, read_safetensors, write_json, write_safetensors, write_text
+from transferkit.zoo.hashes import CONFIG, FORMAT_VERSION, MANIFEST, WEIGHTS
 
-WEIGHTS, CONFIG, CARD, MEMBERS = "model.safetensors", "config.json", "README.md", "members"
+CARD, MEMBERS = "README.md", "members"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,22 +154,13 @@ def load(path: str | Path) -> Artifact | Ensemble:
         folder = folder / "model"
     if not folder.exists():
         return _adopted(create(str(path), offline=True))
-    if (folder / MANIFEST).is_file():
-        hashes.check(folder, [CONFIG])
-        own = hashes.read_object(folder / CONFIG).get("transferkit")
-        if isinstance(own, dict) and "ensemble" in own:
-            return _joined(folder, own)
-        hashes.check(folder, [WEIGHTS])
-        return _rebuilt(folder, own)
-    if not (folder / CONFIG).is_file():
+    if not (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
         raise UsageError(f"{path} holds no model: neither RUN/model nor {CONFIG} is there")
-    if "transferkit" in hashes.read_object(folder / CONFIG):
-        raise ModelFileError(
-            f"{folder / MANIFEST} is missing: the folder was not written to its end, or not copied whole"
-        )
-    artifact = _adopted(create(folder))
-    _check_finite(artifact.backbone, folder / WEIGHTS)
-    return artifact
+    if (own := hashes.own_block(folder)) is None:
+        return _adopted(create(folder))
+    if isinstance(own, dict) and "ensemble" in own:
+        return _joined(folder, own)
+    return _rebuilt(folder, own)
 
 
 def _adopted(backbone: Backbone) -> Artifact:
@@ -184,7 +176,7 @@ def _joined(folder: Path, own: dict[str, Any]) -> Ensemble:
         classes, record = description.class_names(own), dict(own["record"])
         hashes.check(folder, _member_files(own["ensemble"]))
         for name in _member_names(own["ensemble"]):
-            member = _rebuilt(folder / name, hashes.read_object(folder / name / CONFIG).get("transferkit"))
+            member = _rebuilt(folder / name, hashes.own_block(folder / name))
             twins = (known for known in members if networks.is_same_body(known.backbone, member.backbone))
             if twin := next(twins, None):
                 networks.share_body(twin.backbone, member.backbone)
@@ -196,6 +188,7 @@ def _joined(folder: Path, own: dict[str, Any]) -> Ensemble:
 
 def _rebuilt(folder: Path, own: Any) -> Artifact:
     """The network of the key `transferkit`, with the weights beside it under exactly its own names."""
+    hashes.check(folder, [WEIGHTS])
     try:
         spec, classes, preprocessing, origin, record = description.parse(own)
         backbone = rebuild(spec, num_classes=len(classes))
@@ -206,12 +199,6 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     except RuntimeError as error:
         reason = textwrap.shorten(str(error).splitlines()[1], 200, placeholder=" ...")
         raise ModelFileError(f"{folder / WEIGHTS} does not fit {spec['architecture']}: {reason}") from error
-    _check_finite(backbone, folder / WEIGHTS)
+    check_finite(backbone.model, folder / WEIGHTS)
     backbone.card = dataclasses.replace(backbone.card, preprocessing=preprocessing, classes=classes, **origin)
     return Artifact(backbone=backbone, classes=classes, preprocessing=preprocessing, record=record)
-
-
-def _check_finite(backbone: Backbone, path: Path) -> None:
-    for name, tensor in backbone.model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
-            raise ModelFileError(f"{path} is refused: {name} has values that are not finite")

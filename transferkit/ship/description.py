@@ -4,8 +4,8 @@ import dataclasses
 from typing import Any
 
 from transferkit.model.build import Backbone, Preprocessing
-from transferkit.ship.hashes import FORMAT_VERSION
 from transferkit.zoo.errors import UsageError
+from transferkit.zoo.hashes import FORMAT_VERSION
 
 TIMM_KEYS = (
     "tag",

@@ -1,0 +1,96 @@
+"""The model folders that transferkit writes: what is in them as a network that is not built yet."""
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transferkit.zoo import embedded, hashes
+from transferkit.zoo.blueprint import Blueprint
+from transferkit.zoo.card import ModelCard
+from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.hashes import CONFIG, WEIGHTS
+
+if TYPE_CHECKING:
+    from transferkit.zoo.backbone import Backbone
+
+
+def model_folder(path: Path) -> Path:
+    """Where the model at a path is: in the folder of a run that has one, else in the path itself."""
+    return path / "model" if (path / "model" / CONFIG).is_file() else path
+
+
+def by_spec(spec: dict[str, Any]) -> Blueprint:
+    """The blueprint of a `Backbone.spec`. Raises: ModelFileError if this version has no such network."""
+    family, architecture = spec.get("family"), spec.get("architecture")
+    try:
+        if family == "transferkit" and architecture in embedded.NAMES:
+            return embedded.Blueprint(name=architecture)
+        if family == "torchvision":
+            from transferkit.zoo import from_torchvision
+
+            return from_torchvision.Blueprint(architecture=architecture, is_linear=spec.get("linear_head", False))
+        if family == "timm":
+            from transferkit.zoo import from_timm
+
+            return dataclasses.replace(from_timm.by_name(architecture), model_args=dict(spec["model_args"]))
+    except UsageError as error:
+        raise ModelFileError(f"this version cannot build {family}:{architecture}: {error}") from error
+    raise ModelFileError(f"this version cannot build {family}:{architecture}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnFolder:
+    """A model folder that transferkit wrote: a blueprint, and the preprocessing and classes it was trained with."""
+
+    folder: Path
+    blueprint: Blueprint
+    own: ModelCard
+
+    @classmethod
+    def read(cls, folder: Path, record: dict[str, Any]) -> "OwnFolder":
+        """The blueprint under `transferkit` in a `config.json`.
+
+        Raises: ModelFileError if something is missing there, UsageError if it is that of an ensemble.
+        """
+        try:
+            if "ensemble" in record:
+                raise UsageError(
+                    f"{folder} is an ensemble; name one of its members, such as {folder / 'members' / '0'}"
+                )
+            blueprint = by_spec(record["spec"])
+            values = {key: record[key] for key in ("preprocessing", "classes")}
+            values |= {"name": str(folder), "architecture": record["spec"]["architecture"]}
+            return cls(folder=folder, blueprint=blueprint, own=ModelCard.from_json(json.dumps(values)))
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ModelFileError(f"the config.json of {folder} lacks what transferkit writes: {error}") from error
+
+    def resized(self, size_px: int) -> "OwnFolder":
+        """The same for square images of another size."""
+        preprocessing = dataclasses.replace(self.own.preprocessing, size_px=(size_px, size_px))
+        own = dataclasses.replace(self.own, preprocessing=preprocessing)
+        return dataclasses.replace(self, blueprint=self.blueprint.resized(size_px), own=own)
+
+    def card(self) -> ModelCard:
+        """The card of its network, with the preprocessing and classes of the folder."""
+        return self._adopt(self.blueprint.card())
+
+    def _adopt(self, other: ModelCard) -> ModelCard:
+        own = self.own
+        return dataclasses.replace(other, name=own.name, preprocessing=own.preprocessing, classes=own.classes)
+
+    def pretrained(self, *, offline: bool) -> Path:
+        """The weights in the folder; `offline` changes nothing."""
+        return self.folder / WEIGHTS
+
+    def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
+        """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has."""
+        if weights == self.folder / WEIGHTS:
+            hashes.check(self.folder, [WEIGHTS])
+        backbone = self.blueprint.build(num_classes=num_classes or len(self.own.classes), weights=weights)
+        card = self._adopt(backbone.card)
+        if backbone.num_classes != len(card.classes):
+            card = dataclasses.replace(card, classes=())
+        backbone.card = card
+        return backbone
