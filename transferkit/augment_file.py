@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.zoo.errors import UsageError
+from transferkit.zoo.text import printable
 
 PRESETS = ("none", "light", "default", "strong")
 CONTAINERS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
@@ -26,6 +27,8 @@ TRANSFORMS = frozenset(
 )
 MIRRORING = ("HorizontalFlip", "D4", "SquareSymmetry")
 MAX_FILE_BYTES = 1 << 20
+MAX_NUMBER = 4096  # the largest image size that is allowed, too
+MAX_DEPTH = 16  # of containers
 
 
 def mirrors(name_or_file: str | Path) -> bool:
@@ -67,7 +70,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def one_line(error: Exception) -> str:
     """What an error says, in at most 300 characters."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    return printable(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 def _parse(path: Path) -> Any:
@@ -82,15 +85,40 @@ def _parse(path: Path) -> Any:
         raise ValueError(str(error)) from error
 
 
-def _check(transform: dict[str, Any], path: Path) -> None:
-    """Refuse every transform, at any depth, that is not on the lists."""
+def _check(transform: dict[str, Any], path: Path, depth: int = 0) -> None:
+    """Refuse every transform, at any depth, that is not on the lists, and numbers no photo needs."""
+    if not isinstance(transform, dict):
+        raise TypeError(f"a transform is a mapping, not {type(transform).__name__}")
+    if depth > MAX_DEPTH:
+        raise UsageError(f"augmentation file {path} nests more than {MAX_DEPTH} containers")
     name = transform["__class_fullname__"]
-    if name not in CONTAINERS and name not in TRANSFORMS:
+    if not isinstance(name, str) or (name not in CONTAINERS and name not in TRANSFORMS):
         raise UsageError(
-            f"augmentation file {path} names {name!r}; allowed are those in transferkit.augment_file.TRANSFORMS"
+            f"augmentation file {path} names {name!r:.80}; allowed are those in transferkit.augment_file.TRANSFORMS"
         )
-    for child in transform.get("transforms", ()):
-        _check(child, path)
+    for argument, value in transform.items():
+        if argument not in ("transforms", "seed"):  # the seed is ours
+            _check_numbers(value, f"augmentation file {path}: {argument} of {name}")
+    children = transform.get("transforms", [])
+    if not isinstance(children, list):
+        raise TypeError(f"transforms of {name} is no list")
+    for child in children:
+        _check(child, path, depth + 1)
+
+
+def _check_numbers(value: Any, where: str) -> None:
+    """Refuse a number, also one in a string or deeper inside, that is not between -4096 and 4096."""
+    if isinstance(value, (list, tuple, dict)):
+        for entry in value.values() if isinstance(value, dict) else value:
+            _check_numbers(entry, where)
+    elif isinstance(value, (int, float, str)):
+        try:
+            is_allowed = abs(float(value)) <= MAX_NUMBER
+        except (ValueError, OverflowError):  # a word, or an integer beyond all floats
+            is_allowed = isinstance(value, str)
+        if not is_allowed:
+            shown = printable(value)[:40]
+            raise UsageError(f"{where} is {shown}, out of range; allowed: -{MAX_NUMBER} to {MAX_NUMBER}, as for pixels")
 
 
 def _happening(transform: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -63,10 +63,11 @@ def prepare(
     listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
     news.found(listing, progress)
 
-    from transferkit.data import augment  # not before the data is known to be there: torch takes seconds to import
+    from transferkit.data import augment, augment_trial  # after the data is found: torch takes seconds to import
     from transferkit.model import boundary, precision
     from transferkit.train.views import Reuse
 
+    augment_trial.check(config.augment)
     device = runtime.pick_device(config.device)
     model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
     chosen, lines = precision.choose(
