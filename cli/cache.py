@@ -1,6 +1,5 @@
 """transferkit cache"""
 
-import json
 from pathlib import Path
 
 import click
@@ -30,9 +29,10 @@ def show(cache_dir: str | None, as_json: bool) -> None:
     sizes = {kind: _size(folder, kind) for kind in cache_folder.KINDS}
     if as_json:
         kinds = {kind: {"files": count, "bytes": total} for kind, (count, total) in sizes.items()}
-        click.echo(json.dumps({"folder": str(folder), "kinds": kinds}))
+        render.data({"folder": str(folder), "kinds": kinds})
         return
-    click.echo(f"{folder}\n")
+    render.say(f"{folder}")
+    click.echo()
     rows = [(kind, f"{count:,}", _words(total), cache_folder.KINDS[kind]) for kind, (count, total) in sizes.items()]
     total = sum(total for _, total in sizes.values())
     count = sum(count for count, _ in sizes.values())
@@ -59,13 +59,13 @@ def clear(kinds: tuple[str, ...], cache_dir: str | None, yes: bool) -> None:
     sizes = {kind: _size(folder, kind)[1] for kind in kinds or cache_folder.KINDS}
     found = [f"{kind} ({_words(size)})" for kind, size in sizes.items() if size]
     if not found:
-        click.echo(f"nothing to remove in {folder}")
+        render.say(f"nothing to remove in {folder}")
         return
     if not yes and not click.confirm(f"Remove {', '.join(found)} in {folder}?"):
         return
     for kind in sizes:
         cache_folder.clear(folder, kind)
-    click.echo(f"removed {', '.join(found)}")
+    render.say(f"removed {', '.join(found)}")
 
 
 def _size(folder: Path, kind: str) -> tuple[int, int]:

@@ -1,7 +1,5 @@
 """transferkit ensemble"""
 
-import json
-
 import click
 
 from transferkit.cli import options, render
@@ -33,12 +31,12 @@ def ensemble(
     joined = join(models, out, data=data, device=device or "auto", progress=render.progress_for(quiet=quiet))
     scores = joined.scores
     for path, reason in scores["refused"] if scores else ():
-        click.echo(f"left out: {path}: {reason}", err=True)
+        render.say(f"left out: {path}: {reason}", err=True)
     if scores and scores["part"] != "test":
         warning = "DATA has no test part: if members were trained on these images, the scores say little; see --help"
-        click.echo(warning, err=True)
+        render.say(warning, err=True)
     if as_json:
-        click.echo(json.dumps({"model": out, "members": models, "passes": joined.passes, "scores": scores}))
+        render.data({"model": out, "members": models, "passes": joined.passes, "scores": scores})
         return
     render.facts(
         {"model": out, "members": str(len(models)), "passes": f"{joined.passes} through a backbone for an image"}

@@ -1,7 +1,5 @@
 """transferkit evaluate"""
 
-import json
-
 import click
 
 from transferkit.cli import options, render
@@ -33,9 +31,9 @@ def evaluate(
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
     scores = classifier.evaluate(data, part=part, progress=render.progress_for(quiet=quiet))
     for path, reason in scores["refused"]:
-        click.echo(f"left out: {path}: {reason}", err=True)
+        render.say(f"left out: {path}: {reason}", err=True)
     if as_json:
-        click.echo(json.dumps(scores))
+        render.data(scores)
         return
     render.facts({scores["part"]: render.accuracy_line(scores), "log loss": f"{scores['loss']:.4f}"})
     click.echo()

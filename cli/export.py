@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from transferkit.cli import options
+from transferkit.cli import options, render
 
 FORMATS = ("safetensors", "timm", "onnx", "torch-export")
 MAX_PHOTOS = 64  # to compare on
@@ -43,4 +43,4 @@ def export(model: str, form: str, out: str, images: str | None) -> None:
     if form in ("onnx", "torch-export"):
         compared = f"{len(photos)} photos" if photos else "noise, as no photos were named with --images"
         click.echo(f"the same answers as PyTorch on {compared}", err=True)
-    click.echo(str(written))
+    render.say(str(written))

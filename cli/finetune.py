@@ -1,6 +1,5 @@
 """transferkit finetune"""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +164,7 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     if not ranks.is_first():
         return 0
     if as_json:
-        click.echo(json.dumps(run.metrics | {"run": str(run.folder)}))
+        render.data(run.metrics | {"run": str(run.folder)})
     else:
         _show_result(run.folder, run.metrics)
     return 0

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from transferkit.cli import options
+from transferkit.cli import options, render
 
 
 @click.command("import")
@@ -21,4 +21,4 @@ def import_weights(source: str, out: str) -> None:
     from transferkit.zoo.weights import import_pickle
 
     import_pickle(Path(source), Path(out))
-    click.echo(out)
+    render.say(out)

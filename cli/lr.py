@@ -1,6 +1,5 @@
 """transferkit lr"""
 
-import json
 import math
 from typing import Any
 
@@ -58,7 +57,7 @@ def lr(data: str, out: str, through: str, steps: int, as_json: bool, quiet: bool
             {"lr": trial.lr, "word": word, "end": _finite(trial.end)} for trial, word in zip(found.trials, found.words)
         ]
         span = {"low": found.low, "high": found.high, "below": found.below, "above": found.above}
-        click.echo(json.dumps(take | span | {"tried": tried, "picture": out}))
+        render.data(take | span | {"tried": tried, "picture": out})
         return
     tried = zip(found.trials, found.words)
     rows = [(f"{trial.lr:.2g}", f"{trial.losses[0]:.3f}", f"{trial.end:.3f}", word) for trial, word in tried]

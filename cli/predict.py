@@ -1,27 +1,29 @@
 """transferkit predict"""
 
 import csv
-import json
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING
 
 import click
 
-from transferkit.cli import options
+from transferkit.cli import options, render, streams
 from transferkit.data import tree
+from transferkit.data.cells import defused
 from transferkit.zoo.errors import DataError, UsageError
+from transferkit.zoo.text import printable
 
 if TYPE_CHECKING:
     from transferkit.ship.classifier import Prediction
+
+MAX_TOP = 10_000  # columns of a CSV
 
 
 @click.command()
 @click.argument("model", metavar="RUN_OR_MODEL")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(min=1), default=1, show_default=True, help="How many classes to list.")
+@click.option("--top", type=click.IntRange(1, MAX_TOP), default=1, show_default=True, help="How many classes to list.")
 @click.option(
     "--format",
     "form",
@@ -56,9 +58,10 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: 
             yield prediction
 
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
+    top = min(top, len(classifier.classes))
     writer(counted(classifier.stream(chain.from_iterable(map(tree.files, paths)), top=top)), top)
     if words := classifier.depth_words(counts["read"]):
-        click.echo(words, err=True)
+        render.say(words, err=True)
     if counts["refused"]:
         click.echo(f"{counts['refused']} of {sum(counts.values())} files could not be read", err=True)
     if not counts["read"]:
@@ -68,6 +71,7 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: 
 def _check(paths: tuple[str, ...]) -> None:
     for path in paths:
         if not os.path.lexists(path) and next(tree.files(path), None) is None:
+            tree.refuse_url(path)
             raise UsageError(f"no such file or folder: {path}")
 
 
@@ -77,31 +81,26 @@ def _write_table(predictions: "Iterable[Prediction]", top: int) -> None:
             said = f"unreadable: {prediction.fault}"
         else:
             said = "  ".join(f"{label} {probability:.3f}" for label, probability in prediction.top)
-        click.echo(f"{_printable(prediction.source)}  {said}")
+        render.say(f"{printable(prediction.source)}  {said}")
 
 
 def _write_csv(predictions: "Iterable[Prediction]", top: int) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(streams.as_utf8(), lineterminator="\n")
     ranks = [f"{kind}{rank}" for rank in range(2, top + 1) for kind in ("label", "probability")]
     writer.writerow(["path", "label", "probability", *ranks, "fault"])
     for prediction in predictions:
         cells = [cell for label, probability in prediction.top for cell in (label, f"{probability:.6f}")]
         cells += [""] * (2 + len(ranks) - len(cells))
-        writer.writerow([_printable(prediction.source), *cells, prediction.fault or ""])
+        row = [prediction.source, *cells, prediction.fault or ""]
+        writer.writerow(defused(map(printable, row)))
 
 
 def _write_json(predictions: "Iterable[Prediction]", top: int) -> None:
     for prediction in predictions:
-        value: dict = {"path": _printable(prediction.source)}
+        value: dict = {"path": printable(prediction.source)}
         if prediction.fault:
             value["fault"] = prediction.fault
         else:
             value |= {"label": prediction.label, "probability": prediction.probability}
             value["top"] = [{"label": label, "probability": p} for label, p in prediction.top]
-        click.echo(json.dumps(value))
-
-
-def _printable(path: str) -> str:
-    """A path without bytes or control characters that a terminal would obey or stdout could not encode."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+        render.data(value)

@@ -1,5 +1,6 @@
 """transferkit pretrain"""
 
+import dataclasses
 from pathlib import Path
 
 import click
@@ -65,12 +66,12 @@ def pretrain(
         progress=progress,
     )
     if as_json:
-        click.echo(card.to_json(), nl=False)
+        render.data(dataclasses.asdict(card), indent=1)
         return
     for part, score in card.measured.items():
         low, high = score["interval"]
         click.echo(f"{part}: {100 * score['accuracy']:.2f} % right (95 % interval {100 * low:.1f} to {100 * high:.1f})")
-    click.echo(out)
+    render.say(out)
 
 
 def _words(record: dict[str, float], epochs: int) -> str:

@@ -1,13 +1,28 @@
 """What a person sees: progress on stderr, results on stdout."""
 
+import json
 import sys
 import time
 from typing import Any
 
 import click
 
+from transferkit.cli import streams
 from transferkit.progress import Progress
 from transferkit.ship import news
+from transferkit.zoo import stops
+from transferkit.zoo.text import printable
+
+
+def say(line: str, *, err: bool = False) -> None:
+    """Print a line on stdout or stderr, whatever names of a stranger are in it."""
+    click.echo(printable(line), err=err)
+
+
+def data(value: Any, *, indent: int | None = None) -> None:
+    """Print JSON, on a line unless it is indented: ASCII, in which whatever a terminal would obey is an escape."""
+    streams.as_utf8()
+    click.echo(json.dumps(value, indent=indent))
 
 
 def progress_for(*, quiet: bool) -> Progress:
@@ -30,20 +45,21 @@ class PlainProgress(Progress):
         self.phase, self.done, self.started = phase, 0, time.monotonic()
 
     def advance(self, images: int) -> None:
+        stops.check()
         self.done += images
 
     def note(self, figures: str) -> None:
-        click.echo(figures, err=True)
+        say(figures, err=True)
 
     def finish(self) -> None:
         if self.phase:
             seconds = max(time.monotonic() - self.started, 1e-3)
             speed = self.done / seconds
-            click.echo(f"{self.phase}: {self.done} images in {seconds:.1f} s, {speed:.0f} images/s", err=True)
+            say(f"{self.phase}: {self.done} images in {seconds:.1f} s, {speed:.0f} images/s", err=True)
         self.phase = ""
 
     def say(self, line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 class LiveProgress(Progress):
@@ -61,25 +77,28 @@ class LiveProgress(Progress):
         self.finish()
         console = Console(stderr=True)
         columns = [
-            TextColumn("{task.description}", table_column=Column(no_wrap=True)),
+            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
             TaskProgressColumn(table_column=Column(no_wrap=True)),
             TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            TextColumn("{task.fields[figures]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            TextColumn(
+                "{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
+            ),
         ]
         if console.width >= WIDE:
             columns.insert(2, TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)))
         self.bar = Bar(*columns, console=console, expand=True)
-        self.task = self.bar.add_task(phase, total=total, rate="", figures="")
+        self.task = self.bar.add_task(printable(phase), total=total, rate="", figures="")
         self.bar.start()
 
     def advance(self, images: int) -> None:
+        stops.check()
         self.bar.advance(self.task, images)
         speed = self.bar.tasks[0].speed
         self.bar.update(self.task, rate=f"{speed:.0f} images/s" if speed else "")
 
     def note(self, figures: str) -> None:
         if self.bar:
-            self.bar.update(self.task, figures=figures)
+            self.bar.update(self.task, figures=printable(figures))
         else:
             self.say(figures)
 
@@ -90,9 +109,9 @@ class LiveProgress(Progress):
 
     def say(self, line: str) -> None:
         if self.bar:
-            self.bar.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self.bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
         else:
-            click.echo(line, err=True)
+            say(line, err=True)
 
 
 def accuracy_line(scores: dict[str, Any]) -> str:
@@ -109,11 +128,12 @@ def facts(pairs: dict[str, str]) -> None:
     """Print names and values in two columns."""
     width = max(len(name) for name in pairs)
     for name, value in pairs.items():
-        click.echo(f"{name:<{width}}  {value}")
+        say(f"{name:<{width}}  {value}")
 
 
 def table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:
     """Print rows under a header; the first column is text, the others are numbers, to the right."""
+    header, *rows = [tuple(map(printable, row)) for row in [header, *rows]]
     widths = [max(len(row[k]) for row in [header, *rows]) for k in range(len(header))]
     for row in [header, *rows]:
         cells = [f"{row[0]:<{widths[0]}}", *(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:]))]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from transferkit.cli import options
+from transferkit.cli import options, render
 
 
 @click.command()
@@ -14,4 +14,4 @@ def report(run: str) -> None:
     """Write the report of a run again, from the files in its folder, and print where it is."""
     from transferkit.ship.record import write_report
 
-    click.echo(str(write_report(Path(run))))
+    render.say(str(write_report(Path(run))))

@@ -1,5 +1,6 @@
 """transferkit zoo"""
 
+import dataclasses
 from typing import Any
 
 import click
@@ -26,7 +27,7 @@ def list_networks(pattern: str | None) -> None:
     """
     if pattern:
         for name in catalog.search(pattern):
-            click.echo(name)
+            render.say(name)
         return
     rows = [(c.name, f"{c.parameters:,}", f"{c.preprocessing.size_px[0]} px", c.license) for c in catalog.cards()]
     render.table(("embedded", "parameters", "images", "licence"), rows)
@@ -42,7 +43,7 @@ def show(name: str, as_json: bool) -> None:
     """Show the card of a network: preprocessing, licence, source and measured accuracy."""
     card = catalog.describe(name)
     if as_json:
-        click.echo(card.to_json(), nl=False)
+        render.data(dataclasses.asdict(card), indent=1)
         return
     size = " x ".join(str(side) for side in card.preprocessing.size_px)
     render.facts({
@@ -72,4 +73,4 @@ def _words(score: Any) -> str:
 def fetch(name: str) -> None:
     """Download the weights of a network, so that it can be used without a connection."""
     model = catalog.create(name)
-    click.echo(f"{model.card.name} is on this machine: {model.card.parameters:,} parameters")
+    render.say(f"{model.card.name} is on this machine: {model.card.parameters:,} parameters")

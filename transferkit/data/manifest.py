@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit.data.cells import defused
 from transferkit.data.listing import Listing
 from transferkit.data.source import DecodeError, absolute, read_file, status
 from transferkit.zoo import files
@@ -75,5 +76,5 @@ def _write(path: Path, columns: tuple[str, ...], rows: Iterable[tuple]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)  # RFC 4180: quotes doubled, lines end in CRLF
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows(map(defused, rows))
     files.write_text(path, text.getvalue())

@@ -1,4 +1,7 @@
-"""A CSV with the columns path,label[,split][,group] to a listing."""
+"""A CSV with the columns path,label[,split][,group] to a listing.
+
+Our own manifest.csv is one; so an apostrophe before a formula, as `cells.py` writes it, is taken off again.
+"""
 
 import csv
 from collections.abc import Iterator
@@ -7,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from transferkit.data import sniff
+from transferkit.data.cells import original
 from transferkit.data.listing import PARTS, Listing, PathTable, class_name
 from transferkit.data.source import join
 from transferkit.zoo.errors import DataError
@@ -66,7 +70,7 @@ def _rows(source: Path) -> Iterator[tuple[int, dict[str, str]]]:
                 if len(values) != len(header):
                     raise DataError(f"{source}, line {reader.line_num}: {len(values)} values for {len(header)} columns")
                 values = [value.strip() for value in values] if is_loose else values
-                yield reader.line_num, {"split": "", "group": ""} | dict(zip(names, values))
+                yield reader.line_num, {"split": "", "group": ""} | dict(zip(names, map(original, values)))
         except csv.Error as error:
             raise DataError(f"{source}, line {reader.line_num}: not valid CSV: {error}") from error
 

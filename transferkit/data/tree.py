@@ -7,7 +7,9 @@ import re
 from collections.abc import Iterator
 
 from transferkit.data.source import Member
+from transferkit.zoo.errors import UsageError
 
+URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 SEPARATORS = r"[/\\]" if os.name == "nt" else "/"
 
 
@@ -26,6 +28,12 @@ def files(path: str) -> Iterator[str]:
     else:
         for found in glob.iglob(path):
             yield from walk(found) if os.path.isdir(found) else [found]
+
+
+def refuse_url(path: str) -> None:
+    """Raise UsageError if `path` is a URL, which no command takes for a photo: only as a place in a remote tar."""
+    if URL.match(path) and not os.path.exists(path) and Member.of(path) is None:
+        raise UsageError(f"{path} is a URL; download the photo and name the file")
 
 
 def walk(folder: str) -> Iterator[str]:

@@ -7,7 +7,7 @@ import html
 from collections.abc import Iterable
 from typing import Any
 
-from transferkit.ship.model_card import printable
+from transferkit.zoo.text import printable
 
 
 def shown(text: Any) -> str:
@@ -16,7 +16,7 @@ def shown(text: Any) -> str:
     >>> shown("<b>\\x1b'")
     '&lt;b&gt;\\\\x1b&#x27;'
     """
-    return html.escape(printable(str(text)))
+    return html.escape(printable(text))
 
 
 def section(title: str, body: str, *, lead: str = "") -> str:

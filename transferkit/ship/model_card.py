@@ -6,6 +6,7 @@ from typing import Any
 
 from transferkit.model.build import Backbone, Preprocessing
 from transferkit.ship.news import seen_words
+from transferkit.zoo.text import printable
 
 HEADER = """---
 license: {license}
@@ -163,15 +164,6 @@ def _score(block: dict[str, Any]) -> str:
 
 def _parameters(backbone: Backbone) -> int:
     return sum(parameter.numel() for parameter in backbone.parameters())
-
-
-def printable(text: str) -> str:
-    """`text` with everything that cannot be printed, line ends and half characters among it, as a visible escape.
-
-    >>> printable("a\\x1b[2J\\n")
-    'a\\\\x1b[2J\\\\n'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def quoted(text: str) -> str:

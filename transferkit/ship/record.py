@@ -11,6 +11,7 @@ import torch
 
 from transferkit import ranks, runtime
 from transferkit.data import manifest
+from transferkit.data.cells import defused
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
 from transferkit.ship import artifact, begun, report, run_files
@@ -108,5 +109,5 @@ def _write_predictions(path: Path, judged: list[Judged]) -> None:
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(("path", "label", "predicted", "probability"))
-    writer.writerows((image, label, predicted, f"{p:.6f}") for image, label, predicted, p in judged)
+    writer.writerows(defused((image, label, predicted, f"{p:.6f}")) for image, label, predicted, p in judged)
     files.write_text(path, text.getvalue())

@@ -3,17 +3,16 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from msgspec import ValidationError, convert
 
+from transferkit.data.cells import original
 from transferkit.ship.run_schema import EpochLine, Given, ProbeLine, Record, Scores, Share
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 from transferkit.zoo.files import MAX_JSON_BYTES
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 PREDICTIONS = "predictions.csv"
 MAX_BYTES = 1 << 30  # of metrics.jsonl and the CSV files, which grow with the epochs and the images
@@ -55,7 +54,7 @@ def read_lines(run: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def read_rows(path: Path, columns: "Sequence[str]") -> list[list[str]]:
+def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
     """The rows of a CSV file with those columns and perhaps more after them, without its header; none if it is absent.
 
     Raises: StorageError, ModelFileError.
@@ -71,7 +70,7 @@ def read_rows(path: Path, columns: "Sequence[str]") -> list[list[str]]:
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(rows[0]):
             raise ModelFileError(f"{path} is damaged: {len(row)} values in line {number}, not {len(rows[0])}")
-    return rows[1:]
+    return [[original(cell) for cell in row] for row in rows[1:]]
 
 
 def read_predictions(run: Path) -> list[tuple[str, str, str, float]]:

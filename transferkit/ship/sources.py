@@ -5,7 +5,6 @@ Pillow image. A folder means every file in it, as on the command line. Whatever 
 """
 
 import os
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
@@ -13,11 +12,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from transferkit.data.source import MAX_FILE_BYTES, DecodeError, Member
-from transferkit.data.tree import walk
-from transferkit.zoo.errors import KindError, UsageError
+from transferkit.data.source import MAX_FILE_BYTES, DecodeError
+from transferkit.data.tree import refuse_url, walk
+from transferkit.zoo.errors import KindError
 
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 TAKEN = (
     "a path, a folder, bytes or an open file of an image, a uint8 array or tensor, a Pillow image, "
     "or an iterable of these"
@@ -64,12 +62,6 @@ def content_of(source: Source) -> str | bytes | np.ndarray | Image.Image:
     if isinstance(source, np.ndarray):
         return _pixels(source)
     return _read(source) if hasattr(source, "read") else source
-
-
-def refuse_url(path: str) -> None:
-    """Raise UsageError if `path` is a URL, which no command takes for a photo: only as a place in a remote tar."""
-    if URL.match(path) and not os.path.exists(path) and Member.of(path) is None:
-        raise UsageError(f"{path} is a URL; download the photo and name the file")
 
 
 def _is_one(value: Any) -> bool:
