@@ -55,10 +55,13 @@ class FeatureCache:
             found[hits] = features[places[hits]]
         return found
 
-    def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> None:
-        """Keep the features (n, D) of files in a view; where there is no room, nothing is kept and nothing lost."""
+    def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> Path | None:
+        """Keep the features (n, D) of files in a view; the file they are in.
+
+        Where there is no room, nothing is kept and nothing lost: None.
+        """
         if not len(sha256):
-            return
+            return None
         hashes, first = np.unique(np.array(sha256, "S64"), return_index=True)
         features = np.ascontiguousarray(features[first], np.float32)
         codes = hashes.view(np.uint8).reshape(len(hashes), 64)
@@ -68,9 +71,14 @@ class FeatureCache:
             "check": torch.tensor([_check(codes, features)]),
         }
         name = hashlib.sha256(codes).hexdigest()[:16]
+        path = self._folder / f"{view}.{name}.safetensors"
+        try:
+            files.write_safetensors(path, tensors)
+        except StorageError:
+            return None
         with suppress(StorageError, OSError):
-            files.write_safetensors(self._folder / f"{view}.{name}.safetensors", tensors)
             self._make_room()
+        return path
 
     def _make_room(self) -> None:
         networks: dict[Path, list[cache_folder.Entry]] = {}

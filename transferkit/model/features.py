@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -101,11 +102,13 @@ class Extractor:
             found[rows] = self._computed(x, self.precision)
         return found
 
-    def keep(self, features: Features, sha256: np.ndarray, *, fitted: np.ndarray) -> None:
-        """Keep features for later runs. Shapes: as `recall`."""
-        if self.cache is not None:
-            for view, array, rows in self._views(features, fitted):
-                self.cache.add(view, sha256[rows], array[rows])
+    def keep(self, features: Features, sha256: np.ndarray, *, fitted: np.ndarray) -> list[Path]:
+        """Keep features for later runs; the files they are in, none if one was not written. Shapes: as `recall`."""
+        if self.cache is None:
+            return []
+        views = [(view, rows, array) for view, array, rows in self._views(features, fitted) if len(rows)]
+        written = [self.cache.add(view, sha256[rows], array[rows]) for view, rows, array in views]
+        return [] if None in written else written
 
     def _views(self, features: Features, fitted: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """The name of each view with its precision, its features and the rows that have it."""

@@ -17,6 +17,7 @@ from transferkit.data.photos import Photos
 from transferkit.model.build import Preprocessing
 from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.progress import Progress
+from transferkit.train.keeping import Keeping
 from transferkit.train.loop import eval_batches
 from transferkit.train.supply import to_device
 from transferkit.zoo.errors import DataError
@@ -81,16 +82,18 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
     left = left[table.sizes[left] == 0]
     if len(left) < len(fitted):
         progress.say(f"features of {len(fitted) - len(left):,} images are kept from earlier runs")
-    quarantine = list(listing.refused)
+    quarantine, keeping = list(listing.refused), None
+    if reader.extractor:
+        hashes = table.hashes
+        keeping = Keeping(reader.extractor, reader.photos, table.features, hashes=hashes, fitted=fitted)
     if len(left):
         progress.start("reading, features" if reader.extractor else "reading", len(left))
-        quarantine += _read(listing, reader, table, left, progress=progress)
+        quarantine += _read(listing, reader, table, left, told=(keeping, progress))
         progress.finish()
     good = np.flatnonzero(table.sizes)
     is_dim = _say_dim(listing, table, reader.photos, progress)
-    if reader.extractor and ranks.is_first():
-        new = left[(table.sizes[left] > 0) & ~is_dim[left]]
-        reader.extractor.keep(table.features.subset(new), table.hashes[new], fitted=fitted[new])
+    if keeping and ranks.is_first():
+        keeping.merge(left[(table.sizes[left] > 0) & ~is_dim[left]])
     _check_classes(listing, good, quarantine)
     return Intake(
         listing=listing.subset(good),
@@ -136,9 +139,13 @@ def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
 
 
 def _read(
-    listing: Listing, reader: Reader, table: _Table, rows: np.ndarray, *, progress: Progress
+    listing: Listing, reader: Reader, table: _Table, rows: np.ndarray, *, told: tuple[Keeping | None, Progress]
 ) -> list[tuple[str, str]]:
-    """Complete `table` for `rows`; what cannot be read, and why."""
+    """Complete `table` for `rows`; what cannot be read, and why.
+
+    Args: told, who hears of each batch; the features are kept while they are computed.
+    """
+    keeping, progress = told
     blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
     own, faults = rows[blocks[ranks.rank()]], []
 
@@ -151,6 +158,8 @@ def _read(
             faults.extend((listing.relative(row), reason) for row, reason in batch.faults)
             if len(batch.rows):
                 yield batch
+                if keeping:
+                    keeping.computed(batch.rows)
             progress.advance(ranks.size() * (len(batch.rows) + len(batch.faults)))  # the others are as far
 
     if reader.extractor:
@@ -158,7 +167,11 @@ def _read(
             (batches.normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows)
             for batch in read()
         )
-        reader.extractor.fill(table.features, inputs, fitted=listing.parts != "test")
+        try:
+            reader.extractor.fill(table.features, inputs, fitted=listing.parts != "test")
+        except BaseException:  # stopped, or out of memory
+            keeping.keep()
+            raise
     else:
         for _ in read():
             pass
