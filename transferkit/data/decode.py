@@ -12,6 +12,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from transferkit.data import depth, sniff
+from transferkit.data.quiet import silence_libtiff
 from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.card import Preprocessing
 
@@ -124,10 +125,11 @@ def _offset(have: int, want: int) -> int:
 
 
 def _silence_pillow() -> None:
-    """Ignore warnings raised inside Pillow from now on: what matters in them is refused by us with a reason.
+    """Ignore what is printed and warned inside Pillow from now on: what matters in it is refused by us with a reason.
 
     `warnings.catch_warnings` is no way out: it changes the filters of all threads, in whatever order they leave it.
     """
+    silence_libtiff()
     if PILLOW_FILTER not in warnings.filters:
         warnings.filterwarnings("ignore", module=PILLOW_FILTER[3].pattern)
 

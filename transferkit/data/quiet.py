@@ -1,0 +1,32 @@
+"""What the decoders would print: libtiff writes each fault of a file to the terminal, past Python and its warnings."""
+
+import ctypes
+import functools
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import PIL
+from PIL import _imaging  # noqa: F401  so that the library is there
+
+
+@functools.cache
+def silence_libtiff() -> None:
+    """Take from libtiff, where it can be found in this process, what it prints errors with; Pillow raises them."""
+    for path in _libraries():
+        try:
+            library = ctypes.CDLL(path)
+            library.TIFFSetErrorHandler(None)
+            library.TIFFSetErrorHandlerExt(None)
+        except (OSError, AttributeError):  # another library of such a name
+            continue
+
+
+def _libraries() -> Iterator[str]:
+    """The files of the libtiff that Pillow uses."""
+    if sys.platform == "linux":
+        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            paths = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if "libtiff" in line}
+        yield from sorted(paths)
+    elif sys.platform == "darwin":
+        yield from map(str, sorted((Path(PIL.__file__).parent / ".dylibs").glob("libtiff*")))
