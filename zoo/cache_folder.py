@@ -35,13 +35,13 @@ _HEX16, _HEX64 = "[0-9a-f]{16}", "[0-9a-f]{64}"
 _SCRATCH = "tmp[a-z0-9_]{8}"  # of tempfile
 NAMES = {  # kind: the paths below its folder that only we write
     "pixels": rf"\d+(-[\w.+]+)+/[0-9a-f]{{2}}/([0-9a-f]{{62}}|{_SCRATCH})",
-    "known": r"files\.sqlite(-journal|-wal|-shm)?",
+    "known": rf"files\.sqlite(-journal|-wal|-shm)?|{_HEX64}\.json",
     "shards": rf"{_HEX16}/(shards\.json|shards\.safetensors)",
     "features": rf"{_HEX64}/[\w-]+\.{_HEX16}\.safetensors",
     "networks": rf"{_HEX64}\.safetensors",
     "timings": rf"{_HEX64}\.json",
     "names": r"timm-[\w.+]+-torchvision-[\w.+]+\.json",
-    "weights": rf"[\w.]+-[0-9a-f]{{8}}\.safetensors|{_SCRATCH}/[\w.]+-[0-9a-f]{{8}}\.pth",
+    "weights": rf"[\w.]+-[0-9a-f]{{8}}\.(safetensors|json)|{_SCRATCH}/[\w.]+-[0-9a-f]{{8}}\.pth",
 }
 PATTERNS = {kind: re.compile(pattern) for kind, pattern in NAMES.items()}
 UNFINISHED = re.compile(r"(^|/)\.([^/]+)\.\d+\.tmp$")  # how zoo.files calls a file until it is whole

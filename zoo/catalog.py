@@ -71,7 +71,7 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
         folder = model_folder(Path(name))
         files += [folder / file for file in (CONFIG, MANIFEST) if (folder / file).is_file()]
     elif name.startswith("hf-hub:"):
-        from transferkit.zoo.weights import from_hub
+        from transferkit.zoo.downloads import from_hub
 
         files.append(from_hub(name.removeprefix("hf-hub:"), "config.json", offline=True))
     snapshots = [file.parents[1] for file in files if file.parent.parent.name == "snapshots"]
@@ -134,7 +134,7 @@ def _find(name: str, *, offline: bool) -> Blueprint:
         from transferkit.zoo import from_timm
 
         if source == "hf-hub":
-            from transferkit.zoo.weights import from_hub
+            from transferkit.zoo.downloads import from_hub
 
             config = read_json(from_hub(rest, "config.json", offline=offline))
             return from_timm.by_config(config, name=name, hub=rest)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
+from transferkit.zoo.downloads import from_hub
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.files import read_safetensors, sha256
 from transferkit.zoo.stages import group_by_children
-from transferkit.zoo.weights import first_line, from_hub, misfit
+from transferkit.zoo.weights import first_line, misfit
 
 # The keys of a pretrained_cfg that say where weights are.
 SOURCES = ("file", "hf_hub_filename", "hf_hub_id", "source", "state_dict", "url")

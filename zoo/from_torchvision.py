@@ -11,10 +11,11 @@ from torchvision.models import SqueezeNet, get_model, get_model_weights
 
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
+from transferkit.zoo.downloads import from_url
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.files import read_safetensors, sha256
 from transferkit.zoo.stages import group_by_children
-from transferkit.zoo.weights import from_url, load_state
+from transferkit.zoo.weights import load_state
 
 AUXILIARY = ("AuxLogits.", "aux1.", "aux2.")  # heads that only help training from scratch
 BRANCHED = {"aux_logits": False, "init_weights": False, "transform_input": True}  # the last is what the weights expect

@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -65,6 +66,15 @@ def check() -> None:
     """Raise again what a signal has raised before, if somebody swallowed it."""
     if _asked is not None and _listens:
         raise _stop(_asked)
+
+
+def sleep(seconds: float) -> None:
+    """Wait, unless a signal asks for the end. Raises: StoppedError."""
+    until = time.monotonic() + seconds
+    while (left := until - time.monotonic()) > 0:
+        check()
+        time.sleep(min(left, 0.1))
+    check()
 
 
 def claim() -> bool:

@@ -1,122 +1,25 @@
-"""Weights files: from the hub, from torchvision's server, from a foreign pickle; and whether they fit a network.
+"""Weights files: from a foreign pickle, and whether they fit a network.
 
 A pickle can run code when it is read. The only place that reads one is `import_pickle`, in a child process that keeps
 tensors alone.
 """
 
-import socket
 import subprocess
 import sys
-import tempfile
-import urllib.error
-import urllib.parse
-import urllib.request
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import cache_folder, children, stops
-from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
-from transferkit.zoo.files import sha256, storage_errors, write_safetensors
+from transferkit.zoo import children
+from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.files import write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-TIMEOUT_SECONDS = 10  # without an answer; a transfer that goes on may take as long as it needs
 IMPORT_SECONDS = 600
 WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
-
-
-def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
-    """The local copy of a file on the Hugging Face hub, downloaded if not cached; `repository` may end in `@REVISION`.
-
-    A cached file is used as it is; the hub is not asked whether there is a newer one.
-
-    Raises: UsageError if there is no such repository, ModelFileError if it has no such file, NetworkError.
-    """
-    from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
-    from huggingface_hub import errors as hub
-
-    name, _, revision = repository.partition("@")
-    try:
-        cached = try_to_load_from_cache(name, filename, revision=revision or None)
-        if isinstance(cached, str):
-            return Path(cached)
-        if not offline:
-            check_reachable(constants.ENDPOINT)
-        path = hf_hub_download(
-            name, filename, revision=revision or None, etag_timeout=TIMEOUT_SECONDS, local_files_only=offline
-        )
-    except NetworkError as error:
-        raise NetworkError(f"{filename} of {name} is not cached and cannot be downloaded: {error}") from error
-    except hub.LocalEntryNotFoundError as error:
-        reason = (
-            "is not cached and the network may not be used" if offline else "is not cached and cannot be downloaded"
-        )
-        raise NetworkError(f"{filename} of {name} {reason}") from error
-    except hub.RepositoryNotFoundError as error:
-        raise UsageError(f"the hub has no public repository {name}") from error
-    except hub.EntryNotFoundError as error:
-        raise ModelFileError(f"{name} on the hub has no {filename}; only safetensors files are read") from error
-    except hub.HFValidationError as error:
-        raise UsageError(f"{name!r} is no repository name; write hf-hub:ORGANISATION/NAME") from error
-    except Exception as error:  # the errors of whichever HTTP library the hub's client uses have no common root
-        stops.check()
-        raise NetworkError(f"cannot download {filename} of {name}: {first_line(error)}") from error
-    return Path(path)
-
-
-def check_reachable(url: str) -> None:
-    """Find out within seconds whether a server can be reached; the hub's client would try for half a minute.
-
-    Behind a proxy nothing is checked: only the proxy can tell.
-
-    Raises: NetworkError.
-    """
-    if urllib.request.getproxies():
-        return
-    server = urllib.parse.urlsplit(url)
-    try:
-        socket.create_connection((server.hostname, server.port or 443), timeout=TIMEOUT_SECONDS).close()
-    except OSError as error:
-        raise NetworkError(f"no connection to {server.hostname}") from error
-
-
-def from_url(url: str, *, offline: bool = False) -> Path:
-    """The safetensors form of a pickle on a web server, downloaded and imported once.
-
-    A name that ends in `-HASH.pth` must have a SHA-256 that starts with it.
-
-    Raises: NetworkError, ModelFileError.
-    """
-    filename = url.rpartition("/")[2]
-    target = cache_folder.find() / "weights" / Path(filename).with_suffix(".safetensors").name
-    if target.is_file():
-        return target
-    if offline:
-        raise NetworkError(f"{filename} is not cached in {target.parent} and the network may not be used")
-    cache_folder.opened()
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            pickle = Path(scratch) / filename
-            _download(url, pickle)
-            import_pickle(pickle, target)
-    return target
-
-
-def _download(url: str, target: Path) -> None:
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as answer, open(target, "wb") as file:
-            while block := answer.read(1 << 20):
-                stops.check()
-                file.write(block)
-    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
-        raise NetworkError(f"cannot download {url}: {first_line(error)}") from error
-    expected = target.stem.rpartition("-")[2]
-    if not sha256(target).startswith(expected):
-        raise NetworkError(f"{url} did not arrive whole: its SHA-256 does not start with {expected}")
 
 
 def import_pickle(source: Path, target: Path) -> None:

@@ -1,9 +1,6 @@
 """Weights files: what is converted, what is refused, and in which words."""
 
-import io
 import pickle
-import socket
-import urllib.request
 import zipfile
 
 import pytest
@@ -12,8 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from transferkit import zoo
 from transferkit.zoo import weights
-from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
-from transferkit.zoo.files import sha256
+from transferkit.zoo.errors import ModelFileError, UsageError
 
 STATE = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 
@@ -99,44 +95,3 @@ def test_a_foreign_file_for_a_timm_network_is_described_in_one_line(tmp_path):
     with pytest.raises(ModelFileError, match=r"foreign\.safetensors does not fit test_convnext: \d+ of") as refusal:
         zoo.create("test_convnext", weights=path)
     assert "\n" not in str(refusal.value)
-
-
-class Answer(io.BytesIO):
-    """A server's answer: bytes that are read once."""
-
-
-def test_a_file_on_a_server_is_downloaded_checked_and_converted_once(tmp_path, monkeypatch):
-    source = tmp_path / "net.pth"
-    torch.save(STATE, source)
-    url = f"https://example.org/net-{sha256(source)[:8]}.pth"
-    asked = []
-
-    def answer(address, timeout):
-        asked.append(address)
-        return Answer(source.read_bytes())
-
-    monkeypatch.setattr(urllib.request, "urlopen", answer)
-    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
-    first = weights.from_url(url)
-    assert load_file(first).keys() == STATE.keys()
-    assert weights.from_url(url, offline=True) == first
-    assert asked == [url]
-    with pytest.raises(NetworkError, match="did not arrive whole"):
-        weights.from_url("https://example.org/net-00000000.pth")
-    assert [file.name for file in first.parent.iterdir()] == [first.name]
-
-
-def test_without_a_network_the_error_says_what_is_not_cached(tmp_path, monkeypatch):
-    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path))
-    with pytest.raises(NetworkError, match=r"model\.safetensors of timm/resnet10t\.c3_in1k is not cached"):
-        zoo.create("resnet10t.c3_in1k", offline=True)
-    with pytest.raises(NetworkError, match=r"resnet18-f37072fd\.pth is not cached"):
-        zoo.create("torchvision:resnet18", offline=True)
-
-
-def test_a_server_that_cannot_be_reached_is_named_within_seconds():
-    with socket.socket() as taken:  # a port on this machine that nobody listens on
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
-        with pytest.raises(NetworkError, match=r"no connection to 127\.0\.0\.1"):
-            weights.check_reachable(f"http://127.0.0.1:{port}/x")

@@ -4,7 +4,7 @@ from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import create, files_of, model_folder, rebuild
 from transferkit.zoo.embedded import CARDS, NAMES
-from transferkit.zoo.errors import NetworkError
+from transferkit.zoo.errors import NetworkError, StorageError
 from transferkit.zoo.folding import fold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.mlp import CifarMlp
@@ -61,6 +61,6 @@ def open_backbone(
     wanted = named(name, device)
     try:
         return create(wanted, weights=weights, image_size=image_size, offline=offline), f"backbone {wanted}"
-    except NetworkError as error:
+    except (NetworkError, StorageError) as error:
         note = f"backbone {EMBEDDED_DEFAULT}, which is embedded: {error}"
         return create(EMBEDDED_DEFAULT, weights=weights, image_size=image_size), note
