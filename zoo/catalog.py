@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.zoo import embedded, hashes
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import UsageError
+from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.files import read_json
 from transferkit.zoo.hashes import CONFIG, MANIFEST
 from transferkit.zoo.names import search, suggest
@@ -42,18 +42,27 @@ def create(
     """
     if min(num_classes or 1, image_size or 1) < 1:
         raise UsageError(f"num_classes and image_size start at 1, not {num_classes} and {image_size}")
-    blueprint = _find(str(name), offline=offline)
-    if image_size:
-        blueprint = blueprint.resized(image_size)
+    found = _find(str(name), offline=offline)
+    blueprint = found.resized(image_size) if image_size else found
     if weights is None:
         file = blueprint.pretrained(offline=offline)
     else:
         file = None if weights == "none" else Path(weights)
-    backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
-    if file is not None:
-        from transferkit.zoo.weights import check_finite
 
+    from transferkit.zoo import sizes
+    from transferkit.zoo.weights import check_finite
+
+    native_px = found.card().preprocessing.size_px[0] if image_size else None
+    try:
+        backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
+    except ModelFileError:
+        if native_px:
+            sizes.check_builds(found, image_size, native_px=native_px)
+        raise
+    if file is not None:
         check_finite(backbone.model, file)
+    if native_px or Path(name).exists():
+        sizes.check(backbone, found, native_px=native_px)
     return backbone
 
 

@@ -102,7 +102,9 @@ class Blueprint:
                 num_classes=num_classes,
                 **self._args(),
             )
-        except (RuntimeError, KeyError, TypeError, ValueError, AttributeError) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # the code of a network raises anything for arguments it was not made for
             raise ModelFileError(self._diagnosis(error, num_classes, tensors, source)) from error
         model.pretrained_cfg.pop("state_dict", None)
         return model

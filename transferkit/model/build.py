@@ -11,6 +11,7 @@ from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 from transferkit.zoo.shell import assemble, describe
+from transferkit.zoo.sizes import refusal
 from transferkit.zoo.weights import check_finite
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "open_backbone",
     "pack",
     "rebuild",
+    "refusal",
     "unpack",
 ]
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.model import ensemble as networks
-from transferkit.model.build import Backbone, Preprocessing, check_finite, create, rebuild
+from transferkit.model.build import Backbone, Preprocessing, check_finite, create, rebuild, refusal
 from transferkit.model.ensemble import Pass
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
@@ -201,4 +201,9 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
         raise ModelFileError(f"{folder / WEIGHTS} does not fit {spec['architecture']}: {reason}") from error
     check_finite(backbone.model, folder / WEIGHTS)
     backbone.card = dataclasses.replace(backbone.card, preprocessing=preprocessing, classes=classes, **origin)
+    if reason := refusal(backbone):
+        height, width = preprocessing.size_px
+        raise ModelFileError(
+            f"{folder / CONFIG} is refused: its network takes no images of {height} x {width}: {reason}"
+        )
     return Artifact(backbone=backbone, classes=classes, preprocessing=preprocessing, record=record)

@@ -1,0 +1,81 @@
+"""Whether a network takes images of a size, found by one forward pass, and which size near it works."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from transferkit.zoo.blueprint import Blueprint
+from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
+
+if TYPE_CHECKING:
+    from transferkit.zoo.backbone import Backbone
+
+STEP_PX = 32  # what most networks divide their images by
+TRIES = 12
+REAL_PIXELS = 512 * 512  # a pass over more takes longer than to load torch's shape arithmetic
+
+
+def hollow(blueprint: Blueprint) -> "Backbone":
+    """The network with shapes alone: no memory, no weights, for a head of two classes."""
+    import torch
+
+    from transferkit.zoo.unfilled import Unfilled
+
+    with torch.device("meta"), Unfilled():
+        return blueprint.build(num_classes=2).eval()
+
+
+def refusal(backbone: "Backbone") -> str:
+    """Why the network cannot compute an image of its size; empty if it can."""
+    import torch
+
+    from transferkit.zoo.weights import first_line
+
+    height, width = backbone.card.preprocessing.size_px
+    state = {**dict(backbone.model.named_parameters()), **dict(backbone.model.named_buffers())}
+    if height * width > REAL_PIXELS:
+        state = {name: tensor.to("meta") for name, tensor in state.items()}
+    first = next(iter(state.values()))
+    image = torch.zeros(1, 3, height, width, device=first.device, dtype=first.dtype)
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(backbone.model, state, (image,))
+    except Exception as error:  # whatever the code of a network raises for shapes it was not made for
+        return first_line(error)
+    return ""
+
+
+def check(backbone: "Backbone", blueprint: Blueprint, *, native_px: int | None) -> None:
+    """Refuse a network that cannot compute images of its size.
+
+    Args: native_px, the side it has without being asked for another one; None where its model file chose the size.
+    Raises: UsageError naming a size that works, ModelFileError where the size is the model's own.
+    """
+    if reason := refusal(backbone):
+        raise _error(blueprint, backbone.card.preprocessing.size_px[0], reason, native_px=native_px)
+
+
+def check_builds(blueprint: Blueprint, size_px: int, *, native_px: int) -> None:
+    """Raise UsageError, naming a size that works, if the network cannot even be built for images of that size."""
+    if (reason := _refused(blueprint, size_px)) and not _refused(blueprint, native_px):
+        raise _error(blueprint, size_px, reason, native_px=native_px)
+
+
+def _error(blueprint: Blueprint, size_px: int, reason: str, *, native_px: int | None) -> TransferkitError:
+    name = blueprint.card().name
+    if native_px is None:
+        return ModelFileError(f"{name} asks for images of {size_px} px, which its network cannot take: {reason}")
+    works = next((size for size in _candidates(size_px, native_px) if not _refused(blueprint, size)), native_px)
+    return UsageError(f"{name} takes no images of {size_px} px ({reason}); {works} px works")
+
+
+def _refused(blueprint: Blueprint, size_px: int) -> str:
+    try:
+        return refusal(hollow(blueprint.resized(size_px)))
+    except TransferkitError as error:
+        return str(error)
+
+
+def _candidates(size_px: int, native_px: int) -> Iterator[int]:
+    first = size_px // STEP_PX + 1
+    yield from range(first * STEP_PX, (first + TRIES) * STEP_PX, STEP_PX)
+    yield native_px
