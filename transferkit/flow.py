@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit import ranks, runtime
 from transferkit.config import LR, THROUGH, FinetuneConfig
-from transferkit.prepare import Setting, prepare, problem_of, take_in
+from transferkit.prepare import Setting, prepare, problem_of, space_for, take_in
 from transferkit.progress import Progress
 from transferkit.ship import news
 from transferkit.zoo import stops
@@ -72,6 +72,8 @@ def finetune(
     threads = old.threads(progress or Progress()) if old else nullcontext()
     with ranks.joined(), runtime.memory_errors(), stops.working(), threads:
         progress = (progress if ranks.is_first() else None) or Progress()
+        if ranks.is_first():
+            runs.check_writable(Path(options.get("out") or "runs").expanduser())
         options, config_file = (old.options | options, old.file) if old else (options, config_file)
         setting = prepare(data, config_file=config_file, progress=progress, **options)
         config, given = setting.config, asdict(setting.config)
@@ -108,10 +110,12 @@ def _train(
     Args: old, the run that is gone on with; if it is finished, nothing is trained.
     """
     from transferkit.judge import evaluate
-    from transferkit.ship import record  # not before the data is known to be there: torch takes seconds to import
+    from transferkit.ship import record, runs  # not before the data is known to be there: torch is slow to import
 
     changes = old.check(setting.hashes, device=setting.device, progress=progress) if old else []
     scores = ranks.from_first(record.finished(run)) if old else None
+    if not scores and ranks.is_first():
+        runs.check_space(run.place, space_for(setting.config, setting.model))
     taken, config = take_in(setting, progress)
     if old:
         old.check_images(run.place, taken.listing, taken.sha256)

@@ -33,31 +33,38 @@ def held(path: Path, *, of: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):
-            path.unlink()  # while it is held: whoever opened it before will see that it is another file
-        file.close()
+        _release(file, path)
 
 
-def _taken(path: Path, *, of: Path) -> IO[str]:
+def _release(file: IO[bytes], path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()  # while it is held: whoever opened it before will see that it is another file
+    file.close()
+
+
+def _taken(path: Path, *, of: Path) -> IO[bytes]:
     """The lock file, open and locked by us alone, with our process's number in it."""
     until = time.monotonic() + PATIENCE_SECONDS
     while True:
         with storage_errors(path):
-            file = open(path, "a+")  # noqa: SIM115  open for as long as the lock is held
+            file = open(path, "a+b", buffering=0)  # noqa: SIM115  open for as long as the lock is held
             if _lock(file, path):
-                file.truncate(0)
-                file.write(str(os.getpid()))
-                file.flush()
+                try:
+                    file.truncate(0)
+                    file.write(str(os.getpid()).encode())
+                except BaseException:
+                    _release(file, path)
+                    raise
                 return file
         file.seek(0)
-        holder = file.read()
+        holder = file.read().decode(errors="replace")
         file.close()
         if time.monotonic() > until or _is_alive(holder):
             raise RunConflictError(f"{of} is in use by process {holder or '?'}; wait for it or use another -o")
         time.sleep(0.02)
 
 
-def _lock(file: IO[str], path: Path) -> bool:
+def _lock(file: IO[bytes], path: Path) -> bool:
     """Whether `file` is locked by us and still what stands at `path`: its last holder may have removed it meanwhile."""
     import fcntl
 

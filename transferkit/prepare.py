@@ -190,6 +190,14 @@ def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneCon
     return taken, config
 
 
+def space_for(config: FinetuneConfig, model: "Backbone") -> int:
+    """Bytes that a run of `model` may take on disk: thrice the model, and what a checkpoint holds beside it."""
+    state = sum(tensor.nbytes for tensor in model.state_dict().values())
+    moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    members = config.snapshots or 0
+    return (3 + members) * state + (0 if config.fits_head_alone else (2 + members) * state + moments)
+
+
 def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, work: "Work") -> "Problem":
     """The network, its images and how to fit it to them, for a config whose numbers are filled in."""
     from transferkit.train import supply

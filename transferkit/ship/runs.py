@@ -1,6 +1,7 @@
 """The folder of a run: found or made, locked while it is written, and never taken from somebody else."""
 
 import json
+import os
 import re
 import shutil
 import traceback
@@ -57,6 +58,26 @@ class RunFolder:
         """Take the place of the run that was to be replaced, if there is one. Raises: StorageError."""
         if self.place != self.path:
             replacement.complete(self.path)
+
+
+def check_writable(path: Path) -> None:
+    """Raise StorageError if no file could be written in the folder `path`, which need not be there yet."""
+    there = next(folder for folder in (path, *path.absolute().parents) if os.path.lexists(folder))
+    if there.is_dir() and not os.access(there, os.W_OK | os.X_OK):
+        raise StorageError(f"cannot write {path}: {there} is read-only or belongs to somebody else; use another -o")
+    if not there.is_dir() and there != path:
+        raise StorageError(f"cannot write {path}: {there} is a file; use another -o")
+
+
+def check_space(path: Path, needed_bytes: int) -> None:
+    """Raise StorageError if the disk of the folder `path` has not that much free."""
+    with files.storage_errors(path):
+        free_bytes = shutil.disk_usage(path).free
+    if free_bytes < needed_bytes:
+        raise StorageError(
+            f"{path} has {free_bytes >> 20} MB free and the run needs {(needed_bytes >> 20) + 1} MB; make room, or use "
+            "another -o"
+        )
 
 
 def default_path(data: str) -> Path:
