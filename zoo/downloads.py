@@ -137,7 +137,7 @@ def from_url(url: str, *, offline: bool = False) -> Path:
                 tried(lambda told: _fetch(url, pickle, told))
             except NetworkError as error:
                 raise NetworkError(f"cannot download {url}: {error}") from error
-            import_pickle(pickle, target)
+            import_pickle(pickle, target, overwrite=True)  # what is there is not as it was published
     published.keep(target)
     return target
 

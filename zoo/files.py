@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.errors import ModelFileError, RunConflictError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,6 +47,23 @@ def _free_space(path: Path) -> str:
         if folder.is_dir():
             return f" ({shutil.disk_usage(folder).free >> 20} MB free there)"
     return ""
+
+
+def check_free(path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) -> None:
+    """Refuse to write a file where something lies, unless it is a file that may be replaced and none of `sources`.
+
+    A source is one under every name: through a link, or spelled otherwise.
+
+    Raises: RunConflictError, UsageError if a folder is there.
+    """
+    if not os.path.lexists(path):
+        return
+    if path.is_dir():
+        raise UsageError(f"{path} is a folder; name a file with -o")
+    if path.exists() and any(source.exists() and path.samefile(source) for source in sources):
+        raise RunConflictError(f"{path} is the file that is read; name another file with -o")
+    if not overwrite:
+        raise RunConflictError(f"{path} is there already; name another -o, or add --overwrite")
 
 
 @contextmanager

@@ -4,16 +4,18 @@ A pickle can run code when it is read. The only place that reads one is `import_
 tensors alone.
 """
 
+import os
 import subprocess
 import sys
+import tempfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit.zoo import children
-from transferkit.zoo.errors import ModelFileError, UsageError
-from transferkit.zoo.files import write_safetensors
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.files import check_free, storage_errors, sync_folder, write_safetensors
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,13 +24,26 @@ IMPORT_SECONDS = 600
 WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
 
 
-def import_pickle(source: Path, target: Path) -> None:
+def import_pickle(source: Path, target: Path, *, overwrite: bool = False) -> None:
     """Write the weights in a foreign `.pth` file to `target` as safetensors; the pickle is read in a child process.
 
-    Raises: UsageError if `source` is missing, ModelFileError if it holds anything but one network's weights.
+    Args: overwrite, whether a file that lies there is replaced; `source` itself never is.
+    Raises: UsageError if `source` is missing, RunConflictError if `target` is there, ModelFileError if `source` holds
+    anything but one network's weights, StorageError.
     """
     if not source.is_file():
         raise UsageError(f"no such file: {source}")
+    check_free(target, overwrite=overwrite, sources=[source])
+    with storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
+            written = Path(scratch) / "weights.safetensors"  # by a child that may be killed
+            _convert(source, written)
+            os.replace(written, target)
+        sync_folder(target.parent)
+
+
+def _convert(source: Path, target: Path) -> None:
     command = children.command("transferkit.zoo.weights", str(source), str(target), ends_with_this=True)
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS)
@@ -36,6 +51,8 @@ def import_pickle(source: Path, target: Path) -> None:
         raise ModelFileError(f"{source} was not read within {IMPORT_SECONDS} seconds") from error
     if child.returncode:
         reason = child.stderr.strip().splitlines() or [f"the reader ended with {child.returncode}"]
+        if child.returncode == StorageError.exit_code:
+            raise StorageError(reason[-1].replace(str(target), f"what {source} holds"))
         raise ModelFileError(f"{source} is refused: {reason[-1]}")
 
 
@@ -47,7 +64,7 @@ def _child(source: str, target: str) -> int:
         write_safetensors(Path(target), find_tensors(torch.load(source, map_location="cpu", weights_only=True)))
     except Exception as error:
         sys.stderr.write(first_line(error))  # the parent reads it
-        return 1
+        return error.exit_code if isinstance(error, StorageError) else 1
     return 0
 
 

@@ -8,8 +8,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from transferkit import zoo
+from transferkit.cli.main import run as cli
 from transferkit.zoo import weights
-from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.errors import ModelFileError, RunConflictError, UsageError
 
 STATE = {"fc.weight": torch.arange(6.0).reshape(2, 3), "fc.bias": torch.ones(2)}
 
@@ -60,6 +61,37 @@ def test_a_damaged_pickle_is_refused_in_one_line(tmp_path):
     with pytest.raises(ModelFileError, match=r"damaged\.pth is refused") as refusal:
         weights.import_pickle(source, tmp_path / "out.safetensors")
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("spelling", ["x.pth", "folder/../x.pth", "link.pth", "twin.pth"])
+def test_an_import_never_replaces_its_source(tmp_path, spelling):
+    source = tmp_path / "x.pth"
+    torch.save(STATE, source)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link.pth").symlink_to("x.pth")
+    (tmp_path / "twin.pth").hardlink_to(source)
+    before = source.read_bytes()
+    with pytest.raises(RunConflictError, match="is the file that is read"):
+        weights.import_pickle(source, tmp_path / spelling, overwrite=True)
+    with pytest.raises(RunConflictError, match="is the file that is read"):
+        weights.import_pickle(tmp_path / spelling, source, overwrite=True)
+    assert source.read_bytes() == before
+
+
+def test_an_import_replaces_a_file_only_when_asked_and_only_with_something_whole(tmp_path, capsys):
+    source, bad, target = tmp_path / "x.pth", tmp_path / "bad.pth", tmp_path / "mine.safetensors"
+    torch.save(STATE, source)
+    bad.write_bytes(source.read_bytes()[:200])
+    target.write_text("mine")
+    names = sorted(tmp_path.iterdir())
+    assert cli(["import", str(source), "-o", str(target)]) == 7
+    assert "add --overwrite" in capsys.readouterr().err
+    assert cli(["import", str(bad), "-o", str(target), "--overwrite"]) == 4
+    assert cli(["import", str(source), "-o", str(tmp_path), "--overwrite"]) == 2
+    assert target.read_text() == "mine"
+    assert cli(["import", str(source), "-o", str(target), "--overwrite"]) == 0
+    assert load_file(target).keys() == STATE.keys()
+    assert sorted(tmp_path.iterdir()) == names
 
 
 def test_a_missing_pickle_is_a_usage_error(tmp_path):
