@@ -6,16 +6,18 @@ that holds anything else is left as it is; the cache is then a sub-folder `trans
 Source: https://bford.info/cachedir/ for the first line of the tag, by which backup programs know what to leave out.
 """
 
+import hashlib
+import json
 import os
 import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from transferkit.zoo import files
-from transferkit.zoo.errors import StorageError
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 
 KINDS = {  # sub-folder of the cache: what is in it
     "pixels": "decoded photos",
@@ -106,6 +108,24 @@ def clear(folder: Path, kind: str) -> None:
                     parent.rmdir()
                 if parent == top:
                     break
+
+
+def write(path: Path, content: dict[str, Any]) -> None:
+    """Replace a JSON file of the cache, with a checksum in it. Raises: StorageError."""
+    files.write_json(path, content | {"check": _check(content)})
+
+
+def read(path: Path) -> dict[str, Any] | None:
+    """What is in a JSON file of the cache; None if it is not there, cannot be read or is not as it was written."""
+    with suppress(UsageError, ModelFileError, OSError):
+        found = files.read_json(path)
+        if isinstance(found, dict) and found.pop("check", None) == _check(found):
+            return found
+    return None
+
+
+def _check(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _is_free(folder: Path) -> bool:

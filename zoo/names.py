@@ -5,8 +5,7 @@ import fnmatch
 from contextlib import suppress
 
 from transferkit.zoo import cache_folder, embedded
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
-from transferkit.zoo.files import read_json, write_json
+from transferkit.zoo.errors import StorageError
 
 
 def search(pattern: str) -> list[str]:
@@ -25,8 +24,8 @@ def _known() -> list[str]:
 
     libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
     path = cache_folder.find() / "names" / f"{libraries}.json"
-    with suppress(UsageError, ModelFileError, TypeError):  # not kept yet, or damaged
-        return [*embedded.NAMES, *map(str, read_json(path))]
+    if kept := cache_folder.read(path):  # None: not kept yet, or damaged
+        return [*embedded.NAMES, *kept["names"]]
     import timm
 
     from transferkit.zoo import from_torchvision
@@ -35,5 +34,5 @@ def _known() -> list[str]:
     names += [f"torchvision:{name}" for name in from_torchvision.names()]
     with suppress(StorageError):
         cache_folder.opened()
-        write_json(path, names)
+        cache_folder.write(path, {"names": names})
     return [*embedded.NAMES, *names]

@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from transferkit.zoo import cache_folder, files
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.errors import StorageError
 
 SHA256, GIT = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
 MARGIN_NS = 3_000_000_000  # a file changed so lately might change again without a trace in its times
@@ -36,7 +36,7 @@ def drop(path: Path) -> None:
 
 def keep(path: Path) -> None:
     """Note the hash of a file of ours. Raises: StorageError."""
-    files.write_json(_note(path), {"sha256": files.sha256(path)})
+    cache_folder.write(_note(path), {"sha256": files.sha256(path)})
 
 
 def is_kept(path: Path) -> bool:
@@ -47,9 +47,8 @@ def is_kept(path: Path) -> bool:
         with suppress(StorageError):
             keep(path)
         return True
-    with suppress(ModelFileError, UsageError, OSError, KeyError, TypeError):
-        return _has(path, files.read_json(_note(path))["sha256"])
-    return False
+    note = cache_folder.read(_note(path))
+    return note is not None and _has(path, note["sha256"])
 
 
 def _note(path: Path) -> Path:
@@ -60,17 +59,17 @@ def _has(path: Path, digest: str) -> bool:
     """Whether the file has that hash; what was found is remembered while it stays the file it is."""
     state = _state(path)
     note = cache_folder.find() / "known" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
-    with suppress(ModelFileError, UsageError, OSError, KeyError, TypeError):
-        if state and (_seen.get(digest) or files.read_json(note)["state"]) == state:
-            _seen[digest] = state
-            return True
+    known = _seen.get(digest) or (cache_folder.read(note) or {}).get("state")
+    if state and known == state:
+        _seen[digest] = state
+        return True
     if digest != (files.sha256(path) if SHA256.fullmatch(digest) else _git_hash(path)):
         return False
     if state and state == _state(path):
         _seen[digest] = state
         with suppress(StorageError):
             cache_folder.opened()
-            files.write_json(note, {"state": state})
+            cache_folder.write(note, {"state": state})
     return True
 
 

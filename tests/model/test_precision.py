@@ -6,6 +6,7 @@ import torch
 from transferkit import runtime
 from transferkit.model import build, precision
 from transferkit.model.precision import Precision
+from transferkit.zoo import cache_folder
 from transferkit.zoo.errors import UsageError
 
 
@@ -48,7 +49,7 @@ def test_a_choice_is_timed_once_and_then_looked_up(model, tmp_path):
     assert len(lines) == 2
     for file, each in held.items():  # another outcome, as if timed so
         if each["key"]["phase"] != "error":
-            file.write_text(json.dumps(each | {"found": {"fp32": 3.0, "bf16": 1.0}}))
+            cache_folder.write(file, {"key": each["key"], "found": {"fp32": 3.0, "bf16": 1.0}})
     again, lines = choose(model, tmp_path)
     assert again == Precision(features="bf16", training="bf16")
     assert lines[0] == "precision of features: bf16; bf16 is 3.0 times as fast"

@@ -5,9 +5,11 @@ https://git-scm.com/docs/racy-git
 """
 
 import contextlib
+import os
 import sqlite3
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -17,6 +19,7 @@ from transferkit.data import source
 MARGIN_NS = 3_000_000_000  # the coarsest clock of a file system, FAT's, ticks every 2 seconds
 MAX_BYTES = 256 << 20  # about two million files; a larger index is begun anew
 BUSY_SECONDS = 10
+ELSEWHERE = ("locked", "full", "unable to open", "disk I/O", "memory")  # errors that are no damage
 TOGETHER = 500  # names in one question; SQLite allows 999
 TABLE = """CREATE TABLE IF NOT EXISTS known (file TEXT PRIMARY KEY, state TEXT NOT NULL, sha256 TEXT NOT NULL)
            WITHOUT ROWID"""
@@ -75,7 +78,7 @@ class Known:
 
     def add(self, found: Iterable[tuple[Identity, str]]) -> None:
         """Remember the SHA-256 of files, each read while its `identity` was this; all of them or none."""
-        rows = [(*each, sha256) for each, sha256 in found]
+        rows = [(*each, f"{sha256} {_check(*each, sha256)}") for each, sha256 in found]
 
         def insert(connection: sqlite3.Connection) -> None:
             with connection:
@@ -91,7 +94,10 @@ class Known:
             for start in range(0, len(files), TOGETHER):
                 some = files[start : start + TOGETHER]
                 query = f"SELECT file, state, sha256 FROM known WHERE file IN ({','.join('?' * len(some))})"
-                rows.update((file, (state, sha256)) for file, state, sha256 in connection.execute(query, some))
+                for file, state, checked in connection.execute(query, some):
+                    sha256, _, check = str(checked).partition(" ")
+                    if check == _check(file, state, sha256):
+                        rows[file] = (state, sha256)
             return rows
 
         return self._use(select, otherwise={})
@@ -103,10 +109,13 @@ class Known:
                 return otherwise
             try:
                 return work(self._connect())
-            except (sqlite3.OperationalError, OSError):  # locked for long, a full disk, no permission
+            except OSError:  # no permission
                 self._is_usable = False
-            except sqlite3.DatabaseError:
-                self._begin_anew()
+            except sqlite3.Error as error:
+                if self._is_elsewhere(str(error)):
+                    self._is_usable = False
+                else:  # whatever else may happen is damage
+                    self._begin_anew()
             return otherwise
 
     def _connect(self) -> sqlite3.Connection:
@@ -119,6 +128,11 @@ class Known:
             self._connection = connection
         return self._connection
 
+    def _is_elsewhere(self, error: str) -> bool:
+        """Whether the fault is not in the file: one that says it is for reading alone, and is not, is damaged."""
+        is_readonly = "readonly" in error and not os.access(self._path, os.W_OK)
+        return is_readonly or any(word in error for word in ELSEWHERE)
+
     def _begin_anew(self) -> None:
         if self._connection is not None:
             self._connection.close()
@@ -126,3 +140,7 @@ class Known:
         for path in (self._path, self._path.with_name(f"{self._path.name}-journal")):
             with contextlib.suppress(OSError):
                 path.unlink()
+
+
+def _check(file: str, state: str, sha256: str) -> str:
+    return f"{zlib.crc32(f'{file} {state} {sha256}'.encode()):08x}"

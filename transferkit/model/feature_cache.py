@@ -106,7 +106,8 @@ def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _check(codes: np.ndarray, features: np.ndarray) -> int:
-    return zlib.crc32(features.tobytes(), zlib.crc32(codes.tobytes()))
+    shapes = f"{codes.dtype} {codes.shape} {features.dtype} {features.shape}".encode()
+    return zlib.crc32(features.tobytes(), zlib.crc32(codes.tobytes(), zlib.crc32(shapes)))
 
 
 def key_of(model: Backbone, *, pixels: dict[str, Any], device: str) -> dict[str, Any]:

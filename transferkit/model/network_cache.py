@@ -116,6 +116,7 @@ def _identities(paths: list[Path]) -> Sources | None:
 
 def _check(content: str, tensors: dict[str, Tensor]) -> str:
     check = zlib.crc32(content.encode())
-    for _, tensor in sorted(tensors.items()):
+    for name, tensor in sorted(tensors.items()):
+        check = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), check)
         check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), check)
     return str(check)

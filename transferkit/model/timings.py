@@ -13,8 +13,8 @@ from torch import Tensor
 
 from transferkit import runtime
 from transferkit.model.build import Backbone
-from transferkit.zoo import files
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo import cache_folder
+from transferkit.zoo.errors import StorageError
 
 IMAGES = 8  # a batch to time: tells by what factor one way is faster as 32 do, in a quarter of the time
 
@@ -37,13 +37,12 @@ def looked_up(
     }
     text = json.dumps(key, sort_keys=True)
     path = cache / "timings" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
-    with suppress(UsageError, ModelFileError, KeyError, TypeError):  # not timed yet, or damaged
-        held = files.read_json(path)
-        if held["key"] == json.loads(text):
-            return held["found"]
+    held = cache_folder.read(path)  # None: not timed yet, or damaged
+    if held and held["key"] == json.loads(text):
+        return held["found"]
     found = measure()
     with suppress(StorageError):  # it will be timed again
-        files.write_json(path, {"key": key, "found": found})
+        cache_folder.write(path, {"key": key, "found": found})
     return found
 
 
