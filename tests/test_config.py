@@ -103,3 +103,16 @@ def test_what_a_run_records_is_accepted_again_and_means_the_same(options, tmp_pa
 
 def test_adam_has_the_lectures_learning_rate_by_default():
     assert config.FinetuneConfig(data="x", optimizer="adam").resolved(images=100).lr == 1e-3
+
+
+@pytest.mark.parametrize("odd", [None, True, 5, "text", [[]], [1]])
+@pytest.mark.parametrize("name", ["config", "given"])
+def test_a_run_json_whose_options_are_something_else_is_refused(tmp_path, name, odd):
+    record = {"config": {"data": "photos"}, "given": {"data": "photos"}} | {name: odd}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    options = {"strategy": "probe"} if name == "given" else {}
+    if name == "given" and odd is None:
+        assert config.make(None, options, file=tmp_path / "run.json").data == "photos"
+        return
+    with pytest.raises(UsageError, match=f"{name!r} holds no options"):
+        config.make(None, options, file=tmp_path / "run.json")

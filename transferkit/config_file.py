@@ -26,4 +26,8 @@ def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
             raise UsageError(f"{path} is not valid YAML: {str(error).splitlines()[0]}") from error
     if not isinstance(values, dict):
         raise UsageError(f"{path} holds no options; write lines such as 'epochs: 10'")
-    return (as_given and values.get("given")) or values.get("config", values)
+    name = "given" if as_given and values.get("given") else "config"
+    options = values.get(name, values)
+    if not isinstance(options, dict):
+        raise UsageError(f"{path}: {name!r} holds no options; write lines such as 'epochs: 10'")
+    return options

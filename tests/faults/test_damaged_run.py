@@ -15,7 +15,7 @@ from transferkit.zoo.errors import ModelFileError, StorageError, TransferkitErro
 
 READ = ("run.json", "metrics.json", "metrics.jsonl", "predictions.csv", "quarantine.csv")
 ODD = (None, True, "", "x", [], {}, -1, 0, 1.5, 10**30, 1e308, float("nan"), float("inf"), [[]], [None], {"a": 1})
-CAMPAIGN = [pytest.param(15, 1), pytest.param(400, 2, marks=pytest.mark.faults)]
+CAMPAIGN = [pytest.param(15, 1), pytest.param(150, 2, marks=pytest.mark.faults)]
 
 
 @pytest.fixture(scope="module")
