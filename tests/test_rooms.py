@@ -36,7 +36,7 @@ GROUND_FILES = {
 }
 EVERYWHERE = {
     f"transferkit.zoo.{name}"
-    for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops", "hashes")
+    for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops", "hashes", "schema")
 }
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.zoo import embedded, hashes
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
 from transferkit.zoo.files import read_json
 from transferkit.zoo.hashes import CONFIG, MANIFEST
 from transferkit.zoo.names import search, suggest
@@ -50,15 +50,17 @@ def create(
         file = None if weights == "none" else Path(weights)
 
     from transferkit.zoo import sizes
-    from transferkit.zoo.weights import check_finite
+    from transferkit.zoo.weights import check_finite, first_line
 
     native_px = found.card().preprocessing.size_px[0] if image_size else None
     try:
         backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
-    except ModelFileError:
-        if native_px:
+    except Exception as error:  # the code of a network raises anything for arguments it was not made for
+        if native_px and isinstance(error, ModelFileError):
             sizes.check_builds(found, image_size, native_px=native_px)
-        raise
+        if isinstance(error, (TransferkitError, MemoryError, OSError)) or not Path(name).exists():
+            raise
+        raise ModelFileError(f"the network of {name} cannot be built: {first_line(error)}") from error
     if file is not None:
         check_finite(backbone.model, file)
     if native_px or Path(name).exists():

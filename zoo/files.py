@@ -172,16 +172,20 @@ def _sha256(file) -> str:
 def read_json(path: Path) -> Any:
     """The value in a JSON file.
 
-    Raises: UsageError if it is missing, ModelFileError if it is over 16 MB or no JSON.
+    Raises: UsageError if it is missing, ModelFileError if it is over 16 MB or no JSON, which has no NaN or Infinity.
     """
     if not path.is_file():
         raise UsageError(f"no such file: {path}")
     if path.stat().st_size > MAX_JSON_BYTES:
         raise ModelFileError(f"{path} is larger than the {MAX_JSON_BYTES >> 20} MB allowed for a JSON file")
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is not valid JSON: {error}") from error
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number")
 
 
 def write_safetensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[str, str] | None = None) -> None:

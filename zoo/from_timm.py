@@ -10,6 +10,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
+from transferkit.zoo import schema
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.downloads import from_hub
@@ -26,6 +27,7 @@ FORBIDDEN = frozenset(
         "cache_dir",
         "checkpoint_path",
         "exportable",
+        "features_only",
         "no_jit",
         "pretrained",
         "pretrained_cfg",
@@ -141,6 +143,8 @@ class Blueprint:
     def _wrap(self, model: nn.Module, *, sha256: str = "") -> Backbone:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         card = dataclasses.replace(self.card(), parameters=parameters, sha256=sha256)
+        if len(card.classes) != model.num_classes:
+            card = dataclasses.replace(card, classes=())
         spec = {"family": "timm", "architecture": self.architecture, "model_args": self._args()}
         return Backbone(model, dissect(model), card=card, spec=spec)
 
@@ -181,14 +185,19 @@ def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path 
     architecture = config.get("architecture") if isinstance(config, dict) else None
     if not isinstance(architecture, str) or not is_model(architecture):
         raise ModelFileError(f"the config.json of {name} names no timm architecture, but {architecture!r}")
-    cfg = {
-        "num_classes": 1000,
-        **config.get("pretrained_cfg", config),
-    }  # in the first format the file was the cfg itself
-    cfg |= {key: config[key] for key in ("num_classes", "label_names") if key in config}
-    args = config.get("model_args") or {}
-    if not isinstance(args, dict):
-        raise ModelFileError(f"the model_args of {name} are not a mapping: {args!r}")
+    try:
+        whole = schema.read(config, schema.TimmConfig)
+        first_format = "pretrained_cfg" not in config  # the file was the cfg itself
+        own = schema.read(config, schema.PretrainedCfg) if first_format else whole.pretrained_cfg
+    except ModelFileError as error:
+        raise ModelFileError(f"the config.json of {name} is refused: {error}") from error
+    cfg = {"num_classes": 1000, **schema.given(own)}
+    cfg |= {key: value for key, value in schema.given(whole).items() if key in ("num_classes", "label_names")}
+    if len(labels := cfg.get("label_names") or ()) not in (0, cfg["num_classes"]):
+        raise ModelFileError(f"the config.json of {name} names {len(labels)} of {cfg['num_classes']} classes")
+    if cfg.get("input_size", (3,))[0] != 3:
+        raise ModelFileError(f"{name} takes images of {cfg['input_size'][0]} channels; allowed: 3, red, green and blue")
+    args = whole.model_args or {}
     return Blueprint(name=name, architecture=architecture, cfg=cfg, model_args=args, hub=hub, folder=folder)
 
 

@@ -1,14 +1,13 @@
 """The model folders that transferkit writes: what is in them as a network that is not built yet."""
 
 import dataclasses
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import embedded, hashes
+from transferkit.zoo import embedded, hashes, schema
 from transferkit.zoo.blueprint import Blueprint
-from transferkit.zoo.card import ModelCard
+from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.hashes import CONFIG, WEIGHTS
 
@@ -54,17 +53,21 @@ class OwnFolder:
 
         Raises: ModelFileError if something is missing there, UsageError if it is that of an ensemble.
         """
+        if isinstance(record, dict) and "ensemble" in record:
+            raise UsageError(f"{folder} is an ensemble; name one of its members, such as {folder / 'members' / '0'}")
         try:
-            if "ensemble" in record:
-                raise UsageError(
-                    f"{folder} is an ensemble; name one of its members, such as {folder / 'members' / '0'}"
-                )
-            blueprint = by_spec(record["spec"])
-            values = {key: record[key] for key in ("preprocessing", "classes")}
-            values |= {"name": str(folder), "architecture": record["spec"]["architecture"]}
-            return cls(folder=folder, blueprint=blueprint, own=ModelCard.from_json(json.dumps(values)))
-        except (AttributeError, KeyError, TypeError) as error:
+            start = schema.read(record, schema.Start)
+            blueprint = by_spec(schema.given(start.spec))
+            preprocessing = Preprocessing(**schema.given(start.preprocessing))
+        except ModelFileError as error:
             raise ModelFileError(f"the config.json of {folder} lacks what transferkit writes: {error}") from error
+        own = ModelCard(
+            name=str(folder),
+            architecture=start.spec.architecture,
+            preprocessing=preprocessing,
+            classes=tuple(start.classes),
+        )
+        return cls(folder=folder, blueprint=blueprint, own=own)
 
     def resized(self, size_px: int) -> "OwnFolder":
         """The same for square images of another size."""

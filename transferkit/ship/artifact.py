@@ -16,7 +16,7 @@ from transferkit.model.build import Backbone, Preprocessing, check_finite, creat
 from transferkit.model.ensemble import Pass
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
-from transferkit.zoo import hashes
+from transferkit.zoo import hashes, schema
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.files import new_folder, read_safetensors, write_json, write_safetensors, write_text
 from transferkit.zoo.hashes import CONFIG, FORMAT_VERSION, MANIFEST, WEIGHTS
@@ -173,15 +173,19 @@ def _joined(folder: Path, own: dict[str, Any]) -> Ensemble:
     """The ensemble of the key `transferkit`; members that differ only in the head hold the rest in the same memory."""
     members: list[Artifact] = []
     try:
-        classes, record = description.class_names(own), dict(own["record"])
-        hashes.check(folder, _member_files(own["ensemble"]))
-        for name in _member_names(own["ensemble"]):
+        whole = schema.read(own, schema.OwnEnsemble)
+    except ModelFileError as error:
+        raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
+    try:
+        classes = description.class_names(own)
+        hashes.check(folder, _member_files(whole.ensemble))
+        for name in _member_names(whole.ensemble):
             member = _rebuilt(folder / name, hashes.own_block(folder / name))
             twins = (known for known in members if networks.is_same_body(known.backbone, member.backbone))
             if twin := next(twins, None):
                 networks.share_body(twin.backbone, member.backbone)
             members.append(member)
-        return Ensemble(members=tuple(members), classes=classes, record=record)
+        return Ensemble(members=tuple(members), classes=classes, record=whole.record)
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
 
@@ -192,7 +196,9 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     try:
         spec, classes, preprocessing, origin, record = description.parse(own)
         backbone = rebuild(spec, num_classes=len(classes))
-    except (AttributeError, KeyError, TypeError, ValueError, ModelFileError) as error:
+    except (MemoryError, UsageError):
+        raise
+    except Exception as error:  # the code of a network raises anything for arguments it was not made for
         raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
     try:
         backbone.model.load_state_dict(read_safetensors(folder / WEIGHTS))

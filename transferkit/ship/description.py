@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 from transferkit.model.build import Backbone, Preprocessing
+from transferkit.zoo import schema
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.hashes import FORMAT_VERSION
 
@@ -58,12 +59,12 @@ def describe(
 def parse(own: Any) -> tuple[dict[str, Any], tuple[str, ...], Preprocessing, dict[str, str], dict[str, Any]]:
     """Spec, classes, preprocessing, origin and record of the key `transferkit`.
 
-    Raises: ValueError, KeyError, TypeError, AttributeError or ModelFileError that says what is wrong.
+    Raises: ValueError, KeyError, TypeError or ModelFileError that says what is wrong.
     """
     classes = class_names(own)
-    fields = {key: tuple(value) if isinstance(value, list) else value for key, value in own["preprocessing"].items()}
-    origin = {key: str(own["backbone"][key]) for key in ("name", "license", "source")}
-    return dict(own["spec"]), classes, Preprocessing(**fields), origin, dict(own["record"])
+    read = schema.read(own, schema.Own)
+    preprocessing = Preprocessing(**schema.given(read.preprocessing))
+    return schema.given(read.spec), classes, preprocessing, schema.given(read.backbone), read.record
 
 
 def class_names(own: Any) -> tuple[str, ...]:
