@@ -116,3 +116,10 @@ def test_a_link_in_place_of_a_part_is_replaced_and_its_target_stays(run, tmp_pat
     replacement.complete(run)
     assert (tmp_path / "elsewhere" / "weights").read_text() == "precious"
     assert written(run) == told(NEW, "new") | {"mine.txt": "mine"}
+
+
+def test_a_replacement_that_was_killed_before_it_began_goes_at_the_next_start(run):
+    (run / replacement.FOLDER / "run.json").unlink()
+    with runs.open_run(run, overwrite=False, resume=True) as opened:
+        assert opened.place == run
+        assert not (run / replacement.FOLDER).exists()

@@ -135,17 +135,16 @@ def fingerprint(listing: Listing, sha256: Sequence[str]) -> str:
 
 def _names(listing: Listing) -> list[str]:
     """The paths relative to the data, which may be moved as a whole."""
-    base = Path(listing.source)
-    return [_name(str(path), (str(base), str(base.parent))) for path in listing.paths]
+    bases = str(Path(listing.source)), str(Path(listing.source).parent)
+    return [_name(str(path), bases) for path in listing.paths]
 
 
 def _name(path: str, bases: tuple[str, ...]) -> str:
-    if member := Member.of(path):
-        return f"{os.path.basename(member.shard)}/{member.name}"
     for base in bases:
-        if path.startswith(base + os.sep):
+        if path.startswith(base) and path[len(base) : len(base) + 1] == os.sep and ".tar:" not in path:
             return path[len(base) + 1 :]
-    return path
+    member = Member.of(path)
+    return f"{os.path.basename(member.shard)}/{member.name}" if member else path
 
 
 def _kind(device: str) -> str:

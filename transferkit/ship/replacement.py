@@ -81,10 +81,12 @@ def take_over(run: Path) -> None:
 
 
 def sweep(run: Path) -> None:
-    """Remove the temporary files and folders that a killed writer left in a run's folder; nobody else may write there.
+    """Remove what killed runs left in a run's folder: temporary files, and a replacement that had not begun.
 
-    Only names that our own writer makes are touched.
+    Nobody else may write there; only names that our own writer makes are touched.
     """
+    if not is_complete(run) and current(run) == run:
+        remove(run / FOLDER)
     for folder in (run, run / FOLDER):
         for entry in list(folder.iterdir()) if folder.is_dir() else ():
             if TEMPORARY.fullmatch(entry.name):
