@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -92,7 +93,7 @@ def entries(folder: Path, kind: str) -> list[Entry]:
     for path in _walked(folder / kind):
         with suppress(OSError):  # removed meanwhile
             status = os.lstat(path)
-            if _is_ours(path.relative_to(folder / kind).as_posix(), kind) and not path.is_symlink():
+            if _is_ours(path.relative_to(folder / kind).as_posix(), kind) and stat.S_ISREG(status.st_mode):
                 found.append(Entry(status.st_mtime, status.st_size, path))
     return sorted(found)
 
@@ -134,7 +135,7 @@ def _is_free(folder: Path) -> bool:
         names = os.listdir(folder)
     except OSError:
         return True
-    if any((folder / kind).is_symlink() for kind in KINDS):
+    if any(os.path.islink(folder / kind) for kind in KINDS):
         return False
     return _is_tagged(folder) or all(_is_adopted(folder, name) for name in names)
 
@@ -163,7 +164,7 @@ def _is_ours(relative: str, kind: str) -> bool:
 
 def _walked(folder: Path) -> Iterator[Path]:
     """Every file and link below a folder that is no link."""
-    if folder.is_symlink():
+    if os.path.islink(folder):
         return
     for parent, folders, names in os.walk(folder):
         yield from (Path(parent, name) for name in names)

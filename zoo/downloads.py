@@ -11,11 +11,12 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from transferkit.zoo import cache_folder, published
-from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError
+from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
 from transferkit.zoo.files import sha256, storage_errors
 from transferkit.zoo.tries import tried
 from transferkit.zoo.weights import import_pickle
@@ -41,8 +42,11 @@ def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
     except hub.HFValidationError as error:
         raise UsageError(f"{name!r} is no repository name; write hf-hub:ORGANISATION/NAME") from error
     is_cached = isinstance(cached, str)
-    if is_cached and published.is_whole(Path(cached)):
-        return Path(cached)
+    try:
+        if is_cached and published.is_whole(Path(cached)):
+            return Path(cached)
+    except OSError as error:
+        raise StorageError(f"cannot read {cached}: {error.strerror or error}") from error
     if offline and is_cached:
         raise ModelFileError(f"{cached} is damaged: its hash is not the hub's; remove it to download it again")
     if offline:
@@ -138,7 +142,8 @@ def from_url(url: str, *, offline: bool = False) -> Path:
             except NetworkError as error:
                 raise NetworkError(f"cannot download {url}: {error}") from error
             import_pickle(pickle, target, overwrite=True)  # what is there is not as it was published
-    published.keep(target)
+    with suppress(StorageError):  # what has no note gets one the next time
+        published.keep(target)
     return target
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,8 +44,9 @@ def reading_errors(path: Path) -> Iterator[None]:
 
 def _free_space(path: Path) -> str:
     for folder in (path, *path.parents):
-        if folder.is_dir():
-            return f" ({shutil.disk_usage(folder).free >> 20} MB free there)"
+        if os.path.isdir(folder):  # False where it may not be looked into
+            with suppress(OSError):
+                return f" ({shutil.disk_usage(folder).free >> 20} MB free there)"
     return ""
 
 

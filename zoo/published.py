@@ -41,9 +41,9 @@ def keep(path: Path) -> None:
 
 def is_kept(path: Path) -> bool:
     """Whether a file of ours is there and as it was noted; one of an earlier version, without a note, gets one."""
-    if not path.is_file():
+    if not os.path.isfile(path):
         return False
-    if not _note(path).exists():
+    if not os.path.lexists(_note(path)):
         with suppress(StorageError):
             keep(path)
         return True

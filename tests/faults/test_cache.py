@@ -1,9 +1,11 @@
 """What lies in and beside a cache: no file of a user is gone, nothing that was damaged is trusted."""
 
+import contextlib
 import hashlib
 import json
 import os
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 
+from transferkit import runtime
 from transferkit.cli.main import run
 from transferkit.data import known, shard_index, store
 from transferkit.data.known import Known
@@ -21,6 +24,7 @@ from transferkit.data.store import Store
 from transferkit.model import feature_cache, network_cache
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder, files, published
+from transferkit.zoo.errors import StorageError
 
 
 def told(folder: Path) -> dict[str, str]:
@@ -60,6 +64,15 @@ def test_no_file_of_a_user_is_gone_after_training_eviction_and_clearing(photos, 
     assert {name: after.get(name) for name in before} == before
 
 
+def one_file(folder: Path, kind: str) -> Path:
+    (path,) = all_files(folder / kind)
+    return path
+
+
+def all_files(folder: Path) -> list[Path]:
+    return sorted(Path(parent, name) for parent, _, names in os.walk(folder) for name in names)
+
+
 def kept_pixels(folder: Path) -> tuple[Path, Any]:
     pixels = np.random.default_rng(3).integers(0, 256, (9, 11, 3), np.uint8)
 
@@ -74,7 +87,7 @@ def kept_pixels(folder: Path) -> tuple[Path, Any]:
 def kept_hashes(folder: Path) -> tuple[Path, Any]:
     paths = []
     for number in range(20):
-        paths.append(folder / "photos" / f"{number}.jpg")
+        paths.append(folder.parent / "photos" / f"{number}.jpg")
         if not paths[-1].exists():
             files.write_bytes(paths[-1], bytes(number))
     time.sleep(0.01)
@@ -97,7 +110,7 @@ def kept_shards(folder: Path) -> tuple[Path, Any]:
         return found and [found.classes, found.labels.tolist(), found.places.tolist(), found.names, found.refused]
 
     shard_index.write({shard: scan}, cache=folder, progress=Progress())
-    return sorted((folder / "shards").rglob("shards.*")), read
+    return all_files(folder / "shards"), read
 
 
 def kept_features(folder: Path) -> tuple[Path, Any]:
@@ -145,6 +158,59 @@ def kept_weights(folder: Path) -> tuple[Path, Any]:
     return [path, path.with_suffix(".json")], lambda: ["as it was"] if published.is_kept(path) else None
 
 
+@contextlib.contextmanager
+def unreadable(folder: Path):
+    """A folder that this process may not look into; a superuser is somebody else meanwhile."""
+    mode = folder.stat().st_mode
+    is_root = os.geteuid() == 0
+    folder.chmod(0)
+    try:
+        if is_root:
+            os.seteuid(65534)
+        yield
+    finally:
+        if is_root:
+            os.seteuid(0)
+        folder.chmod(mode)
+
+
+KEPT = [kept_pixels, kept_hashes, kept_shards, kept_features, kept_network, kept_timing, kept_names, kept_weights]
+STORING = (kept_network, kept_timing, kept_names, kept_weights)  # tell of it, and those that call them do not
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs modes of folders")
+@pytest.mark.parametrize("kept", KEPT)
+@pytest.mark.parametrize("way", ["unreadable", "a file", "a folder"])
+def test_a_cache_that_cannot_be_read_or_written_knows_nothing_and_stops_nothing(tmp_path, monkeypatch, kept, way):
+    monkeypatch.setattr(known, "MARGIN_NS", 0)
+    monkeypatch.setattr(published, "_seen", {})
+    versions = runtime.versions()
+    monkeypatch.setattr(runtime, "versions", lambda: versions)
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(folder))
+    paths, read = kept(folder)
+    assert read()
+    for path in paths if isinstance(paths, list) else [paths]:
+        if way == "a folder":
+            path.unlink()
+            path.mkdir()
+    if way == "a file":
+        shutil.rmtree(folder)
+        folder.touch()
+    with unreadable(folder) if way == "unreadable" else contextlib.nullcontext():
+        assert not any(read() or [])
+        with contextlib.suppress(*([StorageError] if kept in STORING else [])):
+            kept_again(kept, folder)
+        assert cache_folder.opened(folder) == folder
+        for kind in cache_folder.KINDS:
+            assert isinstance(cache_folder.entries(folder, kind), list)
+
+
+def kept_again(kept, folder: Path) -> None:
+    with contextlib.suppress(ValueError, *([OSError, StorageError] if kept is kept_hashes else [])):  # has photos there
+        kept(folder)
+
+
 def test_an_index_with_a_flipped_bit_is_mended_or_begun_anew(tmp_path, monkeypatch):
     monkeypatch.setattr(known, "MARGIN_NS", 0)
     path, read = kept_hashes(tmp_path)
@@ -159,15 +225,7 @@ def test_an_index_with_a_flipped_bit_is_mended_or_begun_anew(tmp_path, monkeypat
         assert read() == right
 
 
-def one_file(folder: Path, kind: str) -> Path:
-    (path,) = [path for path in (folder / kind).rglob("*") if path.is_file()]
-    return path
-
-
-@pytest.mark.parametrize(
-    "kept",
-    [kept_pixels, kept_hashes, kept_shards, kept_features, kept_network, kept_timing, kept_names, kept_weights],
-)
+@pytest.mark.parametrize("kept", KEPT)
 def test_no_file_of_a_cache_with_a_flipped_bit_is_trusted(tmp_path, monkeypatch, figure, kept):
     monkeypatch.setattr(known, "MARGIN_NS", 0)
     monkeypatch.setattr(published, "_seen", {})

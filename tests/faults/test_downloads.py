@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save
 
 from tests.faults.servers import COMMIT, serving
+from transferkit.model import build
 from transferkit.zoo import downloads, published, stops, tries
-from transferkit.zoo.errors import ModelFileError, NetworkError, StoppedError, UsageError
+from transferkit.zoo.errors import ModelFileError, NetworkError, StoppedError, StorageError, UsageError
 
 CONTENT = save({"weight": torch.arange(5000.0)})
 NAME = "me/mine"
@@ -145,6 +146,15 @@ def test_a_small_file_has_the_hash_of_git(hub):
     downloads.from_hub(NAME, "model.safetensors").resolve().write_bytes(CONTENT[:-1] + b"!")
     with pytest.raises(ModelFileError, match="is damaged"):
         fetched(offline=True)
+
+
+def test_a_hub_cache_that_cannot_be_written_is_no_fault_of_the_network(hub, tmp_path):
+    (tmp_path / "hub").write_text("a file in its place")
+    with pytest.raises(StorageError, match="cannot keep what is downloaded"):
+        fetched()
+    model, note = build.open_backbone("auto", weights=None, image_size=None, offline=False, device="cpu")
+    assert model.card.name == "cifar_resnet"
+    assert "embedded: cannot keep" in note
 
 
 def test_a_hash_that_is_none_of_these_is_not_compared(hub):

@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from contextlib import suppress
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from transferkit import runtime
 from transferkit.model.build import Backbone
 from transferkit.zoo import cache_folder, files
-from transferkit.zoo.errors import ModelFileError, StorageError
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 
 LIMIT_BYTES = 4 << 30  # of all features kept: 800,000 images in two views of 640 numbers
 
@@ -37,7 +38,7 @@ class FeatureCache:
     @property
     def is_empty(self) -> bool:
         """Whether nothing can be found."""
-        return not self._folder.is_dir()
+        return not os.path.isdir(self._folder)
 
     def get(self, view: str, sha256: Sequence[str], *, width: int) -> np.ndarray:
         """The features of files in a view; NaN where they are not there.
@@ -46,7 +47,7 @@ class FeatureCache:
         """
         found = np.full((len(sha256), width), np.nan, np.float32)
         wanted = np.array([digest or "0" * 64 for digest in sha256], "S64")
-        for path in sorted(self._folder.glob(f"{view}.*.safetensors")):
+        for path in self._files(view):
             hashes, features = _read(path)
             if not len(hashes) or features.shape[1] != width:
                 continue
@@ -54,6 +55,12 @@ class FeatureCache:
             hits = hashes[places] == wanted
             found[hits] = features[places[hits]]
         return found
+
+    def _files(self, view: str) -> list[Path]:
+        with suppress(OSError):
+            names = sorted(os.listdir(self._folder))
+            return [self._folder / name for name in names if fnmatch(name, f"{view}.*.safetensors")]
+        return []
 
     def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> Path | None:
         """Keep the features (n, D) of files in a view; the file they are in.
@@ -97,7 +104,7 @@ class FeatureCache:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The hashes (n,), in order, and features (n, D) in a file; none if it is damaged."""
-    with suppress(ModelFileError, KeyError, ValueError, RuntimeError):
+    with suppress(UsageError, ModelFileError, OSError, KeyError, ValueError, RuntimeError):
         tensors = files.read_safetensors(path)
         codes, features = tensors["sha256"].numpy(), tensors["features"].numpy()
         if _check(codes, features) == int(tensors["check"]):
