@@ -119,7 +119,7 @@ from transferkit.zoo.errors import UsageError
 @click.option("--dry-run", is_flag=True, help="Show what would be trained, and train nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in -o RUN.")
 @click.option("--keep-checkpoints", is_flag=True, default=None, help="Keep the resume state after success.")
-@click.option("--overwrite", is_flag=True, help="Replace the run in -o RUN.")
+@click.option("--overwrite", is_flag=True, help="Replace the run in -o RUN, once the new one is complete.")
 @click.option(
     "--processes",
     type=click.IntRange(min=1),

@@ -55,7 +55,7 @@ def finetune(
 
     Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or a
     pattern of shards; options, the fields of FinetuneConfig, over those in `config_file`; overwrite replaces the run in
-    `out`, resume goes on with it.
+    `out` once the new one is complete, resume goes on with it.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
 
@@ -112,7 +112,7 @@ def _train(
     from transferkit.judge import evaluate
     from transferkit.ship import record, runs  # not before the data is known to be there: torch is slow to import
 
-    changes = old.check(setting.hashes, device=setting.device, progress=progress) if old else []
+    changes = old.check(setting.hashes, device=setting.device) if old else []
     scores = ranks.from_first(record.finished(run)) if old else None
     if not scores and ranks.is_first():
         runs.check_space(run.place, space_for(setting.config, setting.model))
@@ -122,6 +122,8 @@ def _train(
     if scores:
         progress.say(f"{run.path} is finished: its model is in {run.path / 'model'}")
         return scores
+    if changes:
+        progress.say(f"no longer bit-exact: {', '.join(changes)}")
     if ranks.is_first():
         if old:
             run.start_metrics()

@@ -50,8 +50,8 @@ class Begun:
             return {}
         return {"device": kind}
 
-    def check(self, hashes: dict[str, str], *, device: str, progress: Progress) -> list[str]:
-        """Refuse other inputs than the images; say, and return, what else decides the last bits and has changed.
+    def check(self, hashes: dict[str, str], *, device: str) -> list[str]:
+        """Refuse other inputs than the images; what else decides the last bits and has changed.
 
         Raises: RunConflictError.
         """
@@ -68,10 +68,7 @@ class Begun:
             "processes": self.record["processes"],
             "CPU": self.record["processor"],
         }
-        changes = [f"{name} {old[name]} -> {value}" for name, value in now.items() if old.get(name, value) != value]
-        if changes:
-            progress.say(f"no longer bit-exact: {', '.join(changes)}")
-        return changes
+        return [f"{name} {old[name]} -> {value}" for name, value in now.items() if old.get(name, value) != value]
 
     def check_images(self, place: Path, listing: Listing, sha256: Sequence[str]) -> None:
         """Refuse other images than those in the manifest in `place`. Raises: RunConflictError naming the first."""
