@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 
 from transferkit import config
@@ -15,7 +16,18 @@ from transferkit.zoo.errors import UsageError
         ({"val_fraction": 1.0}, "--val-fraction"),
         ({"lr": float("nan")}, "--lr nan"),
         ({"epoch": 3}, "unknown option 'epoch'; did you mean 'epochs'?"),
-        ({"epochs": "many"}, "wrong kind"),
+        ({"epochs": "many"}, "--epochs 'many' is of the wrong kind; allowed: a whole number or nothing"),
+        ({"views": True}, "--views True is of the wrong kind; allowed: a whole number"),
+        ({"patience": 1.5}, "--patience 1.5 is of the wrong kind; allowed: a whole number"),
+        ({"compile": "no"}, "--compile 'no' is of the wrong kind; allowed: true or false"),
+        ({"offline": 1}, "--offline 1 is of the wrong kind"),
+        ({"freeze": 5}, "--freeze 5 is of the wrong kind; allowed: text or nothing"),
+        ({"backbone": None}, "--backbone None is of the wrong kind; allowed: text"),
+        ({"seed": None}, "--seed None is of the wrong kind"),
+        ({"dropout": float("nan")}, "--dropout nan"),
+        ({"augment": ["none"]}, "--augment ['none'] is of the wrong kind"),
+        ({"strategy": {}}, "--strategy {} is of the wrong kind"),
+        ({"seed": 10**400}, "--seed 1000"),
         ({"processes": 2}, "transferkit finetune ... --processes 2, or torchrun"),
         ({"strategy": "probe", "freeze": "layer2"}, "drop --freeze"),
         ({"optimizer": "lbfgs"}, "needs the whole gradient"),
@@ -52,12 +64,44 @@ def test_a_yaml_file_and_python_options_make_the_same_config(tmp_path):
     assert config.make("photos", {}, file=file) == config.make("photos", {"strategy": "lp-ft", "epochs": 5})
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [", "!!python/object:os.system {}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "- a\n- b\n",
+        "a: [",
+        "!!python/object:os.system {}",
+        "a: " + "[" * 5000,
+        '!!int ""',
+        "!!bool x",
+        "!!timestamp x",
+        "5: 6",
+        "config: 5",
+        "given: [1]\nconfig: {epochs: 5}\nx: 1",
+        "epochs: .nan",
+        "lr: .inf",
+        "compile: 'no'",
+    ],
+)
 def test_a_file_that_holds_no_options_is_refused(tmp_path, text):
     file = tmp_path / "recipe.yaml"
     file.write_text(text)
     with pytest.raises(UsageError):
-        config.make("photos", {}, file=file)
+        config.make("photos", {"strategy": "lp-ft"}, file=file)
+
+
+def test_a_rate_may_be_written_as_people_write_it(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("lr: 1e-3\nval_fraction: 0.5\nl2: 1\n")
+    made = config.make("photos", {"epochs": np.int64(3)}, file=file)
+    assert (made.lr, made.val_fraction, made.l2, made.epochs) == (1e-3, 0.5, 1, 3)
+
+
+@pytest.mark.parametrize("values", [{"epochs": "many"}, {"config": {"seed": "x"}}, {"given": {"views": True}}])
+def test_json_is_checked_as_yaml_is(tmp_path, values):
+    file = tmp_path / "run.json"
+    file.write_text(json.dumps(values))
+    with pytest.raises(UsageError, match="is of the wrong kind"):
+        config.make("photos", {"strategy": "finetune"}, file=file)
 
 
 def test_without_data_the_message_says_how_to_name_it():

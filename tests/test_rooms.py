@@ -25,6 +25,7 @@ FLOORS = [
 GROUND_FILES = {
     "seeds",
     "config",
+    "kinds",
     "augment_file",
     "metrics",
     "ranks",

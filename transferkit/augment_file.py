@@ -61,7 +61,7 @@ def read(path: Path) -> dict[str, Any]:
         _check(transform, path)
     except UsageError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise UsageError(
             f"augmentation file {path} is not the JSON or YAML of albumentations.to_dict: {one_line(error)}"
         ) from error

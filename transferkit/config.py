@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit import augment_file, config_file
+from transferkit import augment_file, config_file, kinds
 from transferkit.zoo.errors import UsageError
 
 STRATEGIES = ("auto", "probe", "finetune", "lp-ft")
@@ -70,6 +70,7 @@ class FinetuneConfig:
     keep_checkpoints: bool = False
 
     def __post_init__(self):
+        kinds.check(vars(self), FinetuneConfig)
         self._check_choice("strategy", STRATEGIES)
         self._check_choice("balance", BALANCES)
         self._check_choice("precision", PRECISIONS)
@@ -231,16 +232,13 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
     if not values.get("data"):
         raise UsageError("name the images: transferkit finetune DATA (a folder of class folders, or a CSV)")
     known = [field.name for field in dataclasses.fields(FinetuneConfig)]
-    for name in values:
+    for name in map(str, values):
         if name == "processes":
             raise UsageError("processes are started by a command: transferkit finetune ... --processes 2, or torchrun")
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             raise UsageError(f"unknown option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    try:
-        return FinetuneConfig(**values)
-    except TypeError as error:
-        raise UsageError(f"an option has a value of the wrong kind: {error}") from error
+    return FinetuneConfig(**values)
 
 
 def _dashed(name: str) -> str:

@@ -4,6 +4,7 @@ A name is an existing path, an embedded name, `torchvision:NAME`, `hf-hub:ORGANI
 name; they are tried in that order.
 """
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,7 +51,7 @@ def create(
         file = None if weights == "none" else Path(weights)
 
     from transferkit.zoo import sizes
-    from transferkit.zoo.weights import check_finite, first_line
+    from transferkit.zoo.weights import check_finite
 
     native_px = found.card().preprocessing.size_px[0] if image_size else None
     try:
@@ -58,14 +59,19 @@ def create(
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
         if native_px and isinstance(error, ModelFileError):
             sizes.check_builds(found, image_size, native_px=native_px)
-        if isinstance(error, (TransferkitError, MemoryError, OSError)) or not Path(name).exists():
-            raise
-        raise ModelFileError(f"the network of {name} cannot be built: {first_line(error)}") from error
+        raise _foreign(name, error) from error
     if file is not None:
         check_finite(backbone.model, file)
     if native_px or Path(name).exists():
         sizes.check(backbone, found, native_px=native_px)
     return backbone
+
+
+def _foreign(name: str | Path, error: Exception) -> Exception:
+    """The error to raise where a network could not be built: for a folder's configuration, that the folder is wrong."""
+    if isinstance(error, (TransferkitError, MemoryError, OSError)) or not Path(name).exists():
+        return error
+    return ModelFileError(f"the network of {name} cannot be built: {error}")
 
 
 def files_of(name: str, *, weights: str | None = None) -> list[Path]:
@@ -127,7 +133,15 @@ def describe(name: str) -> ModelCard:
     """The card of a network that `create` knows, without its weights. Raises: UsageError for an unknown name."""
     if name in embedded.NAMES:
         return embedded.card(name)
-    return _find(name, offline=True).card()
+    from transferkit.zoo import sizes
+
+    blueprint = _find(name, offline=True)
+    card = blueprint.card()
+    try:
+        parameters = sizes.hollow(blueprint, num_classes=len(card.classes) or None).card.parameters
+    except Exception as error:
+        raise _foreign(name, error) from error
+    return dataclasses.replace(card, parameters=parameters)
 
 
 def _find(name: str, *, offline: bool) -> Blueprint:

@@ -14,14 +14,14 @@ TRIES = 12
 REAL_PIXELS = 512 * 512  # a pass over more takes longer than to load torch's shape arithmetic
 
 
-def hollow(blueprint: Blueprint) -> "Backbone":
-    """The network with shapes alone: no memory, no weights, for a head of two classes."""
+def hollow(blueprint: Blueprint, *, num_classes: int | None = 2) -> "Backbone":
+    """The network with shapes alone: no memory, no weights; None for as many classes as it has."""
     import torch
 
     from transferkit.zoo.unfilled import Unfilled
 
     with torch.device("meta"), Unfilled():
-        return blueprint.build(num_classes=2).eval()
+        return blueprint.build(num_classes=num_classes).eval()
 
 
 def refusal(backbone: "Backbone") -> str:

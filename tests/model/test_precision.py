@@ -83,6 +83,15 @@ def test_a_network_whose_features_bfloat16_changes_is_computed_in_single_precisi
 
 
 @pytest.mark.usefixtures("bf16_machine")
+def test_an_error_that_is_no_number_chooses_single_precision(model, tmp_path, monkeypatch):
+    monkeypatch.setattr(type(model), "features", lambda self, x: torch.full((len(x), 3), torch.nan))
+    for _ in range(2):  # measured, then looked up
+        found, (line,) = choose(model, tmp_path)
+        assert found == Precision()
+        assert line == "precision: fp32; bf16 gives features that are no numbers"
+
+
+@pytest.mark.usefixtures("bf16_machine")
 def test_timing_leaves_the_network_as_it_was(model, tmp_path):
     model.freeze(model.stages[:1])
     model.train()

@@ -321,8 +321,12 @@ def test_after_a_restart_the_rate_falls_once_more_from_a_share_of_the_peak():
 def test_a_recipe_with_a_wrong_name_or_no_network_is_refused(tmp_path):
     path = tmp_path / "recipe.json"
     path.write_text(json.dumps(dataclasses.asdict(RESNET) | {"epoch": 3}))
-    with pytest.raises(UsageError, match="is not a recipe"):
+    with pytest.raises(UsageError, match="is not a recipe: unknown are epoch"):
         read_recipe(path)
+    for wrong in ({"epochs": 1.5}, {"l2": float("1e999")}, {"dropout": "ab"}, {"lr_factors": [1]}, {"rank": True}):
+        path.write_text(json.dumps(dataclasses.asdict(RESNET) | wrong).replace("Infinity", "1e999"))
+        with pytest.raises(UsageError, match=f"{next(iter(wrong))} .* is of the wrong kind"):
+            read_recipe(path)
     with pytest.raises(UsageError, match="cifar_mlp, cifar_resnet"):
         dataclasses.replace(RESNET, network="vgg")
     with pytest.raises(UsageError, match="has a rank"):

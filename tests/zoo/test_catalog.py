@@ -287,3 +287,11 @@ def test_names_are_kept_and_found_again_without_importing_timm(tmp_path):
     (kept,) = tmp_path.glob("names/*.json")
     kept.write_text("{")
     assert run().stdout.splitlines() == first
+
+
+@pytest.mark.parametrize("name", ["resnet18", "torchvision:resnet18", "mobilenetv3_large_100.ra_in1k"])
+def test_a_card_knows_the_number_of_parameters_without_weights(name):
+    card = zoo.describe(name)
+    source, _, rest = name.rpartition(":")
+    oracle = torchvision.models.get_model(rest) if source else timm.create_model(rest)
+    assert card.parameters == sum(parameter.numel() for parameter in oracle.parameters())

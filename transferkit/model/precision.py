@@ -1,5 +1,6 @@
 """Single precision or bfloat16: what this machine computes faster, where the network's answers bear it."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from transferkit.zoo.errors import UsageError
 ROUNDS = 2
 CLEAR = 1.5  # times beyond `SMALLEST_GAIN`, above or below: one round decides, though fp32 comes first, unwarmed
 LARGEST_ERROR = 0.02  # of features, relative: 0.01 changed no answer of 240, 0.10 (mobilenetv2_100) up to 15
+NO_NUMBER = 1e9  # stands for an error that is none, which JSON cannot keep: beyond all that are
 SMALLEST_GAIN = 1.15  # times as fast; less is within what two timings differ by
 
 
@@ -82,8 +84,11 @@ def choose(
 
     look_up = partial(timings.looked_up, model, device=device, cache=cache)
     error = look_up({"phase": "error"}, partial(_error, model, device=device))["error"]
-    if error > LARGEST_ERROR:
-        return Precision(), (f"precision: fp32; bf16 changes features by {100 * error:.0f} %",)
+    if not error <= LARGEST_ERROR:
+        changes = (
+            f"changes features by {100 * error:.0f} %" if error < NO_NUMBER else "gives features that are no numbers"
+        )
+        return Precision(), (f"precision: fp32; bf16 {changes}",)
     found = {
         phase: Timing(**look_up({"phase": phase}, partial(_time, model, WORK[phase], device=device)))
         for phase in phases
@@ -97,14 +102,15 @@ def choose(
 
 @torch.no_grad()
 def _error(model: Backbone, *, device: str) -> dict[str, float]:
-    """The relative error of features of noise in bfloat16."""
+    """The relative error of features of noise in bfloat16; `NO_NUMBER` where one is not finite, or all are zero."""
     x = timings.noise(model, device=device)
     with _restored(model):
         model.eval()
         exact = model.features(x)
         with arithmetic(device, BF16):
             found = model.features(x).float()
-    return {"error": ((found - exact).norm() / exact.norm()).item()}
+    error = ((found - exact).norm() / exact.norm()).item()
+    return {"error": error if math.isfinite(error) else NO_NUMBER}
 
 
 def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: str) -> dict[str, float]:

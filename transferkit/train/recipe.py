@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit import kinds
 from transferkit.model.build import CARDS, NAMES
 from transferkit.zoo import files
 from transferkit.zoo.errors import UsageError
@@ -111,6 +112,9 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
     """
     try:
         values = {**files.read_json(path), **changes}
+        if unknown := values.keys() - {field.name for field in dataclasses.fields(Recipe)}:
+            raise TypeError(f"unknown are {', '.join(sorted(unknown))}")
+        kinds.check(values, Recipe, option=f"{path}: {{}}")
         return Recipe(**values | {"dropout": tuple(values.get("dropout", (0.0, 0.0)))})
     except TypeError as error:
         raise UsageError(f"{path} is not a recipe: {error}") from error
