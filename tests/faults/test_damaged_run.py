@@ -15,15 +15,16 @@ from transferkit.zoo.errors import ModelFileError, StorageError, TransferkitErro
 
 READ = ("run.json", "metrics.json", "metrics.jsonl", "predictions.csv", "quarantine.csv")
 ODD = (None, True, "", "x", [], {}, -1, 0, 1.5, 10**30, 1e308, float("nan"), float("inf"), [[]], [None], {"a": 1})
-CAMPAIGN = [pytest.param(15, 1), pytest.param(150, 2, marks=pytest.mark.faults)]
+CAMPAIGN = [pytest.param(6, 1), pytest.param(150, 2, marks=pytest.mark.faults)]
 
 
 @pytest.fixture(scope="module")
 def run(photos, tmp_path_factory):
-    out = tmp_path_factory.mktemp("damaged") / "r"
-    (photos / "digit 0" / "page.png").write_text("<html>")
+    folder = tmp_path_factory.mktemp("damaged")
+    data, out = shutil.copytree(photos, folder / "photos"), folder / "r"
+    (data / "digit 0" / "page.png").write_text("<html>")
     options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "batch_size": 8}
-    return tk.finetune(photos, out=str(out), strategy="lp-ft", epochs=2, snapshots=2, **options).folder
+    return tk.finetune(data, out=str(out), strategy="lp-ft", epochs=2, snapshots=2, **options).folder
 
 
 def places(value, path=()):

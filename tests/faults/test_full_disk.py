@@ -19,7 +19,7 @@ from transferkit.zoo.errors import StorageError
 
 FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "none", "batch_size": 8}
 NEW = {"strategy": "lp-ft", "epochs": 2, **FAST}
-LEVELS = [0, 300, 3_000, 30_000, 300_000, 1_300_000]  # bytes of the largest file that fits
+LEVELS = [0, 3_000, 300_000]  # bytes of the largest file that fits
 MANY = [0, 1, 40, *(int(100 * 1.35**step) for step in range(36))]
 
 
@@ -94,7 +94,7 @@ def test_on_a_full_disk_of_any_size_the_old_run_stays_whole_or_the_new_one_is(da
     figure(f"full disk, --overwrite: {stayed} times the old run whole, {came} times the new one, of {len(MANY)}")
 
 
-@pytest.mark.parametrize("level", [0, 2_000, 200_000])
+@pytest.mark.parametrize("level", [2_000, *(pytest.param(level, marks=pytest.mark.faults) for level in (0, 200_000))])
 def test_a_new_run_on_a_full_disk_leaves_nothing_that_bars_the_next(data, tmp_path, level):
     assert result(data, tmp_path / "r", level, tmp_path) is not None
     run = result(data, tmp_path / "r", 10**8, tmp_path, overwrite=True)
