@@ -1,7 +1,6 @@
 """Whatever does not fit on the disk, a run that was there stays, or the new one is whole, and one line says why."""
 
 import os
-import resource
 import shutil
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from transferkit.ship import runs
 from transferkit.ship.classifier import load
 from transferkit.zoo import files
 from transferkit.zoo.errors import StorageError
+
+resource = pytest.importorskip("resource")
 
 FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "none", "batch_size": 8}
 NEW = {"strategy": "lp-ft", "epochs": 2, **FAST}
@@ -109,6 +110,15 @@ def test_a_disk_without_room_is_told_before_an_image_is_read(data, tmp_path, mon
     with pytest.raises(StorageError, match=r"r has 3 MB free and the run needs \d+ MB"):
         tk.finetune(data, out=str(tmp_path / "r"), **NEW)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_file_system_that_does_not_tell_its_size_is_written_to(tmp_path, monkeypatch):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(total=0, free=0))
+    runs.check_space(tmp_path, 1 << 50)
+    monkeypatch.undo()
+    with pytest.raises(StorageError):
+        runs.check_space(tmp_path, 1 << 60)
 
 
 def test_a_folder_below_a_file_is_told_before_the_images_are_looked_for(tmp_path):

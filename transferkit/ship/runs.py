@@ -72,10 +72,10 @@ def check_writable(path: Path) -> None:
 def check_space(path: Path, needed_bytes: int) -> None:
     """Raise StorageError if the disk of the folder `path` has not that much free."""
     with files.storage_errors(path):
-        free_bytes = shutil.disk_usage(path).free
-    if free_bytes < needed_bytes:
+        disk = shutil.disk_usage(path)
+    if disk.total and disk.free < needed_bytes:  # some network file systems tell nothing
         raise StorageError(
-            f"{path} has {free_bytes >> 20} MB free and the run needs {(needed_bytes >> 20) + 1} MB; make room, or use "
+            f"{path} has {disk.free >> 20} MB free and the run needs {(needed_bytes >> 20) + 1} MB; make room, or use "
             "another -o"
         )
 
