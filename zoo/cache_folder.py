@@ -141,17 +141,24 @@ def _is_free(folder: Path) -> bool:
 
 
 def _is_tagged(folder: Path) -> bool:
+    return OURS in _holds(folder / TAG).splitlines()
+
+
+def _holds(path: Path) -> str:
+    """The start of a file; nothing if it cannot be read, or is being put in its place."""
     try:
-        with open(folder / TAG, encoding="utf-8") as file:
-            return OURS in file.read(4096).splitlines()
+        with open(path, encoding="utf-8") as file:
+            return file.read(4096)
     except (OSError, ValueError):
-        return False
+        return ""
 
 
 def _is_adopted(folder: Path, name: str) -> bool:
     """Whether an entry of an unmarked folder can only have been made by us: by an earlier version, or a moment ago."""
-    if name == TAG or UNFINISHED.sub(r"\2", name) == TAG:
-        return (folder / name).is_file() and (folder / name).stat().st_size in (0, len(CONTENT.encode()))
+    if name == TAG:
+        return _is_tagged(folder)  # by another process, a moment ago
+    if UNFINISHED.sub(r"\2", name) == TAG:
+        return CONTENT.startswith(_holds(folder / name))
     path = folder / name
     if name not in KINDS or not path.is_dir():
         return False

@@ -65,6 +65,7 @@ def tried(work: Callable[[Callable[[], None]], T]) -> T:
             heard.reason = _reason(error, status)
             wait = _asked_to_wait(error) or pause
         if wait is None or heard.left() < wait:
+            heard.reason += f", and asks to wait {wait:.0f} seconds" if wait and wait > PATIENT_SECONDS else ""
             break
         stops.sleep(wait)
     raise NetworkError(f"{heard.reason}; try again later")

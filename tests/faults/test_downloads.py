@@ -1,5 +1,6 @@
 """A server that is busy, silent, cut off or lying: no wrong file is ever used, and the reason is one line."""
 
+import contextlib
 import os
 import random
 import signal
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save
 
 from tests.faults.servers import COMMIT, serving
+from transferkit.data import remote
 from transferkit.model import build
 from transferkit.zoo import downloads, published, stops, tries
 from transferkit.zoo.errors import ModelFileError, NetworkError, StoppedError, StorageError, UsageError
@@ -109,7 +111,7 @@ def test_the_server_says_how_long_to_wait_but_not_for_ever(hub):
     assert time.monotonic() - started >= 0.4
     hub.headers, hub.faults = {"Retry-After": "3600"}, ["HEAD 503 always"]
     started = time.monotonic()
-    with pytest.raises(NetworkError, match="503"):
+    with pytest.raises(NetworkError, match=r"503 \(service unavailable\), and asks to wait 3600 seconds"):
         downloads.from_hub(NAME, "other.safetensors")
     assert time.monotonic() - started < 5
 
@@ -174,6 +176,28 @@ def test_a_stop_ends_a_download(hub, monkeypatch, method):
     monkeypatch.setattr(stops, "check", check)
     with pytest.raises(StoppedError):
         fetched()
+
+
+@pytest.mark.parametrize(
+    ("faults", "said"),
+    [
+        (["GET 503", "GET 429"], ""),
+        (["GET cut 100"], ""),
+        (["GET 503 always"], "503"),
+        (["GET silent always"], "no answer; try again"),
+    ],
+    ids=str,
+)
+def test_photos_behind_a_url_are_asked_for_again_and_not_for_ever(monkeypatch, faults, said):
+    pytest.importorskip("aiohttp")
+    monkeypatch.setattr(remote, "SILENT_SECONDS", 0.3)
+    monkeypatch.setattr(remote, "PAUSE_SECONDS", 0.02)
+    with serving(CONTENT) as (server, url):
+        server.faults = faults
+        started = time.monotonic()
+        with pytest.raises(NetworkError, match=said) if said else contextlib.nullcontext():
+            assert remote.read(f"{url}/photos.tar", 0, len(CONTENT)) == CONTENT
+        assert time.monotonic() - started < 10
 
 
 @pytest.mark.parametrize(

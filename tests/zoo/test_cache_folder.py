@@ -1,6 +1,8 @@
 """A cache is used where nothing else lies, and only what it made is ever removed from it."""
 
 import os
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -123,3 +125,18 @@ def test_a_file_in_its_place_is_left_alone(tmp_path):
     fill(tmp_path, ["file"])
     assert cache_folder.opened(tmp_path / "file") == tmp_path / "file"
     assert (tmp_path / "file").read_text() == "x"
+
+
+OPENER = """
+import sys
+from transferkit.zoo import cache_folder
+print(cache_folder.opened(sys.argv[1]))
+"""
+
+
+def test_several_processes_that_begin_together_use_one_folder(tmp_path):
+    started = [
+        subprocess.Popen([sys.executable, "-c", OPENER, tmp_path / "cache"], stdout=subprocess.PIPE, text=True)
+        for _ in range(6)
+    ]
+    assert {process.communicate()[0].strip() for process in started} == {str(tmp_path / "cache")}

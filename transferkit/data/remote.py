@@ -3,7 +3,6 @@
 import functools
 import re
 import threading
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -18,6 +17,7 @@ AHEAD_BYTES = 8 << 20  # a request takes as long as 1 to 8 MB, so this is about 
 NEAR_BYTES = 1 << 20  # threads that read photos one after the other come a little out of turn
 TRIES = 3
 PAUSE_SECONDS = 1  # before the second, and twice as long before the third
+SILENT_SECONDS = 10  # of a web server, until it is asked again
 VERSIONS = ("ETag", "etag", "md5", "mtime", "LastModified", "last_modified", "updated", "created")  # by file system
 
 T = TypeVar("T")
@@ -81,9 +81,9 @@ def tried(path: str, work: Callable[[], T]) -> T:
         except Exception as error:  # each file system has errors of its own
             stops.check()
             if number == TRIES - 1:
-                words = " ".join(str(error).split()) or type(error).__name__
+                words = " ".join(str(error).split()) or re.sub("^.*Timeout.*$", "no answer", type(error).__name__)
                 raise NetworkError(f"cannot read {path}: {words}; try again") from error
-            time.sleep(PAUSE_SECONDS * 2**number)
+            stops.sleep(PAUSE_SECONDS * 2**number)
 
 
 class _Window:
@@ -135,8 +135,18 @@ def _system(path: str) -> "tuple[AbstractFileSystem, str]":
     except ImportError as error:
         raise UsageError(f"to read {path}: pip install 'transferkit[shards]'") from error
     try:
-        return fsspec.core.url_to_fs(path)
+        return fsspec.core.url_to_fs(path, **_patience(path))
     except ImportError as error:  # names the package of that file system
         raise UsageError(f"cannot read {path}: {error}") from error
     except ValueError as error:
         raise UsageError(f"cannot read {path}: {error}") from error
+
+
+def _patience(path: str) -> dict[str, Any]:
+    """What a file system has to be told so that it does not wait five minutes for a server that never answers."""
+    if not path.lower().startswith(("http://", "https://")):
+        return {}
+    import aiohttp  # of fsspec's own for such URLs
+
+    limits = aiohttp.ClientTimeout(total=None, sock_connect=SILENT_SECONDS, sock_read=SILENT_SECONDS)
+    return {"client_kwargs": {"timeout": limits}}
