@@ -4,6 +4,7 @@ A pickle can run code when it is read. The only place that reads one is `import_
 tensors alone.
 """
 
+import math
 import os
 import subprocess
 import sys
@@ -13,14 +14,19 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import children
+from transferkit.zoo import children, limits, pickle_contents
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 from transferkit.zoo.files import check_free, storage_errors, sync_folder, write_safetensors
+from transferkit.zoo.text import printable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 IMPORT_SECONDS = 600
+LOOK_BYTES, SPARE_BYTES = 128 << 20, 128 << 20  # of memory besides what tensors take
+OUT_OF_TIME = (-24, -9)  # SIGXCPU, and SIGKILL, which the system sends a second later
+MAX_TENSORS, MAX_NAME = 20_000, 512
+DTYPES = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
 WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
 
 
@@ -46,32 +52,60 @@ def import_pickle(source: Path, target: Path, *, overwrite: bool = False) -> Non
 def _convert(source: Path, target: Path) -> None:
     command = children.command("transferkit.zoo.weights", str(source), str(target), ends_with_this=True)
     try:
-        child = subprocess.run(command, capture_output=True, text=True, timeout=IMPORT_SECONDS)
+        child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise ModelFileError(f"{source} was not read within {IMPORT_SECONDS} seconds") from error
     if child.returncode:
-        reason = child.stderr.strip().splitlines() or [f"the reader ended with {child.returncode}"]
+        reason = (child.stderr.strip().splitlines() or [f"its reader ended with {child.returncode}"])[-1]
         if child.returncode == StorageError.exit_code:
-            raise StorageError(reason[-1].replace(str(target), f"what {source} holds"))
-        raise ModelFileError(f"{source} is refused: {reason[-1]}")
+            raise StorageError(reason.replace(str(target), f"the weights of {source}"))
+        if child.returncode in OUT_OF_TIME:
+            reason = "reading it takes longer than any weights of its size"
+        raise ModelFileError(f"{source} is refused: {printable(reason)}")
 
 
 def _child(source: str, target: str) -> int:
     """Read a pickle and write its tensors; the body of the child process. Returns its exit code."""
+    size = os.stat(source).st_size
+    try:
+        limits.processor(seconds=30 + size // (100 << 20))
+        limits.memory(LOOK_BYTES + size)
+        pickle_contents.check(Path(source))
+        limits.memory(None)
+        write_safetensors(Path(target), _read(source, size))
+    except StorageError as error:
+        sys.stderr.write(first_line(error))
+        return error.exit_code
+    except Exception as error:
+        sys.stderr.write(_reason(error))  # the parent reads it
+        return 1
+    return 0
+
+
+def _read(source: str, size: int) -> "dict[str, Tensor]":
     import torch
 
-    try:
-        write_safetensors(Path(target), find_tensors(torch.load(source, map_location="cpu", weights_only=True)))
-    except Exception as error:
-        sys.stderr.write(first_line(error))  # the parent reads it
-        return error.exit_code if isinstance(error, StorageError) else 1
-    return 0
+    torch.set_num_threads(1)  # each has memory of its own
+    limits.memory(SPARE_BYTES + 2 * size)  # the file, and a copy where tensors share memory or lie in another order
+    tensors = find_tensors(torch.load(source, map_location="cpu", weights_only=True))
+    check_tensors(tensors, size=size)
+    return _apart(tensors)
+
+
+def _reason(error: Exception) -> str:
+    """Why a file is refused: in our words, or the first line of a library's, less its advice to run the file's code."""
+    line = first_line(error)
+    if isinstance(error, MemoryError) or "memory" in line:
+        return "it takes more memory than any weights of its size"
+    if isinstance(error, ModelFileError):
+        return line
+    return "its pickle is damaged, or holds more than tensors" if "weights_only" in line else f"it is damaged ({line})"
 
 
 def find_tensors(content: Any) -> "dict[str, Tensor]":
     """The one dictionary of names to tensors in a checkpoint, with `module.` of DataParallel taken off.
 
-    Raises: ModelFileError if there is none.
+    Raises: ModelFileError if there is none, or if names fall together.
     """
     import torch
 
@@ -83,8 +117,63 @@ def find_tensors(content: Any) -> "dict[str, Tensor]":
             and candidate
             and all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in candidate.items())
         ):
-            return {name.removeprefix("module."): value.clone() for name, value in candidate.items()}
+            found = {name.removeprefix("module."): value for name, value in candidate.items()}
+            if len(found) < len(candidate):
+                raise ModelFileError("it has tensors whose names differ only in `module.`")
+            return found
     raise ModelFileError(f"it has no dictionary of tensors, neither outermost nor under {', '.join(WRAPPERS)}")
+
+
+def check_tensors(tensors: "Mapping[str, Tensor]", *, size: int) -> None:
+    """Refuse what no network's weights are: odd names, odd kinds, values that are nowhere or no numbers.
+
+    Args: size, the bytes of the file that they are from.
+    Raises: ModelFileError naming the first such tensor.
+    """
+    import torch
+
+    if len(tensors) > MAX_TENSORS:
+        raise ModelFileError(f"it has {len(tensors):,} tensors, more than the {MAX_TENSORS:,} allowed")
+    total = 0
+    for name, tensor in tensors.items():
+        if not name or not name.isprintable() or len(name) > MAX_NAME:
+            raise ModelFileError(f"it has a tensor whose name is no plain text, or too long: {printable(name[:80])}")
+        kind = str(tensor.dtype).removeprefix("torch.")
+        is_plain = type(tensor) in (torch.Tensor, torch.nn.Parameter) and tensor.layout == torch.strided
+        if not is_plain or tensor.device.type != "cpu" or tensor.is_nested or kind not in DTYPES:
+            raise ModelFileError(f"{name} is no plain tensor: {kind}, {tensor.layout}, on {tensor.device}")
+        room, stored = tensor.numel() * tensor.element_size(), tensor.untyped_storage().nbytes()
+        total += room
+        if room > stored:
+            raise ModelFileError(
+                f"{name} is of shape {tuple(tensor.shape)}, {room:,} bytes, but only {stored:,} are stored"
+            )
+        if total > 2 * size:
+            raise ModelFileError("its tensors lie over each other: together they are over twice as large as the file")
+    odd = [name for name, tensor in tensors.items() if not _is_finite(tensor)]
+    if odd:
+        raise ModelFileError(
+            f"{odd[0]} has values that are not finite (NaN or infinity); so have {len(odd)} of {len(tensors)} tensors"
+        )
+
+
+def _is_finite(tensor: "Tensor") -> bool:
+    """Whether all values are; without a second tensor of that size."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return True
+    low, high = tensor.detach().aminmax()
+    return math.isfinite(low) and math.isfinite(high)
+
+
+def _apart(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
+    """The tensors, those that share memory copied: a safetensors file has each by itself."""
+    seen: set[int] = set()
+    apart = {}
+    for name, tensor in tensors.items():
+        place = tensor.untyped_storage().data_ptr()
+        apart[name] = tensor.detach().clone() if place in seen else tensor.detach()
+        seen.add(place)
+    return apart
 
 
 def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: Path) -> None:
