@@ -155,7 +155,7 @@ def _checked_zip(file: BinaryIO) -> bytes:
 
 
 def _is_plain(path: str) -> bool:
-    is_relative = not path.startswith("/") and "\\" not in path and ":" not in path
+    is_relative = not path.startswith("/") and "\\" not in path
     return is_relative and path.isprintable() and not {"..", ""}.intersection(path.split("/"))
 
 
