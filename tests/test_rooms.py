@@ -37,7 +37,7 @@ GROUND_FILES = {
 }
 EVERYWHERE = {
     f"transferkit.zoo.{name}"
-    for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops", "hashes", "schema")
+    for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops", "hashes", "schema", "header")
 }
 
 

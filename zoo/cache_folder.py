@@ -118,7 +118,7 @@ def write(path: Path, content: dict[str, Any]) -> None:
 
 def read(path: Path) -> dict[str, Any] | None:
     """What is in a JSON file of the cache; None if it is not there, cannot be read or is not as it was written."""
-    with suppress(UsageError, ModelFileError, OSError):
+    with suppress(UsageError, ModelFileError, StorageError, OSError):
         found = files.read_json(path)
         if isinstance(found, dict) and found.pop("check", None) == _check(found):
             return found

@@ -12,7 +12,7 @@ from transferkit.zoo import embedded, hashes
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
-from transferkit.zoo.files import read_json
+from transferkit.zoo.files import read_errors, read_json
 from transferkit.zoo.hashes import CONFIG, MANIFEST
 from transferkit.zoo.names import search, suggest
 from transferkit.zoo.own_folder import OwnFolder, by_spec, model_folder
@@ -43,7 +43,14 @@ def create(
     """
     if min(num_classes or 1, image_size or 1) < 1:
         raise UsageError(f"num_classes and image_size start at 1, not {num_classes} and {image_size}")
-    found = _find(str(name), offline=offline)
+    with read_errors(name):
+        return _created(str(name), num_classes=num_classes, weights=weights, image_size=image_size, offline=offline)
+
+
+def _created(
+    name: str, *, num_classes: int | None, weights: str | Path | None, image_size: int | None, offline: bool
+) -> "Backbone":
+    found = _find(name, offline=offline)
     blueprint = found.resized(image_size) if image_size else found
     if weights is None:
         file = blueprint.pretrained(offline=offline)
@@ -54,22 +61,27 @@ def create(
     from transferkit.zoo.weights import check_finite
 
     native_px = found.card().preprocessing.size_px[0] if image_size else None
+    is_foreign = Path(name).exists() or name.startswith("hf-hub:")
     try:
+        if file is not None and is_foreign:
+            sizes.check_fits(found, file)
         backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
         if native_px and isinstance(error, ModelFileError):
             sizes.check_builds(found, image_size, native_px=native_px)
-        raise _foreign(name, error) from error
+        if error is (told := _told(error, name, is_foreign=is_foreign)):
+            raise
+        raise told from error
     if file is not None:
         check_finite(backbone.model, file)
-    if native_px or Path(name).exists():
+    if native_px or is_foreign:
         sizes.check(backbone, found, native_px=native_px)
     return backbone
 
 
-def _foreign(name: str | Path, error: Exception) -> Exception:
-    """The error to raise where a network could not be built: for a folder's configuration, that the folder is wrong."""
-    if isinstance(error, (TransferkitError, MemoryError, OSError)) or not Path(name).exists():
+def _told(error: Exception, name: str, *, is_foreign: bool) -> Exception:
+    """What to raise where a network could not be built: of somebody's configuration, that it is wrong."""
+    if isinstance(error, (TransferkitError, MemoryError, OSError)) or not is_foreign:
         return error
     return ModelFileError(f"the network of {name} cannot be built: {error}")
 
@@ -95,12 +107,19 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
     return files + [path for folder in snapshots for path in (folder.parent / "refs").rglob("*") if path.is_file()]
 
 
-def rebuild(spec: dict[str, Any], *, num_classes: int, image_size: int | None = None) -> "Backbone":
+def rebuild(
+    spec: dict[str, Any], *, num_classes: int, image_size: int | None = None, beside: Path | None = None
+) -> "Backbone":
     """The network of a `Backbone.spec`, in evaluation mode, without its weights.
 
-    Raises: ModelFileError if the spec is not one that this version can build.
+    Args: beside, the file of weights that it is built for, where the spec is of unknown origin.
+    Raises: ModelFileError if the spec is not one that this version can build, or not of the size of those weights.
     """
     blueprint = by_spec(spec)
+    if beside is not None:
+        from transferkit.zoo import sizes
+
+        sizes.check_fits(blueprint, beside)
     if image_size:
         blueprint = blueprint.resized(image_size)
     return blueprint.build(num_classes=num_classes).eval()
@@ -135,12 +154,18 @@ def describe(name: str) -> ModelCard:
         return embedded.card(name)
     from transferkit.zoo import sizes
 
-    blueprint = _find(name, offline=True)
-    card = blueprint.card()
-    try:
-        parameters = sizes.hollow(blueprint, num_classes=len(card.classes) or None).card.parameters
-    except Exception as error:
-        raise _foreign(name, error) from error
+    with read_errors(name):
+        blueprint = _find(name, offline=True)
+        card = blueprint.card()
+        is_foreign = Path(name).exists() or name.startswith("hf-hub:")
+        try:
+            if is_foreign:
+                sizes.check_fits(blueprint, blueprint.pretrained(offline=True))
+            parameters = sizes.hollow(blueprint, num_classes=len(card.classes) or None).card.parameters
+        except Exception as error:  # as in `create`
+            if error is (told := _told(error, name, is_foreign=is_foreign)):
+                raise
+            raise told from error
     return dataclasses.replace(card, parameters=parameters)
 
 

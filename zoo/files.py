@@ -15,13 +15,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.zoo import header
 from transferkit.zoo.errors import ModelFileError, RunConflictError, StorageError, UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 MAX_JSON_BYTES = 16 << 20
-MAX_HEADER_BYTES = 4 << 20  # a safetensors header of the largest timm network is under 200 kB
 
 
 @contextmanager
@@ -157,6 +157,15 @@ def _sync_file(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+@contextmanager
+def read_errors(path: str | Path) -> Iterator[None]:
+    """Turn an OSError of the block, which reads `path`, into a StorageError that names it."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
+
+
 def sha256(path: Path) -> str:
     """Hexadecimal SHA-256 of a file's bytes."""
     with open(path, "rb") as file:
@@ -175,12 +184,14 @@ def read_json(path: Path) -> Any:
 
     Raises: UsageError if it is missing, ModelFileError if it is over 16 MB or no JSON, which has no NaN or Infinity.
     """
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise ModelFileError(f"{path} is larger than the {MAX_JSON_BYTES >> 20} MB allowed for a JSON file")
+    with read_errors(path):
+        if not path.is_file():
+            raise UsageError(f"no such file: {path}")
+        if path.stat().st_size > MAX_JSON_BYTES:
+            raise ModelFileError(f"{path} is larger than the {MAX_JSON_BYTES >> 20} MB allowed for a JSON file")
+        content = path.read_bytes()
     try:
-        return json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is not valid JSON: {error}") from error
 
@@ -215,36 +226,9 @@ def read_safetensors(path: Path) -> "dict[str, Tensor]":
 
     if not path.is_file():
         raise UsageError(f"no such weights file: {path}")
-    check_safetensors_header(path)
-    try:
-        return load(path.read_bytes())
-    except SafetensorError as error:
-        raise ModelFileError(f"{path} is damaged: {error}") from error
-
-
-def check_safetensors_header(path: Path) -> None:
-    """Refuse, before anything is allocated, a file whose header cannot be that of a network.
-
-    Raises: ModelFileError saying why.
-    """
-    with open(path, "rb") as file:
-        start = file.read(8)
-        length = int.from_bytes(start, "little")
-        header = file.read(length) if 2 <= length <= MAX_HEADER_BYTES else b""
-    if not header.startswith(b"{"):
-        if start.startswith((b"PK", b"\x80\x02")):
-            raise ModelFileError(
-                f"{path} is a pickle, which can run code; convert it: transferkit import {path} -o NEW.safetensors"
-            )
-        raise ModelFileError(f"{path} is not a safetensors file")
-    try:
-        json.loads(header, object_pairs_hook=_unique_pairs)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} has a damaged header: {error}") from error
-
-
-def _unique_pairs(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return found
+    with read_errors(path):
+        header.read(path)
+        try:
+            return load(path.read_bytes())
+        except (SafetensorError, OverflowError, ValueError, KeyError) as error:
+            raise ModelFileError(f"{path} is damaged: {error}") from error

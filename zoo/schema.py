@@ -152,7 +152,8 @@ def _check_argument(name: str, value: Any, *, depth: int) -> None:
         if len(value) > MAX_ITEMS:
             raise ModelFileError(f"the argument {name!r} of model_args is a text of {len(value):,} characters")
     elif isinstance(value, (int, float)):
-        if not abs(value) <= MAX_ARGUMENT:
-            raise ModelFileError(f"the argument {name!r} of model_args is {value}; allowed: up to {MAX_ARGUMENT:,}")
+        most = MAX_SIDE_PX if "size" in name else MAX_ARGUMENT
+        if not abs(value) <= most:
+            raise ModelFileError(f"the argument {name!r} of model_args is {value!r:.20}; allowed: up to {most:,}")
     elif value is not None:
         raise ModelFileError(f"the argument {name!r} of model_args is a {type(value).__name__}")

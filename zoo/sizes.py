@@ -1,14 +1,19 @@
 """Whether a network takes images of a size, found by one forward pass, and which size near it works."""
 
+import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from transferkit.zoo import header
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
+from transferkit.zoo.files import read_errors
 
 if TYPE_CHECKING:
     from transferkit.zoo.backbone import Backbone
 
+SLACK = 4_000_000  # numbers, such as a head of other classes, or positions of another image size
 STEP_PX = 32  # what most networks divide their images by
 TRIES = 12
 REAL_PIXELS = 512 * 512  # a pass over more takes longer than to load torch's shape arithmetic
@@ -22,6 +27,35 @@ def hollow(blueprint: Blueprint, *, num_classes: int | None = 2) -> "Backbone":
 
     with torch.device("meta"), Unfilled():
         return blueprint.build(num_classes=num_classes).eval()
+
+
+def check_fits(blueprint: Blueprint, weights: Path) -> None:
+    """Refuse, before any memory is taken, a network that is of another size than the file of its weights.
+
+    Raises: ModelFileError, StorageError.
+    """
+    if not weights.is_file():
+        return
+    with read_errors(weights):
+        shapes = header.read(weights)
+    inner = getattr(blueprint, "blueprint", blueprint)  # of a folder of ours
+    if (layers := _layers(getattr(inner, "model_args", {}))) > len(shapes):
+        raise ModelFileError(f"{weights} has {len(shapes):,} tensors, too few for the {layers:,} layers of model_args")
+    network = hollow(blueprint, num_classes=None).model
+    needed = sum(tensor.numel() for tensor in (*network.parameters(), *network.buffers()))
+    found = sum(map(math.prod, shapes.values()))
+    if needed > 2 * found + SLACK or found > 2 * needed + SLACK:
+        raise ModelFileError(f"{weights} has {found:,} numbers, its network {needed:,}: one is not of the other")
+
+
+def _layers(arguments: dict[str, Any]) -> int:
+    """How many layers arguments of a network ask for at the least."""
+    found = 0
+    for name, value in arguments.items():
+        if any(word in name for word in ("depth", "layers", "blocks")):
+            values = value if isinstance(value, (list, tuple)) else [value]
+            found = max([found, *(each for each in values if isinstance(each, int))])
+    return found
 
 
 def refusal(backbone: "Backbone") -> str:

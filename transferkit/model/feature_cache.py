@@ -104,7 +104,7 @@ class FeatureCache:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     """The hashes (n,), in order, and features (n, D) in a file; none if it is damaged."""
-    with suppress(UsageError, ModelFileError, OSError, KeyError, ValueError, RuntimeError):
+    with suppress(UsageError, ModelFileError, StorageError, OSError, KeyError, ValueError, RuntimeError):
         tensors = files.read_safetensors(path)
         codes, features = tensors["sha256"].numpy(), tensors["features"].numpy()
         if _check(codes, features) == int(tensors["check"]):

@@ -66,7 +66,7 @@ class NetworkCache:
 
     def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
         """What is kept; nothing if it is not there or damaged."""
-        with suppress(UsageError, ModelFileError, KeyError, OSError):
+        with suppress(UsageError, ModelFileError, StorageError, KeyError, OSError):
             tensors = files.read_safetensors(self._path)
             with safe_open(self._path, "pt") as file:
                 metadata = file.metadata() or {}
@@ -86,7 +86,13 @@ class NetworkCache:
     def _sources(self) -> Sources | None:
         try:
             return _identities(build.files_of(self._name, weights=self._weights))
-        except (NetworkError, UsageError, ModelFileError):  # to be downloaded, or refused when it is built
+        except (
+            NetworkError,
+            UsageError,
+            ModelFileError,
+            StorageError,
+            OSError,
+        ):  # to be downloaded, or refused when it is built
             return None
 
     def _add(self, backbone: Backbone, sources: Sources) -> None:

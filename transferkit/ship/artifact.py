@@ -18,7 +18,7 @@ from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
 from transferkit.zoo import hashes, schema
 from transferkit.zoo.errors import ModelFileError, UsageError
-from transferkit.zoo.files import new_folder, read_safetensors, write_json, write_safetensors, write_text
+from transferkit.zoo.files import new_folder, read_errors, read_safetensors, write_json, write_safetensors, write_text
 from transferkit.zoo.hashes import CONFIG, FORMAT_VERSION, MANIFEST, WEIGHTS
 
 CARD, MEMBERS = "README.md", "members"
@@ -149,6 +149,11 @@ def load(path: str | Path) -> Artifact | Ensemble:
 
     Raises: UsageError if there is none; ModelFileError naming the file that is missing, edited, or does not fit.
     """
+    with read_errors(path):
+        return _loaded(path)
+
+
+def _loaded(path: str | Path) -> Artifact | Ensemble:
     folder = Path(path)
     if (folder / "model").is_dir():
         folder = folder / "model"
@@ -195,7 +200,7 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     hashes.check(folder, [WEIGHTS])
     try:
         spec, classes, preprocessing, origin, record = description.parse(own)
-        backbone = rebuild(spec, num_classes=len(classes))
+        backbone = rebuild(spec, num_classes=len(classes), beside=folder / WEIGHTS)
     except (MemoryError, UsageError):
         raise
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
