@@ -32,7 +32,6 @@ class Config(Struct):
     """Of the options in run.json, what is used without the checks of all options."""
 
     precision: str
-    backbone: str
     bit_depth: Annotated[int, Meta(ge=8, le=16)] | None = None
 
 
