@@ -10,8 +10,8 @@ import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,13 +64,18 @@ def _downloaded(name: str, filename: str, *, revision: str | None, force: bool) 
         return get_hf_file_metadata(hf_hub_url(name, filename, **where), timeout=TIMEOUT_SECONDS).etag
 
     def download(told: Callable[[], None]) -> Path:
-        bar = _progress(told) if "tqdm_class" in inspect.signature(hf_hub_download).parameters else {}
-        return Path(hf_hub_download(name, filename, etag_timeout=TIMEOUT_SECONDS, force_download=force, **where, **bar))
+        bar = _progress(told) if is_told else {}
+        with _small_parts():
+            return Path(
+                hf_hub_download(name, filename, etag_timeout=TIMEOUT_SECONDS, force_download=force, **where, **bar)
+            )
+
+    is_told = "tqdm_class" in inspect.signature(hf_hub_download).parameters  # not in old versions of the client
 
     try:
         check_reachable(constants.ENDPOINT)
         etag = tried(ask)
-        path = tried(download)
+        path = tried(download, is_told=is_told)
     except NetworkError as error:
         raise NetworkError(f"{filename} of {name} is not cached and cannot be downloaded: {error}") from error
     except hub.RepositoryNotFoundError as error:
@@ -100,6 +105,19 @@ def _progress(told: Callable[[], None]) -> dict[str, Any]:
             return super().update(n)
 
     return {"tqdm_class": Bar}
+
+
+@contextmanager
+def _small_parts() -> Iterator[None]:
+    """Let the hub's client tell of every 64 kB: of 10 MB, as it does, a slow line would hear nothing for a minute."""
+    from huggingface_hub import constants
+
+    before = constants.DOWNLOAD_CHUNK_SIZE
+    constants.DOWNLOAD_CHUNK_SIZE = min(before, 1 << 16)
+    try:
+        yield
+    finally:
+        constants.DOWNLOAD_CHUNK_SIZE = before
 
 
 def check_reachable(url: str) -> None:

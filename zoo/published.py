@@ -30,7 +30,7 @@ def drop(path: Path) -> None:
     """Remove a file that is not whole from the hub's cache, and what it is a link to there."""
     with suppress(OSError):
         if path.is_symlink() and path.readlink().parent.name == "blobs":
-            path.resolve().unlink()
+            (path.parent / path.readlink()).unlink()  # itself a link, perhaps, to what other programs share
         path.unlink()
 
 

@@ -33,7 +33,8 @@ T = TypeVar("T")
 class _Heard:
     """What is known of a server: when a byte came last, and why a try failed."""
 
-    def __init__(self):
+    def __init__(self, *, is_told: bool):
+        self.is_told = is_told
         self.moved = time.monotonic()
         self.reason = ""
         self.is_busy = False
@@ -48,13 +49,13 @@ class _Heard:
         return self.moved + limit - time.monotonic()
 
 
-def tried(work: Callable[[Callable[[], None]], T]) -> T:
+def tried(work: Callable[[Callable[[], None]], T], *, is_told: bool = True) -> T:
     """What `work` gives, with further tries where the server is busy or the connection fails.
 
-    Args: work, which calls what it is given whenever a part arrives.
+    Args: work, which calls what it is given whenever a part arrives; is_told, False if it cannot, and so may be silent.
     Raises: NetworkError with the reason, StorageError, and what the hub's client says of a name.
     """
-    heard = _Heard()
+    heard = _Heard(is_told=is_told)
     for pause in (*PAUSES, None):
         try:
             return _watched(work, heard)
@@ -88,7 +89,7 @@ def _watched(work: Callable[[Callable[[], None]], T], heard: _Heard) -> T:
     threading.Thread(target=run, name=THREAD, daemon=True).start()
     while not ended.wait(0.1):
         stops.check()
-        if heard.left() <= 0:
+        if heard.is_told and heard.left() <= 0:
             reason = heard.reason if heard.is_busy else f"no answer for {SILENT_SECONDS} seconds"
             raise NetworkError(f"{reason}; try again later")
     value, error = found[0]

@@ -53,8 +53,10 @@ class Server:
         for name, value in headers.items():
             request.send_header(name, value)
         request.end_headers()
-        if request.command == "GET":
-            request.wfile.write(content)
+        parts = 10 if what == "drops" else 1
+        for part in range(parts) if request.command == "GET" else ():
+            time.sleep(float(number) if what == "drops" else 0)
+            request.wfile.write(content[part * len(content) // parts : (part + 1) * len(content) // parts])
         if what in ("cut", "long", "short"):
             request.close_connection = True
 

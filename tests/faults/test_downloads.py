@@ -104,6 +104,14 @@ def test_a_server_that_never_answers_is_given_up(hub, monkeypatch, method):
     assert time.monotonic() - started < 5
 
 
+def test_a_slow_line_is_not_taken_for_silence(hub, monkeypatch):
+    monkeypatch.setattr(tries, "SILENT_SECONDS", 0.6)
+    hub.content = save({"weight": torch.arange(200_000.0)})
+    hub.etag = published.hashlib.sha256(hub.content).hexdigest()
+    hub.faults = ["GET drops 0.15"]
+    assert fetched() == hub.content
+
+
 def test_the_server_says_how_long_to_wait_but_not_for_ever(hub):
     hub.headers, hub.faults = {"Retry-After": "0.4"}, ["HEAD 429"]
     started = time.monotonic()
