@@ -95,10 +95,10 @@ def _read(source: str, size: int) -> "dict[str, Tensor]":
 def _reason(error: Exception) -> str:
     """Why a file is refused: in our words, or the first line of a library's, less its advice to run the file's code."""
     line = first_line(error)
-    if isinstance(error, MemoryError) or "memory" in line:
-        return "it takes more memory than any weights of its size"
     if isinstance(error, ModelFileError):
         return line
+    if isinstance(error, MemoryError) or "memory" in line:
+        return "it takes more memory than any weights of its size"
     return "its pickle is damaged, or holds more than tensors" if "weights_only" in line else f"it is damaged ({line})"
 
 

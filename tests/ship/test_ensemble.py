@@ -342,6 +342,7 @@ def test_what_cannot_be_joined_is_refused_and_nothing_is_written(heads, tmp_path
     )
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
     one = heads / "members" / "0"
     for sources, out, error, reason in (
         ([one], "new", UsageError, "at least two"),
@@ -349,10 +350,11 @@ def test_what_cannot_be_joined_is_refused_and_nothing_is_written(heads, tmp_path
         ([one, heads], "new", UsageError, "an ensemble of 3 itself"),
         ([one, one], "taken", RunConflictError, "exists already"),
         ([one, one], "taken/file", RunConflictError, "exists already"),
+        ([one, one], "link", RunConflictError, "exists already"),
     ):
         with pytest.raises(error, match=reason):
             tk.ensemble(sources, tmp_path / out)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["other", "taken"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["link", "other", "taken"]
 
 
 def test_embedded_networks_are_members_too(tmp_path):

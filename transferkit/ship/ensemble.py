@@ -51,8 +51,7 @@ def join(
     RunConflictError if `out` is there already; ModelFileError, DataError, StorageError.
     """
     out, sources = Path(out).expanduser(), [os.path.expanduser(source) for source in sources]
-    if out.is_file() or (out.is_dir() and any(out.iterdir())):
-        raise RunConflictError(f"{out} exists already; name another folder with -o")
+    _check_free(out)
     if len(sources) < 2:
         raise UsageError(f"an ensemble needs at least two runs or models, not {len(sources)}")
     runtime.keep_freed_memory()
@@ -64,8 +63,15 @@ def join(
     scores = classifier.evaluate(data, progress=progress) if data is not None else None
     is_test = scores is not None and scores["part"] == "test"  # the members may have been trained on any other part
     record = {"test": {key: scores[key] for key in SCORES}} if is_test else {}
+    _check_free(out)  # scoring may have taken hours
     artifact.save_ensemble(out, members, classes=model.classes, record=record)
     return Joined(folder=out, passes=len(classifier.passes), scores=scores)
+
+
+def _check_free(out: Path) -> None:
+    """Raise RunConflictError if anything but an empty folder is there, be it a link that leads nowhere."""
+    if os.path.lexists(out) and (not out.is_dir() or any(out.iterdir())):
+        raise RunConflictError(f"{out} exists already; name another folder with -o")
 
 
 def _member(source: str | Path) -> Artifact:
