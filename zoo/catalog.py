@@ -14,7 +14,7 @@ from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
 from transferkit.zoo.files import read_errors, read_json
 from transferkit.zoo.hashes import CONFIG, MANIFEST
-from transferkit.zoo.names import search, suggest
+from transferkit.zoo.names import is_path, missing_folder, search, suggest
 from transferkit.zoo.own_folder import OwnFolder, by_spec, model_folder
 
 __all__ = ["cards", "create", "describe", "files_of", "model_folder", "rebuild", "search", "suggest", "wrap"]
@@ -175,6 +175,8 @@ def _find(name: str, *, offline: bool) -> Blueprint:
         return _in_folder(Path(name))
     if name in embedded.NAMES:
         return embedded.Blueprint(name=name)
+    if is_path(name):
+        raise UsageError(missing_folder(name))
     source, _, rest = name.partition(":")
     try:
         if source == "torchvision":

@@ -3,9 +3,13 @@
 import difflib
 import fnmatch
 from contextlib import suppress
+from itertools import islice
+from pathlib import Path
 
 from transferkit.zoo import cache_folder, embedded
 from transferkit.zoo.errors import StorageError
+
+MAX_BESIDE = 10_000  # folders that are looked at
 
 
 def search(pattern: str) -> list[str]:
@@ -16,6 +20,22 @@ def search(pattern: str) -> list[str]:
 def suggest(name: str) -> list[str]:
     """Up to three known names that look like `name`."""
     return difflib.get_close_matches(name.removeprefix("timm:"), _known(), n=3)
+
+
+def is_path(name: str) -> bool:
+    """Whether somebody who writes this means a folder: no name of a network has a separator, but those of the hub."""
+    return not name.startswith("hf-hub:") and (name.startswith((".", "~")) or any(sign in name for sign in "/\\"))
+
+
+def missing_folder(name: str) -> str:
+    """What to say of a path that is not there: how far it is there, and which folders beside it look alike."""
+    said = f"no such run, folder or network: {name}"
+    parent = Path(name).parent
+    if not parent.is_dir():
+        return f"{said}; there is no folder {parent}"
+    beside = [path.name for path in islice(parent.iterdir(), MAX_BESIDE) if path.is_dir()]
+    near = difflib.get_close_matches(Path(name).name, beside, n=3)
+    return said + (f"; did you mean {' or '.join(str(parent / each) for each in near)}?" if near else "")
 
 
 def _known() -> list[str]:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from transferkit import zoo
+from transferkit.ship import artifact
 from transferkit.zoo import embedded, hashes, packed
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import rebuild
@@ -295,3 +296,15 @@ def test_a_card_knows_the_number_of_parameters_without_weights(name):
     source, _, rest = name.rpartition(":")
     oracle = torchvision.models.get_model(rest) if source else timm.create_model(rest)
     assert card.parameters == sum(parameter.numel() for parameter in oracle.parameters())
+
+
+def test_a_mistyped_run_is_no_unknown_network(tmp_path):
+    (tmp_path / "photos-8").mkdir()
+    (tmp_path / "other").mkdir()
+    for opened in (zoo.create, zoo.describe, artifact.load):
+        with pytest.raises(UsageError, match=r"no such run, folder or network: .*-9; did you mean \S+photos-8\?$"):
+            opened(str(tmp_path / "photos-9"))
+        with pytest.raises(UsageError, match=r"there is no folder \S+nowhere$"):
+            opened(str(tmp_path / "nowhere" / "photos-9"))
+        with pytest.raises(UsageError, match=r"no such run, folder or network: \./zzz$"):
+            opened("./zzz")
