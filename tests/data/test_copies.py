@@ -100,7 +100,8 @@ def test_a_file_under_two_labels_is_said_with_both_names(digit_folder, tmp_path)
     heard = Heard()
     run = tk.finetune(tmp_path / "data", out=tmp_path / "run", progress=heard, **TINY)
     words = (
-        "1 file lies under more than one label, and all but one of these are wrong: digit 0/000.png is digit 1/also.png"
+        "1 identical file lies under more than one label, and all but one of these are wrong: "
+        "digit 0/000.png is digit 1/also.png"
     )
     assert words in heard.lines
     assert words in run.metrics["notes"]

@@ -78,7 +78,7 @@ def contradiction(listing: Listing, sha256: Sequence[str]) -> list[str]:
     first = found[0][0]
     other = next(row for row in found[0] if listing.labels[row] != listing.labels[first])
     lie = "file lies" if len(found) == 1 else "files lie"
-    words = f"{len(found):,} {lie} under more than one label, and all but one of these are wrong"
+    words = f"{len(found):,} identical {lie} under more than one label, and all but one of these are wrong"
     return [f"{words}: {_pair(listing, first, other)}"]
 
 

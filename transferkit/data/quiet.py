@@ -2,6 +2,7 @@
 
 import ctypes
 import functools
+import logging
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import _imaging  # noqa: F401  so that the library is there
 @functools.cache
 def silence_libtiff() -> None:
     """Take from libtiff, where it can be found in this process, what it prints errors with; Pillow raises them."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())  # without one, Python prints what Pillow logs as errors
     for path in _libraries():
         try:
             library = ctypes.CDLL(path)
