@@ -215,7 +215,7 @@ def test_an_index_with_a_flipped_bit_is_mended_or_begun_anew(tmp_path, monkeypat
     monkeypatch.setattr(known, "MARGIN_NS", 0)
     path, read = kept_hashes(tmp_path)
     content, right, generator = path.read_bytes(), read(), random.Random(5)
-    for _ in range(20):
+    for _ in range(12):
         damaged = bytearray(content)
         damaged[generator.randrange(len(damaged))] ^= 1 << generator.randrange(8)
         path.write_bytes(damaged)
@@ -225,8 +225,9 @@ def test_an_index_with_a_flipped_bit_is_mended_or_begun_anew(tmp_path, monkeypat
         assert read() == right
 
 
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.faults)])
 @pytest.mark.parametrize("kept", KEPT)
-def test_no_file_of_a_cache_with_a_flipped_bit_is_trusted(tmp_path, monkeypatch, figure, kept):
+def test_no_file_of_a_cache_with_a_flipped_bit_is_trusted(tmp_path, monkeypatch, figure, kept, count):
     monkeypatch.setattr(known, "MARGIN_NS", 0)
     monkeypatch.setattr(published, "_seen", {})
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "own"))
@@ -238,7 +239,7 @@ def test_no_file_of_a_cache_with_a_flipped_bit_is_trusted(tmp_path, monkeypatch,
     assert None not in right
     seed = int(os.environ.get("TRANSFERKIT_SEED", 1))
     generator, trusted = random.Random(seed), []
-    for _ in range(200):
+    for _ in range(count):
         which = generator.randrange(len(paths))
         damaged = bytearray(contents[which])
         at, bit = generator.randrange(len(damaged)), generator.randrange(8)
@@ -252,5 +253,5 @@ def test_no_file_of_a_cache_with_a_flipped_bit_is_trusted(tmp_path, monkeypatch,
         else:
             wrong = found is not None and found != right
         trusted += [(paths[which].name, at, bit)] if wrong else []
-    figure(f"bits flipped in {kept.__name__.replace('_', ' ')}, seed {seed}: {len(trusted)} of 200 trusted")
+    figure(f"bits flipped in {kept.__name__.replace('_', ' ')}, seed {seed}: {len(trusted)} of {count} trusted")
     assert not trusted
