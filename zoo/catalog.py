@@ -56,6 +56,8 @@ def _created(
         file = blueprint.pretrained(offline=offline)
     else:
         file = None if weights == "none" else Path(weights)
+        if file is not None:
+            hashes.check_listed(file)
 
     from transferkit.zoo import sizes
     from transferkit.zoo.weights import check_finite

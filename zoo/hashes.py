@@ -42,6 +42,12 @@ def own_block(folder: Path) -> Any:
     return own
 
 
+def check_listed(file: Path) -> None:
+    """Raise ModelFileError if a file that a manifest of ours beside it lists is not the one that was saved."""
+    if (file.parent / MANIFEST).is_file() and _is_ours(file.parent) and file.name in _listed(file.parent / MANIFEST):
+        check(file.parent, [file.name])
+
+
 def _is_ours(folder: Path) -> bool:
     """Whether the manifest is one of ours: a damaged config.json may have lost its key."""
     return {"format_version", "files"} <= read_object(folder / MANIFEST).keys()

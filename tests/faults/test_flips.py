@@ -76,6 +76,16 @@ def test_of_200_flipped_bits_in_every_file_none_is_trusted(folder, tmp_path, rea
     assert not any(found.values()), found
 
 
+def test_weights_taken_out_of_a_folder_of_ours_are_checked_too(folder, tmp_path):
+    weights = shutil.copytree(folder, tmp_path / "model") / "model.safetensors"
+    create("cifar_resnet", num_classes=3, weights=weights)
+    content = bytearray(weights.read_bytes())
+    content[-5] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(ModelFileError, match="not the file that was saved"):
+        create("cifar_resnet", num_classes=3, weights=weights)
+
+
 @pytest.mark.parametrize("reader", READERS)
 def test_a_folder_of_ours_without_its_manifest_is_refused(folder, tmp_path, reader):
     copy = shutil.copytree(folder, tmp_path / "model")
