@@ -16,9 +16,10 @@ MAX_PHOTOS = 64  # to compare on
 @click.argument("model", metavar="RUN_OR_MODEL")
 @click.option("--format", "form", type=click.Choice(FORMATS), required=True)
 @click.option("-o", "--out", required=True, metavar="OUT", help="The file, or for timm the folder, to write.")
+@click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @click.option("--images", metavar="FOLDER", help="Photos to compare on.  [default: those that the run was judged on]")
 @options.debug_option
-def export(model: str, form: str, out: str, images: str | None) -> None:
+def export(model: str, form: str, out: str, overwrite: bool, images: str | None) -> None:
     """Write a classifier for use elsewhere.
 
     onnx and torch-export take pixels, 0 to 255, after resize and crop, and give probabilities; before the file is
@@ -32,7 +33,10 @@ def export(model: str, form: str, out: str, images: str | None) -> None:
     from transferkit.data import tree
     from transferkit.ship.classifier import load
     from transferkit.ship.run_files import PREDICTIONS, read_predictions
+    from transferkit.zoo.files import check_free
 
+    if form != "timm":  # a folder, which is never replaced
+        check_free(Path(out).expanduser(), overwrite=overwrite, sources=Path(model).expanduser().rglob("*"))
     photos: list[str] = []
     if images:
         photos = list(islice(tree.files(images), MAX_PHOTOS))

@@ -1,6 +1,7 @@
 """transferkit lr"""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from transferkit.config import FIRST_ORDER, THROUGH
 @click.command()
 @click.argument("data")
 @click.option("-o", "--out", metavar="FILE.png", default="lr.png", show_default=True, help="The picture.")
+@click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @click.option("--backbone", metavar="NAME", help="As for `transferkit finetune`.  [default: auto]")
 @click.option(
     "--through",
@@ -33,7 +35,9 @@ from transferkit.config import FIRST_ORDER, THROUGH
 @options.json_option
 @options.quiet_option
 @options.debug_option
-def lr(data: str, out: str, through: str, steps: int, as_json: bool, quiet: bool, **given: Any) -> None:
+def lr(
+    data: str, out: str, overwrite: bool, through: str, steps: int, as_json: bool, quiet: bool, **given: Any
+) -> None:
     """Find a learning rate for the images in DATA.
 
     Trains for a few steps at each of nine learning rates, from a hundredth to a hundred times the default, draws the
@@ -45,7 +49,9 @@ def lr(data: str, out: str, through: str, steps: int, as_json: bool, quiet: bool
       transferkit lr photos --through network --optimizer momentum -o momentum.png
     """
     from transferkit import flow
+    from transferkit.zoo.files import check_free
 
+    check_free(Path(out).expanduser(), overwrite=overwrite)
     given = {name: value for name, value in given.items() if value is not None}
     progress = render.progress_for(quiet=quiet)
     found = flow.try_rates(data, out=out, through=through, steps=steps, progress=progress, **given)

@@ -123,7 +123,9 @@ def test_the_command_lr_prints_a_word_for_each_rate_and_the_one_to_take(data, tm
     found = json.loads(capsys.readouterr().out)
     assert len(found["tried"]) == 9
     assert found["picture"] == str(tmp_path / "lr.png")
-    assert cli(["lr", str(data), *fast]) == 0
+    assert cli(["lr", str(data), *fast]) == 7  # before anything is tried
+    assert "lr.png is there already" in capsys.readouterr().err
+    assert cli(["lr", str(data), *fast, "--overwrite"]) == 0
     out = capsys.readouterr().out
     assert f"--lr {found['lr']:.2g}" in out
     assert "is too low" in out or "none lower was tried" in out

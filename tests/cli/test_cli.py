@@ -176,6 +176,26 @@ def test_export_writes_a_file(run, tmp_path, form, capsys):
     assert str(out) in capsys.readouterr().out
 
 
+def test_export_replaces_a_file_only_when_asked_and_never_one_of_the_model(run, tmp_path, capsys):
+    out, command = tmp_path / "mine", ["export", str(run), "--format", "safetensors"]
+    out.write_text("mine")
+    assert cli([*command, "-o", str(out)]) == 7
+    assert "add --overwrite" in capsys.readouterr().err
+    assert out.read_text() == "mine"
+    assert cli([*command, "-o", str(out), "--overwrite"]) == 0
+    assert out.stat().st_size > 1000
+    before = (run / "model" / "model.safetensors").read_bytes()
+    (tmp_path / "link").symlink_to(run / "model" / "model.safetensors")
+    for own in (
+        run / "model" / "model.safetensors",
+        run / "model" / ".." / "model" / "model.safetensors",
+        tmp_path / "link",
+    ):
+        assert cli([*command, "-o", str(own), "--overwrite"]) == 7
+        assert "is the file that is read" in capsys.readouterr().err
+    assert (run / "model" / "model.safetensors").read_bytes() == before
+
+
 def test_the_report_can_be_written_again(run, capsys):
     before = (run / "report.html").read_bytes()
     (run / "report.html").unlink()
