@@ -196,7 +196,8 @@ def _find(name: str, *, offline: bool) -> Blueprint:
     except UsageError as error:
         near = suggest(name)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; `transferkit zoo list` shows what is embedded"
-        raise UsageError(f"{error}{hint}") from error
+        said = error if near or source != name else missing_folder(name)
+        raise UsageError(f"{said}{hint}") from error
 
 
 def _in_folder(path: Path) -> Blueprint:

@@ -308,3 +308,12 @@ def test_a_mistyped_run_is_no_unknown_network(tmp_path):
             opened(str(tmp_path / "nowhere" / "photos-9"))
         with pytest.raises(UsageError, match=r"no such run, folder or network: \./zzz$"):
             opened("./zzz")
+
+
+def test_a_mistyped_run_in_the_current_folder_is_none_either(tmp_path, monkeypatch):
+    (tmp_path / "my-photos-8").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match=r"^no such run, folder or network: my-photos-9; did you mean my-photos-8\?"):
+        artifact.load("my-photos-9")
+    with pytest.raises(UsageError, match=r"^no such run, folder or network: zzzzzzzzzz; `transferkit zoo list`"):
+        zoo.create("zzzzzzzzzz")
