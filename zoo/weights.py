@@ -22,7 +22,7 @@ from transferkit.zoo.text import printable
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-IMPORT_SECONDS = 600
+IMPORT_SECONDS, CPU_SECONDS = 600, 25  # torch takes 3 s, 20,000 tensors 5 s; the second is for 100 MB
 LOOK_BYTES, SPARE_BYTES = 128 << 20, 128 << 20  # of memory besides what tensors take
 OUT_OF_TIME = (-24, -9)  # SIGXCPU, and SIGKILL, which the system sends a second later
 MAX_TENSORS, MAX_NAME = 20_000, 512
@@ -68,7 +68,7 @@ def _child(source: str, target: str) -> int:
     """Read a pickle and write its tensors; the body of the child process. Returns its exit code."""
     size = os.stat(source).st_size
     try:
-        limits.processor(seconds=30 + size // (100 << 20))
+        limits.processor(seconds=CPU_SECONDS + size // (100 << 20))
         limits.memory(LOOK_BYTES + size)
         pickle_contents.check(Path(source))
         limits.memory(None)
