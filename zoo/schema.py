@@ -19,7 +19,7 @@ MAX_DEPTH = 4  # of lists in lists there
 
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
 Text = Annotated[str, Meta(max_length=100_000)]
-Label = Annotated[str, Meta(max_length=4096)]
+Label = Annotated[str, Meta(max_length=1 << 17)]  # the longest that a CSV may hold: what is saved must open
 Side = Annotated[int, Meta(ge=1, le=MAX_SIDE_PX)]
 Count = Annotated[int, Meta(ge=0, le=MAX_CLASSES)]
 Mean = Annotated[float, Meta(ge=-1e4, le=1e4)]

@@ -1,5 +1,6 @@
 """Model folders of unknown origin: whatever stands in them, one line of a TransferkitError, never a crash."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -210,3 +211,10 @@ def test_json_that_is_none_is_refused(theirs, text):
     (theirs / "config.json").write_text(text)
     with pytest.raises(ModelFileError):
         create(theirs)
+
+
+def test_the_longest_label_that_a_csv_may_hold_is_saved_and_opened(tmp_path):
+    backbone = create("cifar_resnet", num_classes=2)
+    classes = ("a", "b" * csv.field_size_limit())
+    artifact.save(tmp_path / "m", backbone, classes=classes, preprocessing=backbone.card.preprocessing, record={})
+    assert artifact.load(tmp_path / "m").classes == create(tmp_path / "m").card.classes == classes
