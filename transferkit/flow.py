@@ -12,7 +12,7 @@ from transferkit.prepare import Setting, prepare, problem_of, space_for, take_in
 from transferkit.progress import Progress
 from transferkit.ship import news
 from transferkit.zoo import stops
-from transferkit.zoo.errors import UsageError
+from transferkit.zoo.errors import DivergedError, UsageError
 
 if TYPE_CHECKING:
     from transferkit.ship.begun import Begun
@@ -126,12 +126,19 @@ def _train(
         progress.say(f"no longer bit-exact: {', '.join(changes)}")
     if ranks.is_first():
         if old:
-            run.start_metrics()
+            run.metrics.start()
         else:
             about = {"config": asdict(config), "given": asdict(setting.config), "device": setting.device}
             record.start(run, about | {"hashes": setting.hashes}, taken)
     read_seconds = time.monotonic() - started
-    fitted = _fit(run, config, taken, setting, resume=old is not None, progress=progress)
+    try:
+        fitted = _fit(run, config, taken, setting, resume=old is not None, progress=progress)
+    except DivergedError as error:
+        if error.epoch is None or not ranks.is_first():
+            raise
+        named = {"classes": taken.listing.classes, "backbone": setting.model.card.name, "epoch": error.epoch}
+        kept = record.keep_best(run, setting.model, **named)
+        raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error
     scores, judged = evaluate.judge(fitted, taken)
     scores["notes"] += [f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []
     scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
@@ -150,7 +157,7 @@ def _fit(
     from transferkit.train.descent import Work
     from transferkit.train.plan import plan_of
 
-    append = run.append_metrics if ranks.is_first() else lambda record: None
+    append = run.metrics.add if ranks.is_first() else lambda record: None
     heard = news.TrainingNews(append, progress, epochs=config.epochs)
     work = Work(
         plan=plan_of(config),

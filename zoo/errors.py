@@ -67,9 +67,10 @@ class RunConflictError(TransferkitError):
 
 
 class DivergedError(TransferkitError):
-    """Training reached a loss that is not finite."""
+    """Training reached a loss that is not finite; `epoch` is the best one before, from 1, None if there is none."""
 
     exit_code = 8
+    epoch: int | None = None
 
 
 class MemoryExhaustedError(TransferkitError):

@@ -1,6 +1,7 @@
 """What a run writes about itself: run.json and the manifest before training, the scores, model and report after it."""
 
 import csv
+import functools
 import io
 import sys
 from collections.abc import Sequence
@@ -17,8 +18,10 @@ from transferkit.model.build import Backbone
 from transferkit.ship import artifact, begun, report, run_files
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
+from transferkit.train import state
 from transferkit.train.intake import Intake
 from transferkit.zoo import files
+from transferkit.zoo.errors import StorageError
 
 
 def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
@@ -48,7 +51,7 @@ def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
         "data": data,
     }
     run.write_json("run.json", begun.sealed(record))
-    run.start_metrics()
+    run.metrics.start()
     manifest.write_manifest(run.place / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
     manifest.write_quarantine(run.place / "quarantine.csv", taken.quarantine)
 
@@ -75,10 +78,25 @@ def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any],
     for part in ("val", "test"):
         if scores[part]:
             record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
-    _save_model(run.place / "model", networks, classes=tuple(scores["classes"]), record=record)
+    ship = functools.partial(
+        _save_model, run.place / "model", networks, classes=tuple(scores["classes"]), record=record
+    )
+    try:
+        ship()
+    except StorageError:  # the older checkpoint makes room for it
+        state.prune(run.checkpoints, kept=1)
+        ship()
+    run.metrics.finish()
     _write_predictions(run.place / run_files.PREDICTIONS, judged)
     run.write_json("metrics.json", scores)
     write_report(run.place, name=run.path)
+
+
+def keep_best(run: RunFolder, network: Backbone, *, classes: tuple[str, ...], backbone: str, epoch: int) -> Path:
+    """Write the model of the best epoch of a run that diverged later; its folder. Raises: StorageError."""
+    record = {"backbone": backbone, "strategy": f"epoch {epoch} of a training that diverged"}
+    _save_model(run.place / "model", (network,), classes=classes, record=record)
+    return run.place / "model"
 
 
 def _save_model(

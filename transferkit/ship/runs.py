@@ -1,6 +1,6 @@
 """The folder of a run: found or made, locked while it is written, and never taken from somebody else."""
 
-import json
+import functools
 import os
 import re
 import shutil
@@ -13,6 +13,7 @@ from typing import Any
 
 from transferkit import lock, ranks
 from transferkit.ship import replacement, run_files
+from transferkit.ship.metrics_log import MetricsLog
 from transferkit.zoo import files
 from transferkit.zoo.errors import (
     RankLostError,
@@ -40,15 +41,10 @@ class RunFolder:
         """Write one of the run's JSON files."""
         files.write_json(self.place / name, value)
 
-    def start_metrics(self) -> None:
-        """Begin metrics.jsonl anew."""
-        files.write_text(self.place / "metrics.jsonl", "")
-
-    def append_metrics(self, record: dict[str, Any]) -> None:
-        """Add a line to metrics.jsonl."""
-        path = self.place / "metrics.jsonl"
-        with files.storage_errors(path), open(path, "a") as file:
-            file.write(json.dumps(record, allow_nan=False) + "\n")
+    @functools.cached_property
+    def metrics(self) -> MetricsLog:
+        """The lines of metrics.jsonl."""
+        return MetricsLog(self.place / "metrics.jsonl")
 
     def drop_checkpoints(self) -> None:
         """Remove the resume state: the run is complete."""

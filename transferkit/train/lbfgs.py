@@ -4,12 +4,14 @@ torch.optim has one too, but making any of its optimisers imports torch's compil
 probe does; and it keeps 100 pairs, which are 8 GB for 5,000 classes and 2,048 features.
 """
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from transferkit.zoo import stops
+from transferkit.zoo.errors import DivergedError
 
 Objective = Callable[[Tensor], tuple[float, Tensor]]  # point -> value and gradient
 Pair = tuple[Tensor, Tensor, float]  # a step, the change of the gradient over it, their scalar product
@@ -26,10 +28,16 @@ HISTORY_BYTES = 256 * 2**20  # 3 pairs of 5,000 classes and 2,048 features, the 
 def minimise(objective: Objective, start: Tensor) -> Tensor:
     """The point where the next step promises to lower the value by less than `TOLERANCE` of it.
 
+    Raises: DivergedError if the value at the start is not finite.
     Source: Nocedal and Wright 2006, algorithms 7.4 and 7.5, https://doi.org/10.1007/978-0-387-40065-5
     """
     point = start
     value, gradient = objective(point)
+    if not math.isfinite(value):
+        raise DivergedError(
+            f"the loss of the head is {value}: the network gives features that are no numbers; use other weights, or "
+            "--precision fp32"
+        )
     pairs: list[Pair] = []
     for _ in range(MAX_STEPS):
         stops.check()

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit import runtime, seeds
+from transferkit import lock, runtime, seeds
 from transferkit.data import cifar
 from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard
@@ -104,6 +104,8 @@ def train_epochs(
             loss_sum += loss.item()
             hits += (logits.argmax(1) == y).sum().item()
             progress.advance(len(rows))
+        if not all(parameter.isfinite().all() for parameter in pupil.network.parameters()):
+            raise DivergedError(f"weights are not finite after epoch {epoch}; lower the peak_lr of {recipe.peak_lr:g}")
         seconds = time.monotonic() - started
         records.append({"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds})
         held = {"model": state.snapshot(pupil.network), "averaged": {}, "best": {}}
@@ -146,10 +148,17 @@ def pretrain(
     with the bits of one that was not; until it ends, files that are there stay as they are.
 
     Raises: UsageError, DataError, DivergedError, NetworkError (a teacher that is not on this machine), StorageError,
-    RunConflictError for weights that are there, or a checkpoint of other numbers or data.
+    RunConflictError for weights that are there, a checkpoint of other numbers or data, or another such training of the
+    same file at this moment.
     """
+    with files.storage_errors(job.out):
+        job.out.parent.mkdir(parents=True, exist_ok=True)
+    with lock.held(job.out.with_suffix(".lock"), of=job.out):
+        return _pretrain(job, on_record=on_record, progress=progress or Progress())
+
+
+def _pretrain(job: Job, *, on_record: Callable[[Record], None], progress: Progress) -> ModelCard:
     recipe = job.recipe
-    progress = progress or Progress()
     _check_free(job)
     device = runtime.pick_device(job.device)
     found = cifar.read(job.data, seed=recipe.seed)

@@ -111,8 +111,13 @@ def saving(
 def save(folder: Path, checkpoint: Checkpoint) -> None:
     """Write `checkpoint` as a folder below `folder`; then the oldest go, or before, where there is no room.
 
+    Those of later epochs go first: they were damaged, or are of a run before.
+
     Raises: StorageError; then the newest one is as it was.
     """
+    for path in generations(folder):
+        if _epochs(path) >= len(checkpoint.records):
+            shutil.rmtree(path, ignore_errors=True)
     try:
         _write(folder, checkpoint)
     except StorageError:
@@ -130,15 +135,16 @@ def prune(folder: Path, *, kept: int) -> None:
 def generations(folder: Path) -> list[Path]:
     """The folders of the checkpoints below `folder`, the newest first."""
     found = folder.iterdir() if folder.is_dir() else ()
-    numbers = {path: int(match[1]) for path in found if (match := NAME.fullmatch(path.name)) and path.is_dir()}
-    return sorted(numbers, key=numbers.__getitem__, reverse=True)
+    return sorted((path for path in found if NAME.fullmatch(path.name) and path.is_dir()), key=_epochs, reverse=True)
+
+
+def _epochs(path: Path) -> int:
+    return int(NAME.fullmatch(path.name)[1])
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:
     slots, scalars = _flatten(checkpoint.optimizer)
-    target = folder / f"epoch-{len(checkpoint.records):04}"
-    shutil.rmtree(target, ignore_errors=True)  # one that was damaged
-    with files.new_folder(target) as scratch:
+    with files.new_folder(folder / f"epoch-{len(checkpoint.records):04}") as scratch:
         files.write_safetensors(scratch / "model.safetensors", checkpoint.model)
         files.write_safetensors(scratch / "averaged.safetensors", checkpoint.averaged)
         if checkpoint.best is not checkpoint.averaged:
@@ -175,8 +181,7 @@ def newest(folder: Path, optimizer: torch.optim.Optimizer, *, say: Callable[[str
             return load(path, optimizer)
         except ModelFileError as error:
             say(f"{error}; it is not used")
-    if found:
-        say("no checkpoint is whole: training begins anew")
+    say("no epoch is complete: training begins with the first")
     return None
 
 

@@ -19,6 +19,7 @@ from transferkit.train import descent, ensemble, head, loop, state
 from transferkit.train.descent import Descent
 from transferkit.train.state import State
 from transferkit.train.ways import FRESH_HEAD_FACTOR, Problem, Way, on_features, through_network
+from transferkit.zoo.errors import DivergedError
 
 REFIT_IMAGES = 2000  # up to here a fit to all images is worth as much time again
 
@@ -125,7 +126,15 @@ def _probed(problem: Problem, found: head.Probe, *notes: str, snapshots: dict[st
 
 
 def _descend(problem: Problem, way: Way) -> Descent:
-    return descent.descend(way.network, way.optimizer(), way.supply, (problem.train, problem.val), problem.work)
+    """Train on the training images; if that diverges, the model has the best epoch before.
+
+    Raises: DivergedError.
+    """
+    try:
+        return descent.descend(way.network, way.optimizer(), way.supply, (problem.train, problem.val), problem.work)
+    except DivergedError:
+        way.settle()
+        raise
 
 
 def _trained(problem: Problem, way: Way, descended: Descent, *notes: str) -> Fitted:
@@ -137,12 +146,17 @@ def _trained(problem: Problem, way: Way, descended: Descent, *notes: str) -> Fit
         notes = (*notes, f"best epoch: {descended.epochs}")
     members, rows = descended.members, _train_and_val(problem)
     if len(rows) <= REFIT_IMAGES:
+        found = state.snapshot(way.network)
         way.restart()
         everything = replace(problem.train, rows=rows)
         work = replace(problem.work, plan=problem.work.plan.shortened(descended.epochs))
-        again = descent.repeat(way.network, way.optimizer(), way.supply, everything, work)
-        members = again if members else ()
-        notes = (*notes, "then fitted to train and validation together; the validation score is of the fit before")
+        try:
+            again = descent.repeat(way.network, way.optimizer(), way.supply, everything, work)
+            members = again if members else ()
+            notes = (*notes, "then fitted to train and validation together; the validation score is of the fit before")
+        except DivergedError as error:
+            way.network.load_state_dict(found)
+            notes = (*notes, f"not fitted to train and validation together: {error}")
     way.settle()
 
     def network_of(member: State) -> Backbone:
