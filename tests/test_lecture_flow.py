@@ -76,7 +76,8 @@ def test_members_of_a_head_ensemble_are_models_of_their_own_whose_mean_is_the_pr
         shares = np.mean([[dict(m.predict(photo, top=5)[0].top)[name] for name in m.classes] for m in members], axis=0)
         row = said[str(photo)]
         assert members[0].classes[int(shares.argmax())] == row["predicted"]
-        assert shares.max() == pytest.approx(float(row["probability"]), abs=1e-5)
+        # heads so overfitted magnify the last bits of features, which depend on how many images are computed at once
+        assert shares.max() == pytest.approx(float(row["probability"]), abs=1e-4)
 
 
 def test_the_same_options_give_the_same_ensemble_again(data, tmp_path):

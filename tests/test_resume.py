@@ -140,9 +140,10 @@ def test_resume_of_a_finished_run_says_so_and_trains_nothing(data, tmp_path, mon
     assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
     assert f"{out} is finished: its model is in {out / 'model'}" in progress.said
     assert not {"fine-tuning", "refitting"} & {*progress.phases}
-    (out / "report.html").unlink()
-    tk.finetune(resume=True, out=str(out))
-    assert (out / "report.html").exists()
+    for name in ("report.html", "curves.png"):
+        (out / name).unlink()
+        tk.finetune(resume=True, out=str(out))
+        assert (out / name).exists()
     paint(data / "digit 0" / "new.png")
     with pytest.raises(RunConflictError, match="1 added"):
         tk.finetune(resume=True, out=str(out))

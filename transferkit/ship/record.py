@@ -64,7 +64,7 @@ def finished(run: RunFolder) -> dict[str, Any] | None:
     if not all((run.place / name).exists() for name in ("metrics.json", "model/MANIFEST.json", run_files.PREDICTIONS)):
         return None
     scores = run_files.read_scores(run.place)
-    if not (run.place / "report.html").exists():
+    if not all((run.place / name).exists() for name in ("report.html", "curves.png")):
         write_report(run.place, name=run.path)
     return scores
 
