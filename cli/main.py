@@ -4,11 +4,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 
 import click
 
-from transferkit import __version__, ranks
+from transferkit import __version__, ranks, scratch
 from transferkit.cli import streams
 from transferkit.cli.cache import cache
 from transferkit.cli.demo import demo
@@ -32,6 +32,8 @@ from transferkit.zoo.errors import (
     UsageError,
 )
 from transferkit.zoo.text import printable
+
+TRAINING = {"finetune", "lr", "pretrain", "demo"}  # commands that import torch's compiler
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -74,7 +76,7 @@ def run(arguments: list[str], *, before: Callable[[], None] | None = None) -> in
         with stops.working():
             if before:
                 before()
-            with ranks.joined():
+            with scratch.compiler() if TRAINING & {*arguments[:1]} else nullcontext(), ranks.joined():
                 code = cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
             sys.stdout.flush()
         return code

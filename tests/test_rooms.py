@@ -24,6 +24,7 @@ FLOORS = [
 ]  # each may import those before it
 GROUND_FILES = {
     "seeds",
+    "scratch",
     "config",
     "kinds",
     "augment_file",

@@ -5,19 +5,16 @@ all interfaces where it reads pickles, and take a signal for an error of its own
 """
 
 import os
-import re
-import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferkit import scratch
 from transferkit.zoo import children, stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, UsageError
 
@@ -26,7 +23,6 @@ if TYPE_CHECKING:
 
 GRACE_SECONDS = 10.0  # between the end of a process, or a signal, and the end of those that do not notice it
 LOOK_SECONDS = 0.02
-FOLDER = re.compile(r"transferkit-launch-(\d+)-\w+")  # in the folder for temporary files; the number is the launcher's
 
 
 def start(arguments: Sequence[str], *, processes: int) -> int:
@@ -42,7 +38,7 @@ def start(arguments: Sequence[str], *, processes: int) -> int:
     if processes > cores:
         raise UsageError(f"--processes {processes} is more than this machine has cores; allowed: 1 to {cores}")
     command = children.command("transferkit", *arguments, ends_with_this=True)
-    with _folder() as folder:
+    with scratch.folder("launch") as folder:
         shared = os.environ | {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
         shared |= {stops.LAUNCH: str(folder), "OMP_NUM_THREADS": _threads(cores // processes)}
         started: list[subprocess.Popen] = []
@@ -119,27 +115,3 @@ def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
     while not store.check([f"process/{other}" for other in range(count)]) and time.monotonic() < until:
         time.sleep(0.02)  # in Python, where a signal is heard; the exchanges wait in C++
     return store, number, count
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """A folder in which the processes find each other, for the block; those of launchers that were killed go now."""
-    for old in Path(tempfile.gettempdir()).glob("transferkit-launch-*"):
-        if _is_abandoned(old):
-            shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"transferkit-launch-{os.getpid()}-", ignore_cleanup_errors=True) as folder:
-        yield Path(folder)
-
-
-def _is_abandoned(folder: Path) -> bool:
-    """Whether it is a folder of ours and its launcher is gone."""
-    found = FOLDER.fullmatch(folder.name)
-    try:
-        if not found or folder.is_symlink() or folder.stat().st_uid != os.getuid():
-            return False
-        os.kill(int(found[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, AttributeError):  # not to be looked at, or somebody else's process; Windows has no users
-        return False
-    return False

@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 import platform
 from pathlib import Path
 
@@ -165,6 +166,18 @@ def test_a_training_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_befo
     pretrain.pretrain(given, progress=Heard())
     assert [line for line in lines if "epoch-0002 is damaged; it is not used" in line]
     assert given.out.read_bytes() == straight
+
+
+def test_two_trainings_never_write_one_file(few, tmp_path):
+    given = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=1))
+
+    def second(record):
+        with pytest.raises(RunConflictError, match=f"is in use by process {os.getpid()}"):
+            pretrain.pretrain(dataclasses.replace(given, overwrite=True))
+
+    pretrain.pretrain(given, on_record=second)
+    assert given.out.is_file()
+    assert not given.out.with_suffix(".lock").exists()
 
 
 def test_weights_that_are_there_are_replaced_only_when_asked_and_only_when_the_new_ones_are_trained(few, tmp_path):

@@ -126,7 +126,7 @@ def test_a_flipped_bit_anywhere_in_a_checkpoint_is_found_and_the_one_before_is_u
     coin = random.Random(0)
     for file in sorted((tmp_path / "epoch-0002").iterdir()):
         whole = file.read_bytes()
-        for _ in range(20):
+        for _ in range(200):
             place = coin.randrange(len(whole))
             file.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << coin.randrange(8)]) + whole[place + 1 :])
             with pytest.raises(ModelFileError, match="is damaged"):
