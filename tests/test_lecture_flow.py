@@ -179,3 +179,9 @@ def test_dropconnect_on_features_fits_heads_of_every_form(backbone, data, tmp_pa
     options = FAST | {"backbone": backbone, "image_size": 224 if "levit" in backbone else 64}
     run = tk.finetune(data, out=str(tmp_path / "r"), strategy="probe", dropconnect=0.5, epochs=2, l2=1e-3, **options)
     assert run.classifier.evaluate(data)["confusion"] == run.metrics["test"]["confusion"]
+
+
+@pytest.mark.parametrize("steps", [7, 10_001, 1_000_000_000])
+def test_a_search_for_a_rate_takes_a_sane_number_of_steps(steps, data):
+    with pytest.raises(UsageError, match="allowed: 8 to 10,000"):
+        flow.try_rates(data, steps=steps)

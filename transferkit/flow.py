@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from transferkit.train.strategies import Fitted
 
 WHILE_RESUMING = {"out", "workers", "cache_dir", "device", "keep_checkpoints"}  # options that change no bit of a run
-MIN_STEPS = 8  # below, a quarter of a short run is a batch
+MIN_STEPS, MAX_STEPS = 8, 10_000  # below, a quarter of a short run is a batch
 RATE_FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # of the optimiser's default
 
 
@@ -195,14 +195,7 @@ def try_rates(
 
     runtime.keep_freed_memory()
     progress = progress or Progress()
-    if through not in THROUGH:
-        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(THROUGH)}")
-    if steps < MIN_STEPS:
-        raise UsageError(f"{steps} steps show no trend; allowed: {MIN_STEPS} or more")
-    if "lr" in options:
-        raise UsageError("the learning rate is what is looked for; drop lr")
-    if through == "head" and options.get("freeze"):
-        raise UsageError("a head alone freezes the whole backbone; --freeze is for --through network")
+    _check_trials(options, through=through, steps=steps)
     defaults = {"optimizer": THROUGH[through], "l2": 0.0}  # decay tells in long runs only
     options = defaults | options
     options["strategy"] = "probe" if through == "head" else "finetune"
@@ -226,3 +219,15 @@ def try_rates(
 
             picture.draw(suggestion, Path(out).expanduser())
     return suggestion
+
+
+def _check_trials(options: dict[str, Any], *, through: str, steps: int) -> None:
+    """Raise UsageError for what is no search of a learning rate."""
+    if through not in THROUGH:
+        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(THROUGH)}")
+    if not MIN_STEPS <= steps <= MAX_STEPS:
+        raise UsageError(f"{steps} steps at each rate are too few or too many; allowed: {MIN_STEPS} to {MAX_STEPS:,}")
+    if "lr" in options:
+        raise UsageError("the learning rate is what is looked for; drop lr")
+    if through == "head" and options.get("freeze"):
+        raise UsageError("a head alone freezes the whole backbone; --freeze is for --through network")
