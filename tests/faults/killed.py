@@ -33,6 +33,7 @@ from transferkit.model import precision  # noqa: F401
 from transferkit.ship import classifier, record, report  # noqa: F401
 from transferkit.train import pretrain, recipe, strategies
 from transferkit.zoo import files
+from transferkit.zoo.errors import RunConflictError
 
 NETWORK = {
     "backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "augment": "light",
@@ -71,7 +72,10 @@ class Sample:
         if not self.refits:
             strategies.REFIT_IMAGES = 0
         if not self.kind:
-            pretrain.pretrain(recipe.Job(data=self.data, out=out / "net.safetensors", recipe=RECIPE, device="cpu"))
+            job = recipe.Job(data=self.data, out=out / "net.safetensors", recipe=RECIPE, device="cpu")
+            is_done = job.card_file.exists() and not job.checkpoint.exists()  # it was killed after all was done
+            with contextlib.suppress(*[RunConflictError] if is_done else []):
+                pretrain.pretrain(job)
         elif (out / "run.json").exists():
             flow.finetune(resume=True, out=str(out), workers=self.workers)
         else:
