@@ -13,7 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from transferkit.zoo.errors import StoppedError
+from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError
 
 INTERRUPTED = 130  # as a shell reports Ctrl-C
 LAUNCH = "TRANSFERKIT_LAUNCH"  # the folder of a launch, in which its processes agree on who tells of the end
@@ -50,8 +50,9 @@ def working() -> Iterator[None]:
     if _phase:
         _phase = WORKING
     try:
-        yield
-        check()
+        with unmasked():
+            yield
+            check()
     finally:
         _listens = False
         if _phase:
@@ -66,6 +67,22 @@ def check() -> None:
     """Raise again what a signal has raised before, if somebody swallowed it."""
     if _asked is not None and _listens:
         raise _stop(_asked)
+
+
+@contextmanager
+def unmasked() -> Iterator[None]:
+    """Raise the stop again in place of an error that somebody made of it: Python itself does while a class is made.
+
+    That is `__set_name__`, up to Python 3.11. What says that another process has ended stays as it is.
+    """
+    try:
+        yield
+    except (EndedElsewhereError, RankLostError):
+        raise
+    except Exception as error:
+        if _asked is not None and _listens:
+            raise _stop(_asked) from error
+        raise
 
 
 def sleep(seconds: float) -> None:

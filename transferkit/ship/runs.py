@@ -14,7 +14,7 @@ from typing import Any
 from transferkit import lock, ranks
 from transferkit.ship import replacement, run_files
 from transferkit.ship.metrics_log import MetricsLog
-from transferkit.zoo import files
+from transferkit.zoo import files, stops
 from transferkit.zoo.errors import (
     RankLostError,
     RunConflictError,
@@ -132,7 +132,7 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
     """
     with _taken(path, overwrite=overwrite, resume=resume) if ranks.is_first() else nullcontext(path) as place:
         try:
-            with ranks.losses():
+            with stops.unmasked(), ranks.losses():
                 place = Path(ranks.from_first(str(place)))
                 yield RunFolder(path, place)
         except (KeyboardInterrupt, StoppedError, RankLostError) as error:
