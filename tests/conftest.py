@@ -54,3 +54,13 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("the shared weights and photos are not on this machine")
     return SHARED
+
+
+def pytest_terminal_summary(terminalreporter) -> None:
+    """What the fault tests came to; here, as the process that gathers from workers reads this file alone."""
+    reports = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
+    lines = sorted({value for report in reports for name, value in report.user_properties if name == "figure"})
+    if lines:
+        terminalreporter.section("what the faults came to")
+        for line in lines:
+            terminalreporter.write_line(line)

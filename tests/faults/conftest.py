@@ -19,16 +19,6 @@ def figure(record_property) -> Callable[[str], None]:
     return lambda line: record_property("figure", line)
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    """Every figure, once the tests are done."""
-    reports = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
-    lines = sorted({value for report in reports for name, value in report.user_properties if name == "figure"})
-    if lines:
-        terminalreporter.section("what the faults came to")
-        for line in lines:
-            terminalreporter.write_line(line)
-
-
 def environment(**changes: str) -> dict[str, str]:
     """That of a command: one thread, plain output, nothing of this test run."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTEST", "COV"))}
