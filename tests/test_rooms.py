@@ -38,7 +38,19 @@ GROUND_FILES = {
 }
 EVERYWHERE = {
     f"transferkit.zoo.{name}"
-    for name in ("errors", "files", "cache_folder", "card", "text", "children", "stops", "hashes", "schema", "header")
+    for name in (
+        "errors",
+        "files",
+        "cache_folder",
+        "card",
+        "text",
+        "removal",
+        "children",
+        "stops",
+        "hashes",
+        "schema",
+        "header",
+    )
 }
 
 

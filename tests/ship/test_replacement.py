@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from transferkit.ship import replacement, runs
+from transferkit.zoo import removal
 
 OLD = ("model", "run.json", "metrics.json", "crash.txt", "checkpoints")
 NEW = ("model", "run.json", "metrics.json", "report.html")
@@ -111,7 +112,7 @@ def test_temporaries_of_a_killed_writer_go_and_nothing_that_only_looks_like_them
 def test_a_link_in_place_of_a_part_is_replaced_and_its_target_stays(run, tmp_path):
     write(tmp_path / "elsewhere", ("weights",), "precious")
     for place in (run / "model", run / "checkpoints"):
-        replacement.remove(place)
+        removal.remove(place)
         place.symlink_to(tmp_path / "elsewhere")
     replacement.complete(run)
     assert (tmp_path / "elsewhere" / "weights").read_text() == "precious"

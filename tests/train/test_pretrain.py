@@ -170,7 +170,7 @@ def test_a_training_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_befo
 
 def test_what_killed_trainings_left_goes_at_the_next_start_and_nothing_else_does(few, tmp_path):
     given = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=1))
-    left = [".net.checkpoint.abcd_123", ".net.checkpoint.77.done", ".net.safetensors.77.tmp", ".net.json.77.tmp"]
+    left = [".net.checkpoint.abcd_123", ".net.checkpoint.77.tmp", ".net.safetensors.77.tmp", ".net.json.77.tmp"]
     mine = [".net.checkpoint.mine", ".other.safetensors.77.tmp", ".net.safetensors.tmp"]
     for name in (*left, *mine):
         (tmp_path / name).mkdir()

@@ -6,11 +6,11 @@ file written before it says which parts the new run has.
 
 import os
 import re
-import shutil
 from pathlib import Path
 
-from transferkit.zoo import files
+from transferkit.zoo import files, removal
 from transferkit.zoo.errors import ModelFileError
+from transferkit.zoo.removal import remove
 
 FILES = (
     "run.json",
@@ -26,9 +26,6 @@ FILES = (
 PARTS = ("model", *FILES, "checkpoints")  # all that a run's folder holds of ours, in the order in which they move
 FOLDER = ".replacement"
 COMPLETE = "complete.json"
-TEMPORARY = re.compile(
-    rf"\.({'|'.join(map(re.escape, (*PARTS, COMPLETE)))})\.(\d+\.tmp|[a-z0-9_]{{8}})"
-)  # of zoo.files
 
 
 def begin(run: Path) -> Path:
@@ -88,14 +85,4 @@ def sweep(run: Path) -> None:
     if not is_complete(run) and current(run) == run:
         remove(run / FOLDER)
     for folder in (run, run / FOLDER):
-        for entry in list(folder.iterdir()) if folder.is_dir() else ():
-            if TEMPORARY.fullmatch(entry.name):
-                remove(entry)
-
-
-def remove(path: Path) -> None:
-    """Remove a file, a link or a whole folder, if it is there."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+        removal.sweep(folder, "|".join(map(re.escape, (*PARTS, COMPLETE))))

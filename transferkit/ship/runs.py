@@ -14,7 +14,7 @@ from typing import Any
 from transferkit import lock, ranks
 from transferkit.ship import replacement, run_files
 from transferkit.ship.metrics_log import MetricsLog
-from transferkit.zoo import files, stops
+from transferkit.zoo import files, removal, stops
 from transferkit.zoo.errors import (
     RankLostError,
     RunConflictError,
@@ -183,7 +183,7 @@ def _prepared(path: Path, *, overwrite: bool, resume: bool) -> Path:
             raise RunConflictError(
                 f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
             )
-        replacement.remove(path / "crash.txt")
+        removal.remove(path / "crash.txt")
     return path
 
 

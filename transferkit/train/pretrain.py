@@ -1,9 +1,7 @@
 """Trains the embedded networks on CIFAR from a plain recipe; each draw is a function of (seed, epoch, image)."""
 
 import dataclasses
-import os
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,7 +18,7 @@ from transferkit.progress import Progress
 from transferkit.train import optim, provenance, schedule, state
 from transferkit.train.pupils import PUPILS, Pupil
 from transferkit.train.recipe import Job, Recipe, read_recipe
-from transferkit.zoo import files
+from transferkit.zoo import files, removal
 from transferkit.zoo.errors import DivergedError, RunConflictError, UsageError
 
 Record = dict[str, float]  # of an epoch
@@ -161,7 +159,8 @@ def pretrain(
 
 def _pretrain(job: Job, *, on_record: Callable[[Record], None], progress: Progress) -> ModelCard:
     recipe = job.recipe
-    _sweep(job)
+    made = (job.checkpoint, job.out, job.card_file, job.recipe_file)
+    removal.sweep(job.out.parent, "|".join(re.escape(path.name) for path in made))  # left by trainings that were killed
     _check_free(job)
     device = runtime.pick_device(job.device)
     found = cifar.read(job.data, seed=recipe.seed)
@@ -182,24 +181,8 @@ def _pretrain(job: Job, *, on_record: Callable[[Record], None], progress: Progre
     card = provenance.card(pupil, found, job, stored=tensors, seconds=seconds)
     files.write_json(job.recipe_file, dataclasses.asdict(recipe))
     files.write_text(job.card_file, card.to_json())
-    gone = job.checkpoint.with_name(f".{job.checkpoint.name}.{os.getpid()}.done")
-    os.replace(job.checkpoint, gone)  # at once: a part of it would be taken for one to go on with
-    shutil.rmtree(gone, ignore_errors=True)
+    removal.remove_at_once(job.checkpoint)  # a part of it would be taken for one to go on with
     return card
-
-
-def _sweep(job: Job) -> None:
-    """Remove what trainings of this file that were killed have left: only names that our own writers make."""
-    folder = rf"{re.escape(job.checkpoint.name)}\.([a-z0-9_]{{8}}|\d+\.done)"
-    file = "|".join(re.escape(path.name) for path in (job.out, job.card_file, job.recipe_file))
-    made = re.compile(rf"\.({folder}|({file})\.\d+\.tmp)")
-    for path in list(job.out.parent.iterdir()):
-        if not made.fullmatch(path.name) or path.is_symlink():
-            continue
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
 
 
 def _check_free(job: Job) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.zoo import files
+from transferkit.zoo import files, removal
 from transferkit.zoo.errors import ModelFileError, StorageError
 
 State = dict[str, Tensor]  # of a network, by the names of its parameters and buffers
@@ -84,7 +84,7 @@ def saving(
     """
     is_said = False
     if folder:
-        _sweep(folder)
+        removal.sweep(folder, NAME.pattern)  # what writers that were killed have left: nobody else writes here
     with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as pool:
         writing: Future | None = None
 
@@ -161,12 +161,6 @@ def manifest_of(folder: Path) -> bytes:
     """What MANIFEST.json has to say: the hash of each other file in `folder`."""
     hashes = {file.name: files.sha256(file) for file in sorted(folder.iterdir()) if file.name != MANIFEST}
     return (json.dumps(hashes, indent=1) + "\n").encode()
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what writers that were killed have left beside the checkpoints: nobody else writes here."""
-    for scratch in folder.glob(".epoch-*") if folder.is_dir() else ():
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def newest(folder: Path, optimizer: torch.optim.Optimizer, *, say: Callable[[str], None]) -> Checkpoint | None:
