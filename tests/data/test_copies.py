@@ -136,4 +136,4 @@ def test_a_manifest_of_something_else_tells_nothing(tmp_path, text):
 
 
 def test_scores_are_plain_json(run):
-    json.dumps(run[0].metrics, allow_nan=False)
+    assert json.loads(json.dumps(run[0].metrics, allow_nan=False)) == run[0].metrics
