@@ -13,6 +13,7 @@ import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import runtime
 from transferkit.progress import Progress
+from transferkit.ship import record
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
@@ -184,3 +185,20 @@ def test_an_ignored_file_whose_name_is_no_text_does_not_bar_resume(data, tmp_pat
     with pytest.raises(StoppedError):
         tk.finetune(data, out=str(tmp_path / "r"), progress=Stopping("epoch 2/"), **options)
     tk.finetune(resume=True, out=str(tmp_path / "r"))
+
+
+def test_a_run_killed_just_after_it_began_gets_the_lists_that_it_lacks(data, tmp_path, monkeypatch):
+    options, out = FINETUNE | {"epochs": 1, "backbone": "timm:test_resnet", "weights": "none"}, tmp_path / "r"
+    straight = tk.finetune(data, out=str(tmp_path / "straight"), **options)
+
+    def killed(run, taken):
+        raise StoppedError("stopped by SIGTERM")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(record, "begin", killed)
+        with pytest.raises(StoppedError):
+            tk.finetune(data, out=str(out), **options)
+    assert not (out / "manifest.csv").exists()
+    tk.finetune(resume=True, out=str(out))
+    for name in ("manifest.csv", "quarantine.csv", "predictions.csv", "model/model.safetensors"):
+        assert (out / name).read_bytes() == (straight.folder / name).read_bytes()

@@ -125,11 +125,10 @@ def _train(
     if changes:
         progress.say(f"no longer bit-exact: {', '.join(changes)}")
     if ranks.is_first():
-        if old:
-            run.metrics.start()
-        else:
+        if not old:
             about = {"config": asdict(config), "given": asdict(setting.config), "device": setting.device}
             record.start(run, about | {"hashes": setting.hashes}, taken)
+        record.begin(run, taken)
     read_seconds = time.monotonic() - started
     try:
         fitted = _fit(run, config, taken, setting, resume=old is not None, progress=progress)

@@ -81,6 +81,8 @@ class Begun:
 
     def _difference(self, place: Path, listing: Listing, sha256: Sequence[str]) -> str:
         source = absolute(Path(self.record["data"]["source"]))
+        if not (place / "manifest.csv").exists():  # killed between the two
+            return "it had not listed them yet"
         rows = run_files.read_rows(place / "manifest.csv", COLUMNS)
         old = {_name(row[0], (source, os.path.dirname(source))): (row[1], row[5]) for row in rows}
         labels = (listing.classes[label] for label in listing.labels)

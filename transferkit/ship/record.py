@@ -25,7 +25,7 @@ from transferkit.zoo.errors import StorageError
 
 
 def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
-    """Write run.json, manifest.csv and quarantine.csv, and begin metrics.jsonl.
+    """Write run.json: from now on the run can be resumed.
 
     Args: setting, of run.json config, every option with its value; given, the same before defaults were filled in;
     device; hashes of what training begins with, beside the images.
@@ -51,8 +51,15 @@ def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
         "data": data,
     }
     run.write_json("run.json", begun.sealed(record))
+
+
+def begin(run: RunFolder, taken: Intake) -> None:
+    """Write manifest.csv and quarantine.csv, and begin metrics.jsonl; a run that is resumed may lack them, too.
+
+    Raises: StorageError.
+    """
     run.metrics.start()
-    manifest.write_manifest(run.place / "manifest.csv", listing, sha256=taken.sha256, bytes=taken.bytes)
+    manifest.write_manifest(run.place / "manifest.csv", taken.listing, sha256=taken.sha256, bytes=taken.bytes)
     manifest.write_quarantine(run.place / "quarantine.csv", taken.quarantine)
 
 
