@@ -160,3 +160,18 @@ def test_a_run_json_whose_options_are_something_else_is_refused(tmp_path, name, 
         return
     with pytest.raises(UsageError, match=f"{name!r} holds no options"):
         config.make(None, options, file=tmp_path / "run.json")
+
+
+def test_a_text_that_looks_like_a_number_stays_one_in_quotes_and_in_json(tmp_path):
+    (tmp_path / "c.yaml").write_text('data: "1e5"\nlr: 1e-3\n')
+    made = config.make(None, {}, file=tmp_path / "c.yaml")
+    assert (made.data, made.lr) == ("1e5", 1e-3)
+    (tmp_path / "c.json").write_text('{"data": "1e5", "epochs": 3}')
+    assert config.make(None, {}, file=tmp_path / "c.json").data == "1e5"
+
+
+def test_numbers_of_numpy_are_numbers():
+    made = config.make("photos", {"epochs": np.int64(3), "lr": np.float32(0.5)})
+    assert (type(made.epochs), type(made.lr)) == (int, float)
+    with pytest.raises(UsageError, match="--epochs"):
+        config.make("photos", {"epochs": np.array([1, 2])})

@@ -37,12 +37,14 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
     )
 
 
-def extractor_of(config: FinetuneConfig, model: "Backbone", *, precision: str, device: str) -> "Extractor":
-    """What computes the features of `model`, and keeps them under all that they depend on."""
+def extractor_of(
+    config: FinetuneConfig, model: "Backbone", *, weights: str, precision: str, device: str
+) -> "Extractor":
+    """What computes the features of `model` and keeps them under all that they depend on; `weights` is their hash."""
     from transferkit.data import photos, store
     from transferkit.model.feature_cache import FeatureCache, key_of
     from transferkit.model.features import Extractor
 
     pixels = {"rule": store.decode_rule(), "side": photos.source_side(model.card.preprocessing)}
-    cache = FeatureCache(folder_of(config), key_of(model, pixels=pixels, device=device))
+    cache = FeatureCache(folder_of(config), key_of(model, weights=weights, pixels=pixels, device=device))
     return Extractor(model=model, views=config.feature_views, mirrors=config.mirrors, precision=precision, cache=cache)

@@ -225,7 +225,7 @@ def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path |
     """
     values = dict(config_file.read(Path(file), as_given=bool(DECIDING & options.keys()))) if file is not None else {}
     values.pop("out", None)  # a repeated run has a folder of its own
-    values.update((name, str(value) if isinstance(value, Path) else value) for name, value in options.items())
+    values.update((name, kinds.plain(value)) for name, value in options.items())
     if data is not None:
         values["data"] = str(data)
     values |= {name: os.path.expanduser(values[name]) for name in PATHS if isinstance(values.get(name), str)}

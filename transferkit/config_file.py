@@ -8,7 +8,7 @@ from transferkit.zoo import files
 from transferkit.zoo.errors import StorageError, UsageError
 
 MAX_BYTES = 1 << 20
-POWER = re.compile(r"[-+]?\d+[eE][-+]?\d+")
+POWER = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
 
 
 def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
@@ -27,23 +27,23 @@ def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
     options = values.get(name, values)
     if not isinstance(options, dict):
         raise UsageError(f"{path}: {name!r} holds no options; write lines such as 'epochs: 10'")
-    return {name: _number(value) for name, value in options.items()}
-
-
-def _number(value: Any) -> Any:
-    """The number in a text such as 1e-3, which YAML 1.1 takes for one only with a point; else the value itself."""
-    return float(value) if isinstance(value, str) and POWER.fullmatch(value) else value
+    return options
 
 
 def _yaml(path: Path) -> Any:
+    """What is in a YAML file; 1e-3 without quotes is a number, as in YAML 1.2, though in 1.1 it would need a point."""
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        pass
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", POWER, list("-+0123456789"))
     if not path.is_file():
         raise UsageError(f"no such file: {path}")
     if path.stat().st_size > MAX_BYTES:
         raise UsageError(f"{path} is larger than the {MAX_BYTES >> 20} MB allowed for options")
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Loader(path.read_text(encoding="utf-8")).get_single_data()
     except OSError as error:
         raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
     except Exception as error:  # PyYAML has errors of its own, but for `!!int ""` an IndexError, for depth another

@@ -3,6 +3,7 @@
 import reprlib
 import typing
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from transferkit.zoo.errors import UsageError
@@ -22,15 +23,21 @@ def check(values: Mapping[str, Any], kinds: type, *, option: str = "--{}") -> No
 
     declared = typing.get_type_hints(kinds)
     for name, value in values.items():
-        plain = value.item() if hasattr(value, "item") and not isinstance(value, type) else value  # a NumPy number
         shown = option.format(name.replace("_", "-") if option.startswith("--") else name)
         try:
-            msgspec.convert(plain, declared[name])
-            _check_numbers(plain)
+            msgspec.convert(value, declared[name])
+            _check_numbers(value)
         except (msgspec.ValidationError, RecursionError, ValueError) as error:
             raise UsageError(
                 f"{shown} {reprlib.repr(value)} is of the wrong kind; allowed: {_words(declared[name])}"
             ) from error
+
+
+def plain(value: Any) -> Any:
+    """A path as text, a number of NumPy as one of Python's, anything else as it is."""
+    if isinstance(value, Path):
+        return str(value)
+    return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
 
 
 def _check_numbers(value: Any) -> None:

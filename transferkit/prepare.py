@@ -64,7 +64,7 @@ def prepare(
     news.found(listing, progress)
 
     from transferkit.data import augment, augment_trial  # after the data is found: torch takes seconds to import
-    from transferkit.model import boundary, precision
+    from transferkit.model import boundary, feature_cache, precision
     from transferkit.train.views import Reuse
 
     augment_trial.check(config.augment)
@@ -76,7 +76,8 @@ def prepare(
     chosen = precision.Precision.read(ranks.from_first(str(chosen)))
     for line in lines:
         progress.say(line)
-    extractor = caches.extractor_of(config, model, precision=chosen.features, device=device)
+    weights = feature_cache.weights_hash(model)
+    extractor = caches.extractor_of(config, model, weights=weights, precision=chosen.features, device=device)
     return Setting(
         config=config,
         listing=listing,
@@ -95,7 +96,7 @@ def prepare(
             cache=caches.folder_of(config),
             progress=progress,
         ),
-        hashes={f"weights of {model.card.name}": extractor.cache.weights} | _augmentation(config),
+        hashes={f"weights of {model.card.name}": weights} | _augmentation(config),
     )
 
 

@@ -8,10 +8,13 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 import transferkit as tk
 from transferkit.data.decode import DecodeError, decode
 from transferkit.data.depth import LARGEST, dim_words
+from transferkit.data.photos import Photos
+from transferkit.data.store import Store
 from transferkit.progress import Progress
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import ModelFileError, UsageError
@@ -208,3 +211,24 @@ def test_a_classifier_says_that_images_are_dim_unless_their_depth_is_named(scans
 def test_a_card_with_an_impossible_depth_is_refused():
     with pytest.raises(ModelFileError, match="bit_depth"):
         Preprocessing(bit_depth="12")
+
+
+def test_a_text_in_a_file_is_no_depth():
+    told = PngInfo()
+    told.add_text(LARGEST, "5")
+    written = io.BytesIO()
+    Image.fromarray(GREY8.astype(np.uint8)).save(written, "png", pnginfo=told)
+    assert LARGEST in Image.open(io.BytesIO(written.getvalue())).info
+    assert LARGEST not in decode(written.getvalue()).info
+
+
+def test_a_second_run_judges_depth_from_the_same_files_as_the_first(tmp_path):
+    found = []
+    (tmp_path / "bright.png").write_bytes(png(np.full((40, 40), 60000, np.uint16)))
+    (tmp_path / "dim.png").write_bytes(png(np.full((40, 40), 3000, np.uint16)))
+    for _ in range(2):
+        photos = Photos(side=16, workers=0, store=Store(tmp_path / "pixels", side=16, progress=Progress()))
+        for name in ("bright.png", "dim.png"):
+            photos.read(tmp_path / name)
+        found.append(sorted(photos.largest.values()))
+    assert found == [[3000, 60000]] * 2

@@ -15,7 +15,7 @@ from tests.faults.conftest import environment
 from transferkit.data import folder
 from transferkit.data.known import Known
 from transferkit.data.photos import Photos
-from transferkit.model.feature_cache import FeatureCache, key_of
+from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
 from transferkit.train import keeping
@@ -47,7 +47,7 @@ def read(tmp_path, photos, monkeypatch):
 
     def read(cache: str, most: int = 10**9):
         store = Photos(side=384, workers=0, index=Known(tmp_path / cache / "known.sqlite"))
-        cached = FeatureCache(tmp_path / cache, key_of(model, pixels={}, device="cpu"))
+        cached = FeatureCache(tmp_path / cache, key_of(model, weights=weights_hash(model), pixels={}, device="cpu"))
         reader = Reader(
             photos=store,
             preprocessing=model.card.preprocessing,

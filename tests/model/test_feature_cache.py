@@ -9,7 +9,7 @@ import torch
 
 import transferkit as tk
 from transferkit.model import feature_cache
-from transferkit.model.feature_cache import FeatureCache, key_of
+from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 
 HASHES = [hashlib.sha256(bytes([n])).hexdigest() for n in range(6)]
 FEATURES = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -83,10 +83,10 @@ def test_a_full_disk_costs_the_entry_and_no_more(tmp_path):
 
 def test_the_key_tells_weights_preprocessing_and_threads_apart_but_not_the_head():
     model = tk.zoo.create("timm:test_resnet", weights="none", num_classes=2)
-    first = key_of(model, pixels={"rule": 1}, device="cpu")
+    first = key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu")
     tk.reset_head(model, 5)
-    assert key_of(model, pixels={"rule": 1}, device="cpu") == first
-    assert key_of(model, pixels={"rule": 2}, device="cpu") != first
+    assert key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu") == first
+    assert key_of(model, weights=weights_hash(model), pixels={"rule": 2}, device="cpu") != first
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-6
-    assert key_of(model, pixels={"rule": 1}, device="cpu") != first
+    assert key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu") != first

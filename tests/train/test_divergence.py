@@ -83,3 +83,17 @@ def test_no_checkpoint_holds_weights_that_are_no_numbers(tmp_path, poisoned):
 def test_features_that_are_no_numbers_are_no_problem_that_a_head_is_fitted_to():
     with pytest.raises(DivergedError, match="features that are no numbers"):
         lbfgs.minimise(lambda point: (float("nan"), point), torch.ones(2))
+
+
+def test_auto_keeps_the_probe_where_fine_tuning_diverges(digit_folder, tmp_path, poisoned):
+    poisoned(epoch=0)
+    run = tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="auto", epochs=2, **FAST)
+    assert run.metrics["kept"] == "probe"
+    assert any(note.startswith("the probe is kept: fine-tuning diverged, ") for note in run.metrics["notes"])
+
+
+def test_a_last_step_of_the_fit_to_all_images_that_leaves_no_numbers_is_found(poisoned):
+    poisoned(epoch=0)
+    network, optimizer = start()
+    with pytest.raises(DivergedError, match="no longer finite"):
+        descent.repeat(network, optimizer, supply, EXAMPLES, Work.unheard(Plan(epochs=1, batch_size=4)))

@@ -12,7 +12,7 @@ import transferkit as tk
 from transferkit.data import folder
 from transferkit.data.known import Known
 from transferkit.data.photos import Photos
-from transferkit.model.feature_cache import FeatureCache, key_of
+from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
 from transferkit.train import head
@@ -49,7 +49,9 @@ def _settled(monkeypatch):
 def take_in(images, model, cache):
     photos = Counted(side=384, workers=0, index=Known(cache / "known.sqlite"))
     photos.count = 0
-    extractor = Extractor(model=model, cache=FeatureCache(cache, key_of(model, pixels={}, device="cpu")))
+    extractor = Extractor(
+        model=model, cache=FeatureCache(cache, key_of(model, weights=weights_hash(model), pixels={}, device="cpu"))
+    )
     reader = Reader(photos=photos, preprocessing=model.card.preprocessing, device="cpu", extractor=extractor)
     return read_images(folder.read(images), reader, progress=Progress()), photos.count
 

@@ -138,7 +138,6 @@ def test_a_flipped_bit_anywhere_in_a_checkpoint_is_found_and_the_one_before_is_u
     for path in tmp_path.glob("epoch-*"):
         os.remove(path / "averaged.safetensors")
     assert state.newest(tmp_path, optimizer, say=lines.append) is None
-    assert lines[-1] == "no epoch is complete: training begins with the first"
     state.save(tmp_path, held(network, optimizer, [{}]))  # the damaged ones are not taken for newer
     assert [path.name for path in state.generations(tmp_path)] == ["epoch-0001"]
 

@@ -200,6 +200,7 @@ def _as_rgb(image: Image.Image, data: bytes, bit_depth: int | None) -> Image.Ima
     else:
         rgb = _colours(image)
         largest = depth.check_colour(image, data, bit_depth)
+    rgb.info.pop(depth.LARGEST, None)  # a text in the file may have that name
     if largest is not None:
         rgb.info[depth.LARGEST] = largest
     return rgb

@@ -12,7 +12,7 @@ from PIL import Image
 
 from transferkit.data import known
 from transferkit.data.decode import decode, read_file
-from transferkit.data.depth import DIM_BELOW, LARGEST
+from transferkit.data.depth import LARGEST
 from transferkit.data.known import Content, Identity, Known
 from transferkit.data.store import Store
 from transferkit.zoo.card import Preprocessing
@@ -117,12 +117,11 @@ class Photos:
         if pixels is not None:
             return Image.fromarray(pixels)
         image = decode(data, shrunk_to=self.side, bit_depth=self.bit_depth)
-        largest = image.info.get(LARGEST, DIM_BELOW)
         if LARGEST in image.info:
-            self.largest[sha256] = largest
+            self.largest[sha256] = image.info[LARGEST]
         # A smaller photo was not shrunk: it is decoded in 1 to 4 ms, and its pixels are ten times as large as its file.
-        # One that may be wrongly dim is not kept, so that it is said in each run.
-        if self._store and min(image.size) == self.side and largest >= DIM_BELOW:
+        # One that does not say its depth is decoded each time: whether it is wrongly dim is seen beside the others.
+        elif self._store and min(image.size) == self.side:
             self._store.put(sha256, np.asarray(image))
         return image
 

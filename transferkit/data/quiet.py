@@ -1,5 +1,6 @@
 """What the decoders would print: libtiff writes each fault of a file to the terminal, past Python and its warnings."""
 
+import contextlib
 import ctypes
 import functools
 import logging
@@ -25,10 +26,9 @@ def silence_libtiff() -> None:
 
 
 def _libraries() -> Iterator[str]:
-    """The files of the libtiff that Pillow uses."""
+    """The files of libtiff in this process, Pillow's among them; none where the system does not tell."""
     if sys.platform == "linux":
-        with open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
-            paths = {line.split(maxsplit=5)[5].rstrip("\n") for line in file if "libtiff" in line}
-        yield from sorted(paths)
+        with contextlib.suppress(OSError), open("/proc/self/maps", encoding="utf-8", errors="surrogateescape") as file:
+            yield from sorted({line.split(maxsplit=5)[5].rstrip("\n") for line in file if "libtiff" in line})
     elif sys.platform == "darwin":
         yield from map(str, sorted((Path(PIL.__file__).parent / ".dylibs").glob("libtiff*")))

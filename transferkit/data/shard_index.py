@@ -123,8 +123,8 @@ def _save(place: Path, entries: dict[str, _Entry]) -> None:
         },
         "numbers": hashlib.sha256(data).hexdigest(),
     }
+    files.write_json(place / INDEX, index | {"check": _check(index)})  # first: by it the place is known to be ours
     files.write_bytes(place / NUMBERS, data)
-    files.write_json(place / INDEX, index | {"check": _check(index)})
 
 
 def _check(index: dict[str, Any]) -> str:

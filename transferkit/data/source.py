@@ -109,7 +109,7 @@ def join(folder: Path, path: str) -> str:
 
 def _nowhere(path: Path | str) -> str:
     """Why there is no file at a path: where it was looked for, or that a link leads to nothing."""
-    if os.path.lexists(path):
+    if os.path.islink(path):
         return f"a link to {printable(os.readlink(path))}, which is not there"
     folder = os.path.dirname(os.path.abspath(path))
     return f"no such file in {printable(folder)}" + ("" if os.path.isdir(folder) else ", which is no folder")

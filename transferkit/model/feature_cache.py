@@ -29,7 +29,6 @@ class FeatureCache:
     """
 
     def __init__(self, root: Path, key: dict[str, Any]):
-        self.weights: str = key.get("weights", "")
         self._root = root / "features"
         self._folder = self._root / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
         with suppress(OSError):
@@ -117,15 +116,15 @@ def _check(codes: np.ndarray, features: np.ndarray) -> int:
     return zlib.crc32(features.tobytes(), zlib.crc32(codes.tobytes(), zlib.crc32(shapes)))
 
 
-def key_of(model: Backbone, *, pixels: dict[str, Any], device: str) -> dict[str, Any]:
+def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str) -> dict[str, Any]:
     """All that the features of an image depend on beside its file, the view and the precision.
 
-    Args: pixels, how a file becomes what the network sees.
+    Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees.
     """
     is_cuda = torch.device(device).type == "cuda"
     return {
         "network": model.spec,
-        "weights": _weights_hash(model),
+        "weights": weights,
         "preprocessing": repr(model.card.preprocessing),
         "pixels": pixels,
         "processor": torch.cuda.get_device_name(device) if is_cuda else runtime.processor(),
@@ -134,7 +133,7 @@ def key_of(model: Backbone, *, pixels: dict[str, Any], device: str) -> dict[str,
     }
 
 
-def _weights_hash(model: Backbone) -> str:
+def weights_hash(model: Backbone) -> str:
     """The SHA-256 of all tensors below the head, with their names, shapes and types."""
     digest = hashlib.sha256()
     for name, tensor in model.model.state_dict().items():

@@ -150,6 +150,7 @@ def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optim
     """What a stopped descent had come to, put into the networks and the optimiser; nothing if no epoch was complete."""
     saved = work.checkpoint and state.newest(work.checkpoint, optimizer, say=work.say)
     if not saved:
+        work.say("no epoch is complete: training begins with the first")
         return _Course()
     network.load_state_dict(saved.model)
     judged.load_state_dict(saved.averaged)
@@ -208,6 +209,8 @@ def repeat(
     for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), examples, plan):
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
+    if not loop.is_finite(kept):
+        raise DivergedError("weights are no longer finite at the end; use a lower --lr")
     network.load_state_dict(kept.state_dict())
     return tuple(snapshots)
 

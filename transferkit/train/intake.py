@@ -92,8 +92,9 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
         progress.finish()
     good = np.flatnonzero(table.sizes)
     is_dim = _say_dim(listing, table, reader.photos, progress)
+    pieces = [path for own in ranks.gather(keeping.pieces if keeping else []) for path in own]
     if keeping and ranks.is_first():
-        keeping.merge(left[(table.sizes[left] > 0) & ~is_dim[left]])
+        keeping.merge(left[(table.sizes[left] > 0) & ~is_dim[left]], pieces)
     _check_classes(listing, good, quarantine)
     return Intake(
         listing=listing.subset(good),
@@ -169,8 +170,11 @@ def _read(
         )
         try:
             reader.extractor.fill(table.features, inputs, fitted=listing.parts != "test")
-        except BaseException:  # stopped, or out of memory
-            keeping.keep()
+        except BaseException as error:  # stopped, or out of memory
+            try:
+                keeping.keep()
+            except Exception as second:
+                raise error from second
             raise
     else:
         for _ in read():

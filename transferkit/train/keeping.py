@@ -1,6 +1,7 @@
 """Features kept while they are computed: a first pass that is killed has lost its last seconds, not its hours."""
 
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ class Keeping:
         self._hashes, self._fitted = hashes, fitted
         self._rows: list[np.ndarray] = []
         self._since = time.monotonic()
-        self._pieces: list[Path] = []
+        self.pieces: list[str] = []
 
     def computed(self, rows: np.ndarray) -> None:
         """The features of `rows` are there."""
@@ -36,12 +37,13 @@ class Keeping:
         # an image of more than 8 bits may be of a part that is dim, of which nothing is kept
         rows = rows[[self._hashes[row] not in self._photos.largest for row in rows]]
         self._photos.remember()
-        self._pieces += self._extractor.keep(self._features.subset(rows), self._hashes[rows], fitted=self._fitted[rows])
+        written = self._extractor.keep(self._features.subset(rows), self._hashes[rows], fitted=self._fitted[rows])
+        self.pieces += map(str, written)
         self._rows, self._since = [], time.monotonic()
 
-    def merge(self, rows: np.ndarray) -> None:
-        """Keep those of `rows`, all of the pass, in one file in place of many. Where there is no room the many stay."""
+    def merge(self, rows: np.ndarray, pieces: Iterable[str]) -> None:
+        """Keep those of `rows`, all of the pass, in one file for all `pieces`; these stay where there is no room."""
         written = self._extractor.keep(self._features.subset(rows), self._hashes[rows], fitted=self._fitted[rows])
         if written or not len(rows):
-            for path in {*self._pieces} - {*written}:
+            for path in {*map(Path, pieces)} - {*written}:
                 path.unlink(missing_ok=True)

@@ -190,6 +190,11 @@ def train_epochs(
         } | ({"snapshot": ends.index(epoch) + 1} if epoch in ends else {})
 
 
+def is_finite(network: nn.Module) -> bool:
+    """Whether all weights are numbers: the last step of a training may leave others, which no loss shows."""
+    return all(bool(tensor.isfinite().all()) for tensor in network.state_dict().values())
+
+
 def _weights_for(examples: Examples, plan: Plan) -> np.ndarray | None:
     if plan.balance != "weights":
         return None

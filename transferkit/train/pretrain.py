@@ -15,7 +15,7 @@ from transferkit.data import cifar
 from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard
 from transferkit.progress import Progress
-from transferkit.train import optim, provenance, schedule, state
+from transferkit.train import loop, optim, provenance, schedule, state
 from transferkit.train.pupils import PUPILS, Pupil
 from transferkit.train.recipe import Job, Recipe, read_recipe
 from transferkit.zoo import files, removal
@@ -104,7 +104,7 @@ def train_epochs(
             loss_sum += loss.item()
             hits += (logits.argmax(1) == y).sum().item()
             progress.advance(len(rows))
-        if not all(parameter.isfinite().all() for parameter in pupil.network.parameters()):
+        if not loop.is_finite(pupil.network):
             raise DivergedError(f"weights are not finite after epoch {epoch}; lower the peak_lr of {recipe.peak_lr:g}")
         seconds = time.monotonic() - started
         records.append({"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds})

@@ -175,7 +175,6 @@ def newest(folder: Path, optimizer: torch.optim.Optimizer, *, say: Callable[[str
             return load(path, optimizer)
         except ModelFileError as error:
             say(f"{error}; it is not used")
-    say("no epoch is complete: training begins with the first")
     return None
 
 

@@ -64,7 +64,13 @@ def run(strategy: str, problem: Problem) -> Fitted:
         return _probed(problem, found)
     way = through_network(problem, name="lp-ft", restart=restart, head_factor=1)
     model.set_linear(found.of_train.weight, found.of_train.bias)
-    descended = _descend(problem, way)
+    try:
+        descended = _descend(problem, way)
+    except DivergedError as error:
+        if strategy == "lp-ft":
+            raise
+        restart()
+        return _probed(problem, found, f"the probe is kept: fine-tuning diverged, {error}")
     if strategy == "lp-ft":
         return _trained(problem, way, descended)
     labels = problem.val.labels[problem.val.rows]
