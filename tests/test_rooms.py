@@ -46,6 +46,7 @@ EVERYWHERE = {
         "text",
         "removal",
         "children",
+        "limits",
         "stops",
         "hashes",
         "schema",

@@ -16,8 +16,12 @@ def temporary(tmp_path, monkeypatch):
 
 def test_a_folder_goes_with_its_block_and_those_of_killed_processes_at_the_next_start(temporary):
     dead = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
-    left = temporary / f"transferkit-compiler-{dead.stdout.strip()}-abc"
-    others = [temporary / f"transferkit-compiler-{os.getppid()}-abc", temporary / "transferkit-compiler-mine"]
+    left = temporary / f"transferkit-compiler-{scratch._machine()}-{dead.stdout.strip()}-abc"
+    others = [
+        temporary / f"transferkit-compiler-{scratch._machine()}-{os.getppid()}-abc",
+        temporary / f"transferkit-compiler-00000000-{dead.stdout.strip()}-abc",  # of another machine
+        temporary / "transferkit-compiler-mine",
+    ]
     for path in (left, *others):
         (path / "in it").mkdir(parents=True)
     with scratch.folder("compiler") as made:

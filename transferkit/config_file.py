@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.zoo import files
-from transferkit.zoo.errors import StorageError, UsageError
+from transferkit.zoo.errors import UsageError
+from transferkit.zoo.text import first_line
 
 MAX_BYTES = 1 << 20
 POWER = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
@@ -38,14 +39,8 @@ def _yaml(path: Path) -> Any:
         pass
 
     Loader.add_implicit_resolver("tag:yaml.org,2002:float", POWER, list("-+0123456789"))
-    if not path.is_file():
-        raise UsageError(f"no such file: {path}")
-    if path.stat().st_size > MAX_BYTES:
-        raise UsageError(f"{path} is larger than the {MAX_BYTES >> 20} MB allowed for options")
+    text = files.read_text(path, most=MAX_BYTES)
     try:
-        return Loader(path.read_text(encoding="utf-8")).get_single_data()
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error
+        return Loader(text).get_single_data()
     except Exception as error:  # PyYAML has errors of its own, but for `!!int ""` an IndexError, for depth another
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"{path} is not valid YAML: {reason}") from error
+        raise UsageError(f"{path} is not valid YAML: {first_line(error)}") from error

@@ -74,11 +74,15 @@ def finetune(
         progress = (progress if ranks.is_first() else None) or Progress()
         if ranks.is_first():
             runs.check_writable(Path(options.get("out") or "runs").expanduser())
-        options, config_file = (old.options | options, old.file) if old else (options, config_file)
+        if old:
+            options = old.options | options
+            data = data or options["data"]
+            del options["data"]
         setting = prepare(data, config_file=config_file, progress=progress, **options)
         config, given = setting.config, asdict(setting.config)
         opening = runs.opening(config.out, config.data, given=given, overwrite=overwrite, resume=resume)
-        with runs.open_run(Path(opening.path), overwrite=opening.overwrite, resume=opening.resume) as run:
+        opened = runs.open_run(Path(opening.path), overwrite=opening.overwrite, resume=opening.resume)
+        with opened as run, runtime.memory_errors():  # inside as well: it is no crash
             if opening.resume:
                 from transferkit.ship import begun
 
@@ -113,9 +117,11 @@ def _train(
     from transferkit.ship import record, runs  # not before the data is known to be there: torch is slow to import
 
     changes = old.check(setting.hashes, device=setting.device) if old else []
-    scores = ranks.from_first(record.finished(run)) if old else None
+    scores = ranks.from_first(record.finished(run) if ranks.is_first() else None) if old else None
     if not scores and ranks.is_first():
         runs.check_space(run.place, space_for(setting.config, setting.model))
+    if scores and setting.extractor and not setting.extractor.remembers:  # to compare images, hashes are enough
+        setting = replace(setting, extractor=None)
     taken, config = take_in(setting, progress)
     if old:
         old.check_images(run.place, taken.listing, taken.sha256)
@@ -133,10 +139,11 @@ def _train(
     try:
         fitted = _fit(run, config, taken, setting, resume=old is not None, progress=progress)
     except DivergedError as error:
-        if error.epoch is None or not ranks.is_first():
+        if error.epoch is None:
             raise
         named = {"classes": taken.listing.classes, "backbone": setting.model.card.name, "epoch": error.epoch}
-        kept = record.keep_best(run, setting.model, **named)
+        # all ranks have come here, and wait: the first to fail would end this one
+        kept = ranks.from_first(str(record.keep_best(run, setting.model, **named)) if ranks.is_first() else None)
         raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error
     scores, judged = evaluate.judge(fitted, taken)
     scores["notes"] += [f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []
@@ -166,7 +173,7 @@ def _fit(
         on_record=heard.record,
         on_phase=progress.start,
         say=progress.say,
-        counted=heard.counted,
+        counted=news.counted_by(progress),
     )
     strategy = "probe" if config.fits_head_alone else config.strategy
     fitted = strategies.run(strategy, problem_of(config, taken, setting, work=work))

@@ -8,6 +8,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from transferkit.zoo import children
 from transferkit.zoo.errors import RunConflictError
 from transferkit.zoo.files import storage_errors
 
@@ -59,7 +60,7 @@ def _taken(path: Path, *, of: Path) -> IO[bytes]:
         file.seek(0)
         holder = file.read().decode(errors="replace")
         file.close()
-        if time.monotonic() > until or _is_alive(holder):
+        if time.monotonic() > until or (holder.isdecimal() and children.is_alive(int(holder))):
             raise RunConflictError(f"{of} is in use by process {holder or '?'}; wait for it or use another -o")
         time.sleep(0.02)
 
@@ -79,13 +80,3 @@ def _lock(file: IO[bytes], path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
-
-
-def _is_alive(number: str) -> bool:
-    try:
-        os.kill(int(number), 0)
-    except (ValueError, OverflowError, ProcessLookupError):
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True

@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from transferkit import launch
-from transferkit.zoo import stops
+from transferkit.zoo import children, stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError
 
 if TYPE_CHECKING:
@@ -124,10 +124,7 @@ def _misses_neighbour(store: "Store") -> bool:
         return False
     for number in range(size()):
         host, pid = store.get(f"process/{number}").decode().split()
-        try:
-            if host == socket.gethostname():
-                os.kill(int(pid), 0)
-        except OSError:
+        if host == socket.gethostname() and not children.is_alive(int(pid)):
             return True
     return False
 

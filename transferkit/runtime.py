@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit import ranks
-from transferkit.zoo.errors import MemoryExhaustedError, UsageError
+from transferkit.zoo.errors import MemoryExhaustedError, UsageError, is_out_of_memory
+from transferkit.zoo.text import first_line
 
 if TYPE_CHECKING:
     import torch
@@ -25,8 +26,12 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
 
 
-def processor() -> str:
-    """The name of the CPU where the system tells it, else its kind."""
+def processor(device: str = "cpu") -> str:
+    """The name of the GPU that computes, else of the CPU where the system tells it, else its kind."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.get_device_name(device)
     told = Path("/proc/cpuinfo")
     lines = told.read_text(errors="replace").splitlines() if told.is_file() else []
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
@@ -108,19 +113,13 @@ def keep_freed_memory() -> None:
 @contextmanager
 def memory_errors() -> Iterator[None]:
     """Turn running out of memory inside the block into a MemoryExhaustedError that says what helps."""
-    import torch
-
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise MemoryExhaustedError(
-            "out of memory; use a smaller --batch-size, a smaller --image-size or another --backbone"
-        ) from error
-    except RuntimeError as error:
-        if "not enough memory" not in str(error) and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
             raise
         raise MemoryExhaustedError(
-            "out of memory; use a smaller --batch-size, --image-size or another --backbone"
+            "out of memory; use a smaller --batch-size, a smaller --image-size or another --backbone"
         ) from error
 
 
@@ -133,5 +132,4 @@ def compile_errors() -> Iterator[None]:
         dynamo = sys.modules.get("torch._dynamo.exc")
         if not dynamo or not isinstance(error, dynamo.TorchDynamoException):
             raise
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise UsageError(f"torch.compile cannot compile the network: {reason}; drop --compile") from error
+        raise UsageError(f"torch.compile cannot compile the network: {first_line(error)}; drop --compile") from error

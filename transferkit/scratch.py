@@ -1,14 +1,18 @@
 """Temporary folders of ours: they go with the process, or at the next start if it was killed."""
 
+import hashlib
 import os
 import re
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-FOLDER = re.compile(r"transferkit-[a-z]+-(\d+)-\w+")  # the number is the process's
+from transferkit.zoo import children
+
+FOLDER = re.compile(r"transferkit-[a-z]+-([0-9a-f]{8})-(\d+)-\w+")  # of which machine, and of which process
 COMPILER = "TORCHINDUCTOR_CACHE_DIR"  # where torch's compiler writes; without it, it leaves a folder of its own behind
 
 
@@ -18,7 +22,8 @@ def folder(kind: str) -> Iterator[Path]:
     for old in Path(tempfile.gettempdir()).glob(f"transferkit-{kind}-*"):
         if _is_abandoned(old):
             shutil.rmtree(old, ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix=f"transferkit-{kind}-{os.getpid()}-", ignore_cleanup_errors=True) as made:
+    prefix = f"transferkit-{kind}-{_machine()}-{os.getpid()}-"
+    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as made:
         yield Path(made)
 
 
@@ -36,15 +41,16 @@ def compiler() -> Iterator[None]:
             del os.environ[COMPILER]
 
 
+def _machine() -> str:
+    """What tells this machine from others that may share its folder for temporary files."""
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
 def _is_abandoned(path: Path) -> bool:
-    """Whether it is a folder of ours and its process is gone."""
+    """Whether it is a folder of ours on this machine and its process is gone."""
     found = FOLDER.fullmatch(path.name)
-    try:
-        if not found or path.is_symlink() or path.stat().st_uid != os.getuid():
-            return False
-        os.kill(int(found[1]), 0)
-    except ProcessLookupError:
-        return True
-    except (OSError, AttributeError):  # not to be looked at, or somebody else's process; Windows has no users
+    if os.name != "posix" or not found or found[1] != _machine() or path.is_symlink():
         return False
+    with suppress(OSError):
+        return path.stat().st_uid == os.getuid() and not children.is_alive(int(found[2]))
     return False

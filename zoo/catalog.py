@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.zoo import embedded, hashes
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
+from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors, read_json
 from transferkit.zoo.hashes import CONFIG, MANIFEST
 from transferkit.zoo.names import is_path, missing_folder, search, suggest
@@ -83,7 +83,7 @@ def _created(
 
 def _told(error: Exception, name: str, *, is_foreign: bool) -> Exception:
     """What to raise where a network could not be built: of somebody's configuration, that it is wrong."""
-    if isinstance(error, (TransferkitError, MemoryError, OSError)) or not is_foreign:
+    if isinstance(error, (TransferkitError, OSError)) or is_out_of_memory(error) or not is_foreign:
         return error
     return ModelFileError(f"the network of {name} cannot be built: {error}")
 

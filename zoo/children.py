@@ -58,6 +58,17 @@ def end_with(parent: int) -> None:
         threading.Thread(target=_watch, args=(parent,), name="parent", daemon=True).start()
 
 
+def is_alive(number: int) -> bool:
+    """Whether there is a process of that number on this machine."""
+    try:
+        os.kill(number, 0)
+    except (OverflowError, ProcessLookupError):
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(SECONDS)

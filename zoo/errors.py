@@ -19,6 +19,14 @@ StoppedError               75   stopped by SIGTERM (130: by Ctrl-C); no error, s
 A message is one line: what was given, what is allowed, where, and what to do.
 """
 
+OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's RuntimeErrors
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says, in Python's way or torch's, that memory ran out; then it says nothing of a file."""
+    is_torch = isinstance(error, RuntimeError) and any(words in str(error) for words in OUT_OF_MEMORY)
+    return isinstance(error, MemoryError) or is_torch
+
 
 class TransferkitError(Exception):
     """The root of all errors meant for a user; `exit_code` is what the process ends with."""

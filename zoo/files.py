@@ -33,15 +33,6 @@ def storage_errors(path: Path) -> Iterator[None]:
         raise StorageError(f"cannot write {path}: {error.strerror or error}{_free_space(path)}") from error
 
 
-@contextmanager
-def reading_errors(path: Path) -> Iterator[None]:
-    """Turn an OSError of the block into a StorageError that says that `path` cannot be read."""
-    try:
-        yield
-    except OSError as error:
-        raise StorageError(f"cannot read {error.filename or path}: {error.strerror or error}") from error
-
-
 def _free_space(path: Path) -> str:
     for folder in (path, *path.parents):
         if os.path.isdir(folder):  # False where it may not be looked into
@@ -175,19 +166,28 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def read_json(path: Path) -> Any:
-    """The value in a JSON file.
+def read_text(path: Path, *, most: int = MAX_JSON_BYTES) -> str:
+    """The text of a file of at most so many bytes; a name that is no UTF-8 stands in it as `write_text` wrote it.
 
-    Raises: UsageError if it is missing, ModelFileError if it is over 16 MB or no JSON, which has no NaN or Infinity.
+    Raises: UsageError if it is missing, ModelFileError if it is larger, StorageError if it cannot be read.
     """
     with read_errors(path):
-        if not path.is_file():
+        if not path.is_file() and not path.is_dir():  # of a folder the system says what is wrong
             raise UsageError(f"no such file: {path}")
-        if path.stat().st_size > MAX_JSON_BYTES:
-            raise ModelFileError(f"{path} is larger than the {MAX_JSON_BYTES >> 20} MB allowed for a JSON file")
-        content = path.read_bytes()
+        if path.stat().st_size > most:
+            raise ModelFileError(f"{path} is larger than the {most >> 20} MB allowed")
+        return path.read_bytes().decode("utf-8", "surrogateescape")
+
+
+def read_json(path: Path, *, most: int = MAX_JSON_BYTES) -> Any:
+    """The value in a JSON file. Raises: as `read_text`, and ModelFileError if it is no JSON."""
+    return parse_json(read_text(path, most=most), path)
+
+
+def parse_json(text: str, path: Path) -> Any:
+    """The value in a text of `path`. Raises: ModelFileError if it is no JSON, which has no NaN or Infinity."""
     try:
-        return json.loads(content.decode("utf-8"), parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is not valid JSON: {error}") from error
 

@@ -14,10 +14,11 @@ from transferkit.zoo import schema
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.downloads import from_hub
-from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.errors import ModelFileError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_safetensors, sha256
 from transferkit.zoo.stages import group_by_children
-from transferkit.zoo.weights import first_line, misfit
+from transferkit.zoo.text import first_line
+from transferkit.zoo.weights import misfit
 
 # The keys of a pretrained_cfg that say where weights are.
 SOURCES = ("file", "hf_hub_filename", "hf_hub_id", "source", "state_dict", "url")
@@ -104,9 +105,9 @@ class Blueprint:
                 num_classes=num_classes,
                 **self._args(),
             )
-        except MemoryError:
-            raise
         except Exception as error:  # the code of a network raises anything for arguments it was not made for
+            if is_out_of_memory(error):
+                raise
             raise ModelFileError(self._diagnosis(error, num_classes, tensors, source)) from error
         model.pretrained_cfg.pop("state_dict", None)
         return model

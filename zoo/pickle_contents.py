@@ -15,7 +15,7 @@ from pickletools import genops
 from typing import BinaryIO
 
 from transferkit.zoo.errors import ModelFileError
-from transferkit.zoo.text import printable
+from transferkit.zoo.text import first_line, printable
 
 MAX_PICKLE_BYTES = 8 << 20  # that of the largest timm network, of 3,000 tensors, is under 1 MB
 MAX_ENTRIES = 60_000
@@ -62,7 +62,7 @@ def check(path: Path) -> None:
         try:
             pickles = [_checked_zip(file)] if start == b"PK\x03\x04" else _checked_row(file)
         except DAMAGE as error:
-            raise ModelFileError(f"it is damaged, or was not copied whole ({_line(error)})") from error
+            raise ModelFileError(f"it is damaged, or was not copied whole ({first_line(error)[:200]})") from error
     check_names([name for pickle in pickles for name in names(pickle)])
 
 
@@ -111,7 +111,7 @@ def names(pickle: bytes) -> Iterator[str]:
                 texts.append(value)
             del texts[:-2]
     except (ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
-        raise ModelFileError(f"its pickle is damaged ({_line(error)})") from error
+        raise ModelFileError(f"its pickle is damaged ({first_line(error)[:200]})") from error
 
 
 def _modern(module: str, name: str) -> str:
@@ -179,7 +179,3 @@ def _checked_row(file: BinaryIO) -> list[bytes]:
             pass
         found.append(head[start : stream.tell()])
     return found
-
-
-def _line(error: Exception) -> str:
-    return printable((str(error).strip().splitlines() or [type(error).__name__])[0][:200])

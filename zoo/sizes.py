@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.zoo import header
 from transferkit.zoo.blueprint import Blueprint
-from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError
+from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors
+from transferkit.zoo.text import first_line
 
 if TYPE_CHECKING:
     from transferkit.zoo.backbone import Backbone
@@ -62,8 +63,6 @@ def refusal(backbone: "Backbone") -> str:
     """Why the network cannot compute an image of its size; empty if it can."""
     import torch
 
-    from transferkit.zoo.weights import first_line
-
     height, width = backbone.card.preprocessing.size_px
     state = {**dict(backbone.model.named_parameters()), **dict(backbone.model.named_buffers())}
     if height * width > REAL_PIXELS:
@@ -74,6 +73,8 @@ def refusal(backbone: "Backbone") -> str:
         with torch.no_grad():
             torch.func.functional_call(backbone.model, state, (image,))
     except Exception as error:  # whatever the code of a network raises for shapes it was not made for
+        if is_out_of_memory(error):
+            raise
         return first_line(error)
     return ""
 

@@ -105,11 +105,6 @@ def claim() -> bool:
     return False
 
 
-def asked() -> int | None:
-    """The exit code that a signal has asked for, if one has."""
-    return None if _asked is None else _code(_asked)
-
-
 def _install() -> dict:
     defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}  # not what somebody has set
     free = [number for number, handler in defaults.items() if signal.getsignal(number) is handler]

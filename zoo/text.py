@@ -16,6 +16,11 @@ def printable(text: object) -> str:
     return text if text.isprintable() else "".join(map(_shown, text))
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what an error says, as `printable`; the name of its kind where it says nothing."""
+    return printable((str(error).strip().splitlines() or [type(error).__name__])[0])
+
+
 def _shown(character: str) -> str:
     if character.isprintable() or character in KEPT:
         return character

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 
 from transferkit.zoo import stops
 from transferkit.zoo.errors import NetworkError, StorageError, TransferkitError
-from transferkit.zoo.weights import first_line
+from transferkit.zoo.text import first_line
 
 SILENT_SECONDS = 25  # without a byte, through all tries
 PATIENT_SECONDS = 60  # the same where the server answers that it is busy

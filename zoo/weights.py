@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.zoo import children, limits, pickle_contents
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 from transferkit.zoo.files import check_free, storage_errors, sync_folder, write_safetensors
-from transferkit.zoo.text import printable
+from transferkit.zoo.text import first_line, printable
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -218,11 +218,6 @@ def misfit(expected: "Mapping[str, Tensor]", found: "Mapping[str, Tensor]") -> s
         was, now = (tuple(side[shapes[0]].shape) for side in (found, expected))
         reasons.append(f"{len(shapes)} have another shape (first {shapes[0]}: {was}, not {now})")
     return "; ".join(reasons)
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's text, or its type where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 if __name__ == "__main__":

@@ -110,5 +110,5 @@ def test_a_huge_file_is_refused_before_it_is_read(run, tmp_path):
     shutil.copytree(run, tmp_path / "r", ignore=shutil.ignore_patterns("model"))
     with open(tmp_path / "r" / "run.json", "ab") as file:
         file.truncate(1 << 40)
-    with pytest.raises(ModelFileError, match="larger than the 16 MB"):
+    with pytest.raises(ModelFileError, match="larger than the 1024 MB"):
         write_report(tmp_path / "r")

@@ -104,10 +104,11 @@ def test_a_bug_before_the_first_record_does_not_bar_the_folder(tmp_path):
     [
         (["run.lock"], 0, True, False),
         (["run.json"], 0, True, False),
-        (["run.json", "checkpoints/last/state.json"], 0, False, True),
-        (["run.json", "checkpoints/last/state.json"], 1, False, False),
+        (["run.json", "checkpoints/epoch-0001/state.json"], 0, False, True),
+        (["run.json", "checkpoints/epoch-0001/state.json"], 1, False, False),
         (["run.json"], 1, False, False),
         (["run.json", "metrics.json"], 0, False, False),
+        ([".replacement/run.json", ".replacement/checkpoints/epoch-0001/state.json", "run.json"], 0, False, True),
     ],
 )
 def test_a_restart_goes_on_or_begins_anew_but_takes_no_finished_or_other_run(
@@ -119,3 +120,20 @@ def test_a_restart_goes_on_or_begins_anew_but_takes_no_finished_or_other_run(
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     found = runs.opening(str(tmp_path), "photos", given={"seed": given}, overwrite=False, resume=False)
     assert (found.overwrite, found.resume) == (overwrite, resume)
+
+
+@pytest.mark.parametrize(
+    ("there", "resume"),
+    [
+        (["run.json", "checkpoints/epoch-0001/state.json"], True),  # it replaces nothing, and lies in the folder itself
+        (["run.json", "metrics.json"], False),
+        (["run.json", "metrics.json", ".replacement/run.json", ".replacement/checkpoints/epoch-0001/x"], True),
+    ],
+)
+def test_a_restart_of_a_run_that_may_overwrite_goes_on_from_its_own_epochs(there, resume, tmp_path, monkeypatch):
+    for name in there:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(json.dumps({"given": {"seed": 0}}))
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    found = runs.opening(str(tmp_path), "photos", given={"seed": 0}, overwrite=True, resume=False)
+    assert (found.overwrite, found.resume) == (True, resume)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from transferkit.zoo import files
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError, is_out_of_memory
 
 
 def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path):
@@ -113,3 +113,16 @@ def test_a_missing_file_is_a_usage_error(tmp_path):
     for read in (files.read_json, files.read_safetensors):
         with pytest.raises(UsageError, match="no such"):
             read(tmp_path / "nowhere")
+
+
+def test_a_name_that_is_no_text_is_read_back_as_it_was_written(tmp_path):
+    value = {"path": os.fsdecode(b"caf\xe9.png")}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json") == value
+
+
+def test_running_out_of_memory_says_nothing_of_a_file():
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
+    assert not is_out_of_memory(RuntimeError("shape '[2]' is invalid"))
+    assert not is_out_of_memory(ValueError("out of memory"))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import augment_file
-from transferkit.zoo import children
+from transferkit.zoo import children, limits
 from transferkit.zoo.errors import UsageError
 
 SECONDS = 30  # for an image; the presets take a hundredth of one
@@ -94,7 +94,7 @@ def main() -> None:
     import numpy as np
 
     cv2.setNumThreads(1)
-    _limit_memory()
+    limits.memory(MEMORY_BYTES)
     clock = threading.Timer(seconds, os._exit, [TOO_SLOW])
     clock.daemon = True
     clock.start()
@@ -112,17 +112,6 @@ def main() -> None:
         except Exception:
             continue
     os._exit(0)
-
-
-def _limit_memory() -> None:
-    if sys.platform != "linux":
-        return
-    import resource
-
-    with open("/proc/self/statm") as file:
-        taken = int(file.read().split()[0]) * resource.getpagesize()
-    _, most = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY_BYTES, most))
 
 
 def _certain(transform: dict[str, Any]) -> dict[str, Any]:

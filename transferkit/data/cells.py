@@ -3,10 +3,15 @@
 Source: the characters and the apostrophe are those of https://owasp.org/www-community/attacks/CSV_Injection
 """
 
+import csv
+import io
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
+from transferkit.zoo import files
+
+FORMULA, BEFORE = re.compile(r"'*[=+\-@\t\r]"), frozenset("'=+-@\t\r")
 
 
 def defused(cells: Iterable[object]) -> list[str]:
@@ -15,7 +20,16 @@ def defused(cells: Iterable[object]) -> list[str]:
     >>> defused(["=1+1", "'=1", "cat", -1])
     ["'=1+1", "''=1", 'cat', "'-1"]
     """
-    return [f"'{cell}" if FORMULA.match(cell) else cell for cell in map(str, cells)]
+    return [f"'{cell}" if cell[:1] in BEFORE and FORMULA.match(cell) else cell for cell in map(str, cells)]
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) -> None:
+    """Replace a CSV file, whole or not at all. Raises: StorageError."""
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)  # RFC 4180: quotes doubled, lines end in CRLF
+    writer.writerow(columns)
+    writer.writerows(map(defused, rows))
+    files.write_text(path, text.getvalue())
 
 
 def original(cell: str) -> str:

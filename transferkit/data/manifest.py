@@ -2,16 +2,14 @@
 
 import csv
 import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from transferkit.data.cells import defused
+from transferkit.data import cells
 from transferkit.data.listing import Listing
 from transferkit.data.source import DecodeError, absolute, read_file, status
-from transferkit.zoo import files
 
 COLUMNS = ("path", "label", "split", "group", "bytes", "sha256")
 
@@ -28,7 +26,7 @@ def write_manifest(path: Path, listing: Listing, *, sha256: Sequence[str], bytes
             listing.paths, listing.labels, listing.parts, groups, bytes, sha256, strict=True
         )
     )
-    _write(path, COLUMNS, rows)
+    cells.write(path, COLUMNS, rows)
 
 
 def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:
@@ -36,7 +34,7 @@ def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:
 
     Raises: StorageError if it cannot be written.
     """
-    _write(path, ("path", "reason"), refused)
+    cells.write(path, ("path", "reason"), refused)
 
 
 def fitted_by(folders: Iterable[Path]) -> dict[int, set[str]]:
@@ -70,11 +68,3 @@ def _is_among(path: Path, fitted: dict[int, set[str]]) -> bool:
         return hashlib.sha256(read_file(path)).hexdigest() in fitted[found.bytes]
     except DecodeError:
         return False
-
-
-def _write(path: Path, columns: tuple[str, ...], rows: Iterable[tuple]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)  # RFC 4180: quotes doubled, lines end in CRLF
-    writer.writerow(columns)
-    writer.writerows(map(defused, rows))
-    files.write_text(path, text.getvalue())

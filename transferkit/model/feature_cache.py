@@ -121,13 +121,12 @@ def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str
 
     Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees.
     """
-    is_cuda = torch.device(device).type == "cuda"
     return {
         "network": model.spec,
         "weights": weights,
         "preprocessing": repr(model.card.preprocessing),
         "pixels": pixels,
-        "processor": torch.cuda.get_device_name(device) if is_cuda else runtime.processor(),
+        "processor": runtime.processor(device),
         "threads": torch.get_num_threads(),
         "versions": runtime.versions(),
     }

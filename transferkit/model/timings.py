@@ -26,12 +26,11 @@ def looked_up(
 
     Args: what, plain data that says what is measured and under which conditions, beyond network, size and machine.
     """
-    is_cuda = torch.device(device).type == "cuda"
     key = what | {
         "network": model.spec,
         "images": IMAGES,
         "size_px": list(model.card.preprocessing.size_px),
-        "processor": torch.cuda.get_device_name(device) if is_cuda else runtime.processor(),
+        "processor": runtime.processor(device),
         "threads": torch.get_num_threads(),
         "versions": {name: version for name, version in runtime.versions().items() if name in ("torch", "timm")},
     }

@@ -17,7 +17,7 @@ from transferkit.model.ensemble import Pass
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
 from transferkit.zoo import hashes, schema
-from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.errors import ModelFileError, StorageError, UsageError, is_out_of_memory
 from transferkit.zoo.files import new_folder, read_errors, read_safetensors, write_json, write_safetensors, write_text
 from transferkit.zoo.hashes import CONFIG, FORMAT_VERSION, MANIFEST, WEIGHTS
 
@@ -201,9 +201,11 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     try:
         spec, classes, preprocessing, origin, record = description.parse(own)
         backbone = rebuild(spec, num_classes=len(classes), beside=folder / WEIGHTS)
-    except (MemoryError, UsageError):
+    except (UsageError, StorageError):
         raise
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
+        if is_out_of_memory(error):
+            raise
         raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
     try:
         backbone.model.load_state_dict(read_safetensors(folder / WEIGHTS))

@@ -20,10 +20,9 @@ from transferkit.zoo.errors import RunConflictError, UsageError
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
-    """A run that has begun: what its user calls it, its run.json and what stands in it."""
+    """A run that has begun: what its user calls it, and what stands in its run.json."""
 
     path: Path
-    file: Path
     record: dict[str, Any]
 
     @contextmanager
@@ -42,13 +41,14 @@ class Begun:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What this machine has of what the run began with, for options that were left to it."""
+        """The options it began with; the device that was picked only where this machine has it."""
+        options = {name: value for name, value in self.record["config"].items() if name != "out"}
         kind = _kind(self.record["device"])
         try:
             runtime.pick_device(kind)
         except UsageError:
-            return {}
-        return {"device": kind}
+            return options
+        return options | {"device": kind}
 
     def check(self, hashes: dict[str, str], *, device: str) -> list[str]:
         """Refuse other inputs than the images; what else decides the last bits and has changed.
@@ -61,12 +61,13 @@ class Begun:
                     f"the {name} changed since {self.path} began; put back what was there, or start again with "
                     "--overwrite"
                 )
-        now = {**runtime.versions(), "device": _kind(device), "processes": ranks.size(), "CPU": runtime.processor()}
+        now = {**runtime.versions(), "device": _kind(device), "processes": ranks.size()}
+        now["processor"] = runtime.processor(device)
         old = {
             **self.record["versions"],
             "device": _kind(self.record["device"]),
             "processes": self.record["processes"],
-            "CPU": self.record["processor"],
+            "processor": self.record["processor"],
         }
         return [f"{name} {old[name]} -> {value}" for name, value in now.items() if old.get(name, value) != value]
 
@@ -112,7 +113,7 @@ def read(path: Path, progress: Progress) -> Begun:
         )
     if place != path and not replacement.is_complete(path):
         progress.say(f"going on with the run that is to replace the one in {path}")
-    return Begun(path=path, file=place / "run.json", record=record)
+    return Begun(path=path, record=record)
 
 
 def sealed(record: dict[str, Any]) -> dict[str, Any]:

@@ -44,12 +44,6 @@ def read(run: Path) -> list[Line]:
     return run_files.read_lines(run)
 
 
-def read_kept(run: Path) -> str | None:
-    """Which snapshots RUN/metrics.json says were kept: "ensemble", all of them, "single", the last, or another word."""
-    scores = run_files.read_scores(run) if (run / "metrics.json").exists() else {}
-    return (scores.get("snapshots") or {}).get("kept")
-
-
 def write(run: Path, figures: "dict[str, Figure]") -> None:
     """Write RUN/curves.png, the last of what `draw` gives: the epochs, or where there are none the probe.
 
@@ -62,7 +56,7 @@ def write(run: Path, figures: "dict[str, Figure]") -> None:
 def draw(lines: Sequence[Line], *, kept: str | None) -> "dict[str, Figure]":
     """Figures by caption: of the L2 of a probe, then of the epochs, as far as the lines have them.
 
-    Args: kept, the snapshots that were, as `read_kept` tells it.
+    Args: kept, which snapshots were, as metrics.json says it.
     """
     from matplotlib import rc_context
 

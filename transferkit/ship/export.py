@@ -22,8 +22,9 @@ from transferkit.model.build import Preprocessing
 from transferkit.ship import artifact as artifacts
 from transferkit.ship import description
 from transferkit.ship.artifact import Artifact, Ensemble
-from transferkit.zoo.errors import ParityError, UsageError
+from transferkit.zoo.errors import ParityError, UsageError, is_out_of_memory
 from transferkit.zoo.files import write_bytes, write_safetensors
+from transferkit.zoo.text import first_line
 
 FORMATS = ("safetensors", "timm", "onnx", "torch-export")
 MAX_DIFFERENCE = 1e-4  # of any probability
@@ -108,8 +109,9 @@ def _proved(artifact: Artifact | Ensemble, *, format: str, pixels: Tensor) -> by
             data, run = (_onnx if format == "onnx" else _torch_export)(_graph(model, preprocessing), facts)
             found = _in_batches(run, pixels)
     except Exception as error:  # the exporters raise anything where a network does not suit them
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ParityError(f"{artifact.name} cannot be exported as {format}: {reason}") from error
+        if is_out_of_memory(error):
+            raise
+        raise ParityError(f"{artifact.name} cannot be exported as {format}: {first_line(error)}") from error
     _compare(expected, found, format=format)
     return data
 

@@ -62,7 +62,7 @@ def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Pr
 
 
 class TrainingNews:
-    """Passes each line of metrics.jsonl to `append`, and tells `progress` of it and of the images done."""
+    """Passes each line of metrics.jsonl to `append`, and tells `progress` of it."""
 
     def __init__(self, append: Callable[[dict[str, Any]], None], progress: Progress, *, epochs: int):
         self.append = append
@@ -82,10 +82,6 @@ class TrainingNews:
             return
         stopped = f"; stopped, {line['stopped']}" if "stopped" in line else ""
         self.progress.note(f"epoch {number}/{self.epochs}: loss {line['train']['loss']:.3f}, {val}{stopped}")
-
-    def counted(self, supply: "Supply") -> "Supply":
-        """The same supply, which tells how many training images have gone through."""
-        return counted_by(self.progress)(supply)
 
 
 def counted_by(progress: Progress) -> Callable[["Supply"], "Supply"]:

@@ -1,8 +1,6 @@
 """What a run writes about itself: run.json and the manifest before training, the scores, model and report after it."""
 
-import csv
 import functools
-import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +9,7 @@ from typing import Any
 import torch
 
 from transferkit import ranks, runtime
-from transferkit.data import manifest
-from transferkit.data.cells import defused
+from transferkit.data import cells, manifest
 from transferkit.judge.evaluate import Judged
 from transferkit.model.build import Backbone
 from transferkit.ship import artifact, begun, report, run_files
@@ -20,7 +17,6 @@ from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.train import state
 from transferkit.train.intake import Intake
-from transferkit.zoo import files
 from transferkit.zoo.errors import StorageError
 
 
@@ -46,7 +42,7 @@ def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
         "seed": setting["config"]["seed"],
         "threads": torch.get_num_threads(),
         "processes": ranks.size(),
-        "processor": runtime.processor(),
+        "processor": runtime.processor(setting["device"]),
         "versions": runtime.versions(),
         "data": data,
     }
@@ -94,7 +90,8 @@ def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any],
         state.prune(run.checkpoints, kept=1)
         ship()
     run.metrics.finish()
-    _write_predictions(run.place / run_files.PREDICTIONS, judged)
+    said = ((image, label, predicted, f"{p:.6f}") for image, label, predicted, p in judged)
+    cells.write(run.place / run_files.PREDICTIONS, run_files.PREDICTION_COLUMNS, said)
     run.write_json("metrics.json", scores)
     write_report(run.place, name=run.path)
 
@@ -128,11 +125,3 @@ def write_report(run: Path, *, name: Path | None = None) -> Path:
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
     return report.write(run, predictions=run_files.read_predictions(run), name=name)
-
-
-def _write_predictions(path: Path, judged: list[Judged]) -> None:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(("path", "label", "predicted", "probability"))
-    writer.writerows(defused((image, label, predicted, f"{p:.6f}")) for image, label, predicted, p in judged)
-    files.write_text(path, text.getvalue())

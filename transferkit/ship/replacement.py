@@ -82,7 +82,7 @@ def sweep(run: Path) -> None:
 
     Nobody else may write there; only names that our own writer makes are touched.
     """
-    if not is_complete(run) and current(run) == run:
+    if current(run) == run:
         remove(run / FOLDER)
     for folder in (run, run / FOLDER):
         removal.sweep(folder, "|".join(map(re.escape, (*PARTS, COMPLETE))))

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +10,11 @@ from msgspec import ValidationError, convert
 
 from transferkit.data.cells import original
 from transferkit.ship.run_schema import EpochLine, Given, ProbeLine, Record, Scores, Share
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
-from transferkit.zoo.files import MAX_JSON_BYTES
+from transferkit.zoo import files
+from transferkit.zoo.errors import ModelFileError, UsageError
 
-PREDICTIONS = "predictions.csv"
-MAX_BYTES = 1 << 30  # of metrics.jsonl and the CSV files, which grow with the epochs and the images
+PREDICTIONS, PREDICTION_COLUMNS = "predictions.csv", ("path", "label", "predicted", "probability")
+MAX_BYTES = 1 << 30  # of what grows with the epochs, the images and the square of the classes
 
 
 def read_record(run: Path) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def read_lines(run: Path) -> list[dict[str, Any]]:
     path = run / "metrics.jsonl"
     if not path.exists():
         return []
-    lines = [_parsed(path, line) for line in _text(path, MAX_BYTES).split("\n") if line]
+    lines = [files.parse_json(line, path) for line in files.read_text(path, most=MAX_BYTES).split("\n") if line]
     for line in lines:
         is_probe = isinstance(line, dict) and line.get("phase") == "probe"
         _check(path, line, ProbeLine if is_probe else EpochLine)
@@ -62,7 +61,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
     if not path.exists():
         return []
     try:
-        rows = list(csv.reader(io.StringIO(_text(path, MAX_BYTES), newline="")))
+        rows = list(csv.reader(io.StringIO(files.read_text(path, most=MAX_BYTES), newline="")))
     except csv.Error as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
     if not rows or rows[0][: len(columns)] != list(columns):
@@ -81,7 +80,7 @@ def read_predictions(run: Path) -> list[tuple[str, str, str, float]]:
     path = run / PREDICTIONS
     if not path.exists():
         raise UsageError(f"{run} holds no finished run: {path} is missing")
-    rows = read_rows(path, ("path", "label", "predicted", "probability"))
+    rows = read_rows(path, PREDICTION_COLUMNS)
     try:
         return [convert((*row[:3], float(row[3])), tuple[str, str, str, Share]) for row in rows]
     except ValueError as error:  # a ValidationError is one
@@ -89,7 +88,7 @@ def read_predictions(run: Path) -> list[tuple[str, str, str, float]]:
 
 
 def _checked(path: Path, schema: type) -> dict[str, Any]:
-    value = _parsed(path, _text(path, MAX_JSON_BYTES))
+    value = files.read_json(path, most=MAX_BYTES)
     _check(path, value, schema)
     return value
 
@@ -99,25 +98,3 @@ def _check(path: Path, value: Any, schema: type) -> None:
         convert(value, schema)
     except ValidationError as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
-
-
-def _parsed(path: Path, text: str) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    try:
-        return json.loads(text, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        raise ModelFileError(f"{path} is damaged: {error}") from error
-
-
-def _text(path: Path, most: int) -> str:
-    """The text of a file; names of files that are no UTF-8 stand in it as they are on disk."""
-    if not path.exists():
-        raise UsageError(f"no such file: {path}")
-    try:
-        if path.is_file() and path.stat().st_size > most:
-            raise ModelFileError(f"{path} is larger than the {most >> 20} MB allowed")
-        return path.read_bytes().decode("utf-8", "surrogateescape")
-    except OSError as error:
-        raise StorageError(f"cannot read {path}: {error.strerror or error}") from error

@@ -98,13 +98,15 @@ class Opening:
 
         A run that began with other options than `given`, or is finished, is somebody else's.
         """
-        path = Path(self.path) / replacement.FOLDER if self.overwrite else Path(self.path)
-        record = path / "run.json"
-        if record.is_file() and run_files.read_given(path) != given:
+        place = replacement.current(Path(self.path))
+        is_finished = (place / "metrics.json").exists()
+        if self.overwrite and is_finished and place == Path(self.path):
             return self
-        if RunFolder(path, path).checkpoints.is_dir():
+        if (place / "run.json").is_file() and run_files.read_given(place) != given:
+            return self
+        if (place / "checkpoints").is_dir():
             return replace(self, resume=True)
-        return self if (path / "metrics.json").exists() else replace(self, overwrite=True)
+        return self if is_finished else replace(self, overwrite=True)
 
 
 def opening(out: str | None, data: str, *, given: dict[str, Any], overwrite: bool, resume: bool) -> Opening:
@@ -175,15 +177,15 @@ def _prepared(path: Path, *, overwrite: bool, resume: bool) -> Path:
     replacement.take_over(path)
     with files.storage_errors(path):
         replacement.sweep(path)
+        removal.remove(path / "crash.txt")
         if resume:
             return replacement.current(path)
-        if any((path / name).exists() for name in replacement.PARTS if name != "crash.txt"):
+        if any((path / name).exists() for name in replacement.PARTS):
             if overwrite:
                 return replacement.begin(path)
             raise RunConflictError(
                 f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
             )
-        removal.remove(path / "crash.txt")
     return path
 
 

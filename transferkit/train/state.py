@@ -183,7 +183,7 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
 
     Raises: ModelFileError if a file is missing or was changed; StorageError if one cannot be read.
     """
-    with files.reading_errors(folder):
+    with files.read_errors(folder):
         manifest = folder / MANIFEST
         if not manifest.is_file() or manifest.read_bytes() != manifest_of(folder):
             raise ModelFileError(f"the checkpoint {folder} is damaged")
