@@ -10,7 +10,6 @@ import click
 from transferkit.cli import streams
 from transferkit.progress import Progress
 from transferkit.ship import news
-from transferkit.zoo import stops
 from transferkit.zoo.text import printable
 
 
@@ -45,7 +44,7 @@ class PlainProgress(Progress):
         self.phase, self.done, self.started = phase, 0, time.monotonic()
 
     def advance(self, images: int) -> None:
-        stops.check()
+        super().advance(images)
         self.done += images
 
     def note(self, figures: str) -> None:
@@ -91,7 +90,7 @@ class LiveProgress(Progress):
         self.bar.start()
 
     def advance(self, images: int) -> None:
-        stops.check()
+        super().advance(images)
         self.bar.advance(self.task, images)
         speed = self.bar.tasks[0].speed
         self.bar.update(self.task, rate=f"{speed:.0f} images/s" if speed else "")

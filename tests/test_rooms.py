@@ -18,6 +18,7 @@ FLOORS = [
     "judge",
     "ship",
     "caches",
+    "network",
     "prepare",
     "flow",
     "cli",
@@ -76,7 +77,7 @@ def floor(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] != "transferkit" or len(parts) == 1:
         return None
-    if parts[1] in ("caches", "prepare", "flow", "cli"):
+    if parts[1] in ("caches", "network", "prepare", "flow", "cli"):
         return parts[1]
     if parts[1] == "zoo":
         return "zoo.ground" if ".".join(parts[:3]) in EVERYWHERE else "zoo"

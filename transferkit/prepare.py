@@ -1,13 +1,12 @@
 """What comes before training: options checked, images found, read and split, the network with a fresh head."""
 
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit import caches, ranks, runtime, seeds
+from transferkit import caches, network, ranks, runtime
 from transferkit import config as configs
 from transferkit.config import FinetuneConfig
 from transferkit.progress import Progress
@@ -113,7 +112,7 @@ def _network(
     from transferkit.model.freezer import freeze
     from transferkit.model.head import reset_head
 
-    model = _opened(config, device=device, progress=progress)
+    model = network.opened(config, device=device, progress=progress)
     if config.bit_depth:
         preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
         model.card = replace(model.card, preprocessing=preprocessing)
@@ -125,44 +124,6 @@ def _network(
     if config.unused:
         progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
     return model, frozen
-
-
-def _opened(config: FinetuneConfig, *, device: str, progress: Progress) -> "Backbone":
-    """The network on `device`, with the head it came with.
-
-    For a head alone it is a shell, if an earlier run kept one: should all features be kept too, nothing is computed.
-    """
-    from transferkit.model import build
-    from transferkit.model.network_cache import NetworkCache
-
-    anew = partial(_built, config, device=device)
-    if not config.augments_nothing:
-        return anew(progress)
-    name = build.named(config.backbone, device)
-    cache = NetworkCache(caches.folder_of(config), name, weights=config.weights, image_size=config.image_size)
-    model = cache.get(partial(anew, Progress()))
-    if model is None:
-        return cache.keep_from(partial(anew, progress))
-    if name != config.backbone:
-        progress.say(f"backbone {name}")
-    return model.to(device)
-
-
-def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> "Backbone":
-    """The network on `device`, built from its files."""
-    import torch
-
-    from transferkit.model import build
-
-    torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
-    model, note = build.open_backbone(
-        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
-    )
-    if note:
-        progress.say(note)
-    model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
-    build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
-    return model
 
 
 def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:

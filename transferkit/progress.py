@@ -1,5 +1,7 @@
 """What long work tells about itself: phases with a count, figures on the way, and lines."""
 
+from transferkit.zoo import stops
+
 
 class Progress:
     """Receives news of a run and shows nothing; the command line has one that draws."""
@@ -8,7 +10,8 @@ class Progress:
         """A phase of `total` images begins."""
 
     def advance(self, images: int) -> None:
-        """So many more images of the phase are done."""
+        """So many more images of the phase are done. Raises: StoppedError, if a signal has asked for the end."""
+        stops.check()
 
     def note(self, figures: str) -> None:
         """How the phase stands, such as an epoch's losses."""

@@ -44,7 +44,7 @@ NAMES = {  # kind: the paths below its folder that only we write
     "networks": rf"{_HEX64}\.safetensors",
     "timings": rf"{_HEX64}\.json",
     "names": r"timm-[\w.+]+-torchvision-[\w.+]+\.json",
-    "weights": rf"[\w.]+-[0-9a-f]{{8}}\.(safetensors|json)|{_SCRATCH}/[\w.]+-[0-9a-f]{{8}}\.pth",
+    "weights": rf"[\w.-]+-[0-9a-f]{{8,64}}\.(safetensors|json)|{_SCRATCH}/.+",
 }
 PATTERNS = {kind: re.compile(pattern) for kind, pattern in NAMES.items()}
 UNFINISHED = re.compile(r"(^|/)\.([^/]+)\.\d+\.tmp$")  # how zoo.files calls a file until it is whole
@@ -113,19 +113,20 @@ def clear(folder: Path, kind: str) -> None:
 
 def write(path: Path, content: dict[str, Any]) -> None:
     """Replace a JSON file of the cache, with a checksum in it. Raises: StorageError."""
-    files.write_json(path, content | {"check": _check(content)})
+    files.write_json(path, content | {"check": digest(content)})
 
 
 def read(path: Path) -> dict[str, Any] | None:
     """What is in a JSON file of the cache; None if it is not there, cannot be read or is not as it was written."""
     with suppress(UsageError, ModelFileError, StorageError, OSError):
         found = files.read_json(path)
-        if isinstance(found, dict) and found.pop("check", None) == _check(found):
+        if isinstance(found, dict) and found.pop("check", None) == digest(found):
             return found
     return None
 
 
-def _check(content: dict[str, Any]) -> str:
+def digest(content: dict[str, Any]) -> str:
+    """The SHA-256 of plain data, whatever the order of its keys."""
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 from transferkit.zoo import embedded, hashes
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
-from transferkit.zoo.errors import ModelFileError, TransferkitError, UsageError, is_out_of_memory
-from transferkit.zoo.files import read_errors, read_json
+from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
+from transferkit.zoo.files import read_errors
 from transferkit.zoo.hashes import CONFIG, MANIFEST
 from transferkit.zoo.names import is_path, missing_folder, search, suggest
 from transferkit.zoo.own_folder import OwnFolder, by_spec, model_folder
@@ -56,8 +56,8 @@ def _created(
         file = blueprint.pretrained(offline=offline)
     else:
         file = None if weights == "none" else Path(weights)
-        if file is not None:
-            hashes.check_listed(file)
+    if file is not None:
+        hashes.check_listed(file)
 
     from transferkit.zoo import sizes
     from transferkit.zoo.weights import check_finite
@@ -161,14 +161,22 @@ def describe(name: str) -> ModelCard:
         card = blueprint.card()
         is_foreign = Path(name).exists() or name.startswith("hf-hub:")
         try:
-            if is_foreign:
-                sizes.check_fits(blueprint, blueprint.pretrained(offline=True))
+            if is_foreign and (file := _weights_here(blueprint)):
+                sizes.check_fits(blueprint, file)
             parameters = sizes.hollow(blueprint, num_classes=len(card.classes) or None).card.parameters
         except Exception as error:  # as in `create`
             if error is (told := _told(error, name, is_foreign=is_foreign)):
                 raise
             raise told from error
     return dataclasses.replace(card, parameters=parameters)
+
+
+def _weights_here(blueprint: Blueprint) -> Path | None:
+    """The weights, if they are on this machine."""
+    try:
+        return blueprint.pretrained(offline=True)
+    except NetworkError:
+        return None
 
 
 def _find(name: str, *, offline: bool) -> Blueprint:
@@ -190,7 +198,7 @@ def _find(name: str, *, offline: bool) -> Blueprint:
         if source == "hf-hub":
             from transferkit.zoo.downloads import from_hub
 
-            config = read_json(from_hub(rest, "config.json", offline=offline))
+            config = hashes.read_object(from_hub(rest, "config.json", offline=offline))
             return from_timm.by_config(config, name=name, hub=rest)
         return from_timm.by_name(name.removeprefix("timm:"))
     except UsageError as error:
@@ -209,5 +217,5 @@ def _in_folder(path: Path) -> Blueprint:
         raise UsageError(f"{path} is no model folder: it has no {CONFIG}")
     if (own := hashes.own_block(folder)) is not None:
         return OwnFolder.read(folder, own)
-    config = read_json(folder / CONFIG)
+    config = hashes.read_object(folder / CONFIG)
     return from_timm.by_config(config, name=folder.resolve().name, folder=folder)

@@ -4,18 +4,20 @@ Source: a file of the hub is named after its hash, https://huggingface.co/docs/h
 SHA-256 of a large one, the hash that git gives a small one.
 """
 
+import hashlib
 import inspect
+import os
 import socket
 import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from transferkit.zoo import cache_folder, published
+from transferkit.zoo import cache_folder, published, stops
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
 from transferkit.zoo.files import sha256, storage_errors
 from transferkit.zoo.tries import tried
@@ -74,8 +76,9 @@ def _downloaded(name: str, filename: str, *, revision: str | None, force: bool) 
 
     try:
         check_reachable(constants.ENDPOINT)
-        etag = tried(ask)
-        path = tried(download, is_told=is_told)
+        etag = tried(ask)  # of what may go wrong, this call tells more
+        with _alone(f"{name} {filename} {revision}"):
+            path = tried(download, is_told=is_told)
     except NetworkError as error:
         raise NetworkError(f"{filename} of {name} is not cached and cannot be downloaded: {error}") from error
     except hub.RepositoryNotFoundError as error:
@@ -88,6 +91,25 @@ def _downloaded(name: str, filename: str, *, revision: str | None, force: bool) 
         published.drop(path)
         raise NetworkError(f"{filename} of {name} did not arrive as it was published: the hub tells another hash")
     return path
+
+
+@contextmanager
+def _alone(what: str) -> Iterator[None]:
+    """Wait while another process of ours downloads the same; in the hub's client that would look like silence."""
+    from filelock import FileLock, Timeout
+    from huggingface_hub import constants
+
+    digest = hashlib.sha256(what.encode()).hexdigest()[:16]
+    path = Path(constants.HF_HUB_CACHE) / ".locks" / f"transferkit-{digest}.lock"
+    with ExitStack() as held:
+        with suppress(OSError):  # where there is no room for a lock, the download says so
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path)
+            while not lock.is_locked:
+                stops.check()
+                with suppress(Timeout):
+                    held.enter_context(lock.acquire(timeout=0.2))
+        yield
 
 
 def _progress(told: Callable[[], None]) -> dict[str, Any]:
@@ -156,10 +178,12 @@ def from_url(url: str, *, offline: bool = False) -> Path:
         with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as scratch:
             pickle = Path(scratch) / filename
             try:
+                check_reachable(url)
                 tried(lambda told: _fetch(url, pickle, told))
             except NetworkError as error:
                 raise NetworkError(f"cannot download {url}: {error}") from error
-            import_pickle(pickle, target, overwrite=True)  # what is there is not as it was published
+            import_pickle(pickle, Path(scratch) / target.name)
+            os.replace(Path(scratch) / target.name, target)  # what is there is not as it was published
     with suppress(StorageError):  # what has no note gets one the next time
         published.keep(target)
     return target

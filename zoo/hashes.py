@@ -35,6 +35,8 @@ def own_block(folder: Path) -> Any:
     own = read_object(folder / CONFIG).get(OWN)
     if (folder / MANIFEST).is_file() and (own is not None or _is_ours(folder)):
         check(folder, [CONFIG])
+        if isinstance(own, dict) and "ensemble" not in own and WEIGHTS not in _listed(folder / MANIFEST):
+            raise ModelFileError(f"{folder / MANIFEST} does not list {WEIGHTS}")
     elif own is not None:
         raise ModelFileError(
             f"{folder / MANIFEST} is missing: the folder was not written to its end, or not copied whole"

@@ -31,5 +31,7 @@ def memory(more_bytes: int | None) -> None:
 
 def _data_bytes() -> int:
     """The memory that this process has now, of the kind that is limited."""
-    line = next(line for line in STATUS.read_text().splitlines() if line.startswith("VmData"))
-    return int(line.split()[1]) << 10
+    lines = [line.split() for line in STATUS.read_text().splitlines() if line.startswith("VmData")]
+    if not lines:
+        raise ValueError(f"{STATUS} tells no VmData")
+    return int(lines[0][1]) << 10

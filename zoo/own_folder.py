@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import embedded, hashes, schema
+from transferkit.zoo import embedded, schema
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.errors import ModelFileError, UsageError
-from transferkit.zoo.hashes import CONFIG, WEIGHTS
+from transferkit.zoo.hashes import WEIGHTS
 
 if TYPE_CHECKING:
     from transferkit.zoo.backbone import Backbone
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def model_folder(path: Path) -> Path:
     """Where the model at a path is: in the folder of a run that has one, else in the path itself."""
-    return path / "model" if (path / "model" / CONFIG).is_file() else path
+    return path / "model" if (path / "model").is_dir() else path
 
 
 def by_spec(spec: dict[str, Any]) -> Blueprint:
@@ -89,8 +89,6 @@ class OwnFolder:
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> "Backbone":
         """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has."""
-        if weights == self.folder / WEIGHTS:
-            hashes.check(self.folder, [WEIGHTS])
         backbone = self.blueprint.build(num_classes=num_classes or len(self.own.classes), weights=weights)
         card = self._adopt(backbone.card)
         if backbone.num_classes != len(card.classes):

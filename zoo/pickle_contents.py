@@ -109,6 +109,8 @@ def names(pickle: bytes) -> Iterator[str]:
                 texts.append(memo.get(int(value), ""))
             elif isinstance(value, str):
                 texts.append(value)
+            elif kind not in ("FRAME", "PROTO"):
+                texts.clear()  # a name that is not two texts side by side is none
             del texts[:-2]
     except (ValueError, IndexError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelFileError(f"its pickle is damaged ({first_line(error)[:200]})") from error

@@ -11,9 +11,10 @@ def sweep(folder: Path, names: str) -> None:
 
     Args: names, a regular expression of the files and folders they were to make.
     """
-    made = re.compile(rf"\.({names})\.(\d+\.tmp|[a-z0-9_]{{8}})")
+    made, folders = (re.compile(rf"\.({names})\.{end}") for end in (r"\d+\.tmp", "[a-z0-9_]{8}"))
     for path in list(folder.iterdir()) if folder.is_dir() else ():
-        if made.fullmatch(path.name):
+        is_folder = path.is_dir() and not path.is_symlink()
+        if made.fullmatch(path.name) or (is_folder and folders.fullmatch(path.name)):
             remove(path)
 
 

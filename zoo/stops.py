@@ -30,7 +30,7 @@ def take() -> None:
     global _phase
     if _phase is None and threading.current_thread() is threading.main_thread():
         _phase = IMPORTING
-        _install()
+        _install({})
         sys.unraisablehook = _unraisable
 
 
@@ -45,11 +45,13 @@ def working() -> Iterator[None]:
     if _listens or (_phase is None and threading.current_thread() is not threading.main_thread()):
         yield
         return
-    before = {} if _phase else _install()
-    _listens = True
-    if _phase:
-        _phase = WORKING
+    before: dict = {}
     try:
+        if _phase:
+            _phase = WORKING
+        else:
+            _install(before)
+        _listens = True
         with unmasked():
             yield
             check()
@@ -105,10 +107,13 @@ def claim() -> bool:
     return False
 
 
-def _install() -> dict:
+def _install(before: dict) -> None:
+    """Set our handlers where nobody has set any; `before` gets what was there, one by one."""
     defaults = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.default_int_handler}  # not what somebody has set
-    free = [number for number, handler in defaults.items() if signal.getsignal(number) is handler]
-    return {number: signal.signal(number, _handle) for number in free}
+    for number, handler in defaults.items():
+        if signal.getsignal(number) is handler:
+            before[number] = handler
+            signal.signal(number, _handle)
 
 
 def _handle(number, frame) -> None:

@@ -104,6 +104,8 @@ def _raise_if_final(error: Exception, status: int | None) -> None:
 
     if isinstance(error, (TransferkitError, hub.RepositoryNotFoundError, hub.RevisionNotFoundError)):
         raise error
+    if isinstance(error, (TypeError, AttributeError, NameError, ImportError, MemoryError)):  # not the server's
+        raise error
     if isinstance(error, hub.EntryNotFoundError) and not isinstance(error, hub.LocalEntryNotFoundError):
         raise error
     if status is not None and status not in BUSY:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 IMPORT_SECONDS, CPU_SECONDS = 600, 25  # torch takes 3 s, 20,000 tensors 5 s; the second is for 100 MB
 LOOK_BYTES, SPARE_BYTES = 128 << 20, 128 << 20  # of memory besides what tensors take
-OUT_OF_TIME = (-24, -9)  # SIGXCPU, and SIGKILL, which the system sends a second later
+OUT_OF_TIME, KILLED = -24, -9  # SIGXCPU; SIGKILL, by which a system ends what takes too much memory
 MAX_TENSORS, MAX_NAME = 20_000, 512
 DTYPES = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"}
 WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
@@ -59,8 +59,10 @@ def _convert(source: Path, target: Path) -> None:
         reason = (child.stderr.strip().splitlines() or [f"its reader ended with {child.returncode}"])[-1]
         if child.returncode == StorageError.exit_code:
             raise StorageError(reason.replace(str(target), f"the weights of {source}"))
-        if child.returncode in OUT_OF_TIME:
+        if child.returncode == OUT_OF_TIME:
             reason = "reading it takes longer than any weights of its size"
+        elif child.returncode == KILLED:
+            reason = "its reader was killed; the machine may be out of memory"
         raise ModelFileError(f"{source} is refused: {printable(reason)}")
 
 
@@ -193,7 +195,7 @@ def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: P
 def check_finite(model: "nn.Module", source: Path) -> None:
     """Refuse weights that are no numbers: every answer would be none. Raises: ModelFileError naming the tensor."""
     for name, tensor in model.state_dict().items():
-        if tensor.is_floating_point() and not tensor.isfinite().all():
+        if not _is_finite(tensor):
             raise ModelFileError(f"{source} is refused: {name} has values that are not finite")
 
 

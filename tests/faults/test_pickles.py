@@ -296,3 +296,11 @@ def test_no_file_takes_more_memory_than_plain_weights_of_its_size_and_300_mb(tmp
     harmless = {name for name, (_, words) in measured.items() if words.startswith("0")}
     assert harmless == {"plain", "long list"}
     assert {name for name, (_, words) in measured.items() if words.startswith("-")} == {"hash"}  # out of time
+
+
+def test_a_name_is_two_texts_side_by_side_and_nothing_that_lay_below_them():
+    texts = [b"\x8c" + bytes([len(text)]) + text for text in (b"posix", b"system", b"collections", b"OrderedDict")]
+    hostile = b"\x80\x04" + b"".join(texts) + b"00" + b"\x93."  # two POPs, then STACK_GLOBAL of what is left
+    assert "collections.OrderedDict" not in list(pickle_contents.names(hostile))
+    plain = b"\x80\x04" + b"".join(texts[2:]) + b"\x93."
+    assert list(pickle_contents.names(plain)) == ["collections.OrderedDict"]

@@ -242,9 +242,9 @@ def test_a_flipped_bit_and_a_missing_file_are_found_in_any_part(heads, tmp_path,
 def test_a_file_that_the_manifest_does_not_list_and_a_missing_manifest_are_refused(heads, tmp_path):
     damaged = shutil.copytree(heads, tmp_path / "model")
     manifest = json.loads((damaged / "MANIFEST.json").read_text())
-    del manifest["files"]["members/1/model.safetensors"]
+    del manifest["files"]["members/1/config.json"]
     (damaged / "MANIFEST.json").write_text(json.dumps(manifest))
-    with pytest.raises(ModelFileError, match=r"does not list members/1/model\.safetensors"):
+    with pytest.raises(ModelFileError, match=r"does not list members/1/config\.json"):
         artifact.load(damaged)
     (damaged / "MANIFEST.json").unlink()
     with pytest.raises(ModelFileError, match=r"MANIFEST\.json is missing"):
@@ -266,7 +266,7 @@ def test_a_member_exchanged_for_another_whole_model_folder_is_refused(heads, mix
         ({"ensemble": None}, "config.json is refused"),
         ({"ensemble": -1}, "config.json is refused: an ensemble has at least 2 members, not 0"),
         ({"ensemble": 1}, "config.json is refused: an ensemble has at least 2 members, not 1"),
-        ({"ensemble": 10**12}, "does not list members/3/model.safetensors"),
+        ({"ensemble": 10**12}, "does not list members/3/config.json"),
         ({"classes": ["ant", "bee", "fly"]}, "config.json is refused: .* member 0 lacks fly and adds wasp"),
         ({"classes": ["ant", "ant", "bee", "wasp"]}, "config.json.*different names"),
         ({"classes": 3}, "config.json is refused"),

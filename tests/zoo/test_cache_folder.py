@@ -140,3 +140,16 @@ def test_several_processes_that_begin_together_use_one_folder(tmp_path):
         for _ in range(6)
     ]
     assert {process.communicate()[0].strip() for process in started} == {str(tmp_path / "cache")}
+
+
+def test_every_file_of_torchvision_has_a_name_that_is_ours():
+    import torchvision
+
+    urls = [
+        weight.url
+        for name in torchvision.models.list_models(module=torchvision.models)
+        for weight in torchvision.models.get_model_weights(name)
+    ]
+    assert len(urls) > 80
+    names = [url.rpartition("/")[2].removesuffix(".pth") for url in urls]
+    assert [name for name in names if not cache_folder.PATTERNS["weights"].fullmatch(f"{name}.safetensors")] == []

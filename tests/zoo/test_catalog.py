@@ -160,7 +160,8 @@ def test_an_unknown_name_is_answered_with_its_neighbours(name, words):
 )
 def test_a_folder_with_an_odd_config_is_refused_in_one_line(tmp_path, content, words):
     (tmp_path / "config.json").write_text(content)
-    hashes.write(tmp_path, ["config.json"])
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    hashes.write(tmp_path, ["config.json", "model.safetensors"])
     with pytest.raises(ModelFileError, match=words) as refusal:
         zoo.create(tmp_path, weights="none")
     assert "\n" not in str(refusal.value)

@@ -18,7 +18,7 @@ import numpy as np
 from transferkit.data import known, remote
 from transferkit.data.shard_scan import Scan
 from transferkit.progress import Progress
-from transferkit.zoo import files
+from transferkit.zoo import cache_folder, files
 from transferkit.zoo.errors import StorageError
 
 INDEX = "shards.json"
@@ -123,12 +123,9 @@ def _save(place: Path, entries: dict[str, _Entry]) -> None:
         },
         "numbers": hashlib.sha256(data).hexdigest(),
     }
-    files.write_json(place / INDEX, index | {"check": _check(index)})  # first: by it the place is known to be ours
+    # first: by it the place is known to be ours
+    files.write_json(place / INDEX, index | {"check": cache_folder.digest(index)})
     files.write_bytes(place / NUMBERS, data)
-
-
-def _check(index: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(index, sort_keys=True).encode()).hexdigest()
 
 
 def _read_ours(path: Path) -> dict[str, Any] | None:
@@ -155,7 +152,7 @@ def _load(place: Path) -> dict[str, _Entry]:
         return {}
     try:
         data = (place / NUMBERS).read_bytes()
-        if index.pop("check") != _check(index) or hashlib.sha256(data).hexdigest() != index["numbers"]:
+        if index.pop("check") != cache_folder.digest(index) or hashlib.sha256(data).hexdigest() != index["numbers"]:
             return {}
         return _entries(index, load(data))
     except (OSError, SafetensorError, ValueError, TypeError, KeyError, AttributeError):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit.model import ensemble as networks
-from transferkit.model.build import Backbone, Preprocessing, check_finite, create, rebuild, refusal
+from transferkit.model.build import Backbone, Preprocessing, check_finite, create, model_folder, rebuild, refusal
 from transferkit.model.ensemble import Pass
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
@@ -154,9 +154,7 @@ def load(path: str | Path) -> Artifact | Ensemble:
 
 
 def _loaded(path: str | Path) -> Artifact | Ensemble:
-    folder = Path(path)
-    if (folder / "model").is_dir():
-        folder = folder / "model"
+    folder = model_folder(Path(path))
     if not folder.exists():
         return _adopted(create(str(path), offline=True))
     if not (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
@@ -183,7 +181,10 @@ def _joined(folder: Path, own: dict[str, Any]) -> Ensemble:
         raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
     try:
         classes = description.class_names(own)
-        hashes.check(folder, _member_files(whole.ensemble))
+        # a member's own manifest lists its weights; one by one, as there may be said to be any number
+        hashes.check(
+            folder, (f"{name}/{file}" for name in _member_names(whole.ensemble) for file in (CONFIG, MANIFEST))
+        )
         for name in _member_names(whole.ensemble):
             member = _rebuilt(folder / name, hashes.own_block(folder / name))
             twins = (known for known in members if networks.is_same_body(known.backbone, member.backbone))
