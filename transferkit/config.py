@@ -65,7 +65,7 @@ class FinetuneConfig:
     precision: str = "auto"  # fp32, bf16, or two of them with a slash: of features and of training
     compile: bool = False  # training goes through torch.compile
     workers: int | None = None  # threads that decode
-    cache_dir: str | None = None  # None: files.cache_folder()
+    cache_dir: str | None = None  # None: cache_folder.default()
     offline: bool = False
     keep_checkpoints: bool = False
 

@@ -51,7 +51,9 @@ def prepare(
     progress: Progress | None = None,
     **options: Any,
 ) -> Setting:
-    """All that can be known before an image is decoded; takes the arguments of `finetune`, writes to the cache alone.
+    """All that can be known before an image is decoded; takes the arguments of `finetune`.
+
+    Writes to the cache alone, and beside shards what is in them.
 
     Raises: UsageError, DataError, ModelFileError, NetworkError.
     """

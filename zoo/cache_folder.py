@@ -90,11 +90,12 @@ def opened(given: str | os.PathLike | None = None) -> Path:
 def entries(folder: Path, kind: str) -> list[Entry]:
     """The files of ours of one kind, those not used for longest first; no link, and nothing behind one."""
     found = []
-    for path in _walked(folder / kind):
-        with suppress(OSError):  # removed meanwhile
-            status = os.lstat(path)
-            if _is_ours(path.relative_to(folder / kind).as_posix(), kind) and stat.S_ISREG(status.st_mode):
-                found.append(Entry(status.st_mtime, status.st_size, path))
+    for path, relative in _walked(folder / kind):
+        if _is_ours(relative, kind):
+            with suppress(OSError):  # removed meanwhile
+                status = os.lstat(path)
+                if stat.S_ISREG(status.st_mode):
+                    found.append(Entry(status.st_mtime, status.st_size, Path(path)))
     return sorted(found)
 
 
@@ -163,17 +164,20 @@ def _is_adopted(folder: Path, name: str) -> bool:
     path = folder / name
     if name not in KINDS or not path.is_dir():
         return False
-    return all(_is_ours(each.relative_to(path).as_posix(), name) for each in _walked(path))
+    return all(_is_ours(relative, name) for _, relative in _walked(path))
 
 
 def _is_ours(relative: str, kind: str) -> bool:
     return PATTERNS[kind].fullmatch(UNFINISHED.sub(r"\1\2", relative)) is not None
 
 
-def _walked(folder: Path) -> Iterator[Path]:
-    """Every file and link below a folder that is no link."""
+def _walked(folder: Path) -> Iterator[tuple[str, str]]:
+    """Every file and link below a folder that is no link, and its path from there; no objects: there may be 30,000."""
     if os.path.islink(folder):
         return
+    start = os.path.join(folder, "")
     for parent, folders, names in os.walk(folder):
-        yield from (Path(parent, name) for name in names)
-        yield from (Path(parent, name) for name in folders if os.path.islink(os.path.join(parent, name)))
+        links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
+        for name in (*names, *links):
+            path = os.path.join(parent, name)
+            yield path, path.removeprefix(start).replace(os.sep, "/")

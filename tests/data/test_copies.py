@@ -45,28 +45,34 @@ def run(digit_folder, tmp_path_factory):
 
 
 def test_copies_keep_together_and_join_the_groups_they_are_in():
-    groups = copies.together(np.array(["x", "y", "", "", "z", ""]), ["a", "a", "b", "b", "c", "d"])
+    groups = copies.together(np.array(["x", "y", "", "", "z", ""]), copies.contents(list("aabbcd")))
     assert groups[0] == groups[1]
     assert groups[2] == groups[3] != ""
     assert len({*groups[[0, 2, 4]]}) == 3
     assert groups[5] == ""
-    assert copies.together(None, ["a", "b"]) is None
-    chain = copies.together(np.array(["x", "y", "y", "z"]), ["a", "a", "b", "b"])
+    assert copies.together(None, copies.contents(["a", "b"])) is None
+    chain = copies.together(np.array(["x", "y", "y", "z"]), copies.contents(list("aabb")))
     assert len({*chain}) == 1
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_our_own_split_puts_no_copy_on_both_sides(seed):
     random = np.random.default_rng(seed)
-    labels, files = random.integers(0, 3, 60), random.integers(0, 25, 60).astype(str)
+    labels, files = random.integers(0, 3, 60), random.integers(0, 25, 60)
     parts = split.assign_parts(labels, np.full(60, ""), fraction=0.3, seed=seed, groups=copies.together(None, files))
     assert set(parts) == {"train", "val"}
     assert not copies.seen(parts, files).any()
 
 
+def test_files_under_two_labels_are_found_with_all_their_rows():
+    found = copies.contradictions(np.array([0, 1, 0, 0, 2, 1]), copies.contents(list("abbcab")))
+    assert [rows.tolist() for rows in found] == [[0, 4], [1, 2, 5]]
+    assert copies.contradictions(np.array([0, 0]), copies.contents(["a", "a"])) == []
+
+
 def test_what_was_seen_before_is_found_in_each_part():
     parts = np.array(["train", "val", "test", "test", "test", "val"])
-    assert copies.seen(parts, ["a", "a", "a", "b", "c", "b"]).tolist() == [False, True, True, True, False, False]
+    assert copies.seen(parts, copies.contents(list("aaabcb"))).tolist() == [False, True, True, True, False, False]
 
 
 def test_copied_test_images_are_counted_and_the_score_without_them_is_that_of_the_others(run):

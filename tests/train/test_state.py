@@ -136,7 +136,7 @@ def test_a_flipped_bit_anywhere_in_a_checkpoint_is_found_and_the_one_before_is_u
         assert ["epoch-0002 is damaged; it is not used" in line for line in lines] == [True]
         file.write_bytes(whole)
     for path in tmp_path.glob("epoch-*"):
-        os.remove(path / "averaged.safetensors")
+        os.remove(path / "model.safetensors")
     assert state.newest(tmp_path, optimizer, say=lines.append) is None
     state.save(tmp_path, held(network, optimizer, [{}]))  # the damaged ones are not taken for newer
     assert [path.name for path in state.generations(tmp_path)] == ["epoch-0001"]

@@ -8,18 +8,24 @@ from transferkit.data.listing import Listing
 from transferkit.zoo.text import printable
 
 
-def together(groups: np.ndarray | None, sha256: Sequence[str]) -> np.ndarray | None:
+def contents(sha256: Sequence[str]) -> np.ndarray:
+    """A number for each file, the same for the same content. Shapes: sha256 (N,) -> (N,)."""
+    return np.unique(np.asarray(sha256, "S64"), return_inverse=True)[1]
+
+
+def together(groups: np.ndarray | None, contents: np.ndarray) -> np.ndarray | None:
     """`groups` in which the same files are in one group, joined where they share a file; None if there are none.
 
-    Shapes: groups (N,) of names, "" for no group, sha256 (N,) -> (N,).
+    Shapes: groups (N,) of names, "" for no group, contents (N,) -> (N,).
 
-    >>> together(None, ["a", "b", "a"]).tolist()
-    ['file a', '', 'file a']
+    >>> together(None, np.array([7, 8, 7])).tolist()
+    ['file 7', '', 'file 7']
     """
-    digests, digest_of, counts = np.unique(np.asarray(sha256, str), return_inverse=True, return_counts=True)
-    if not (counts > 1).any():
+    _, content_of, counts = np.unique(contents, return_inverse=True, return_counts=True)
+    is_copied = counts[content_of] > 1
+    if not is_copied.any():
         return groups
-    files = np.where(counts[digest_of] > 1, np.char.add("file ", digests[digest_of]), "")
+    files = np.where(is_copied, np.char.add("file ", contents.astype(str)), "")
     if groups is None:
         return files
     joined: dict[str, str] = {}  # a name to one that stands for it
@@ -35,44 +41,43 @@ def together(groups: np.ndarray | None, sha256: Sequence[str]) -> np.ndarray | N
     return np.array([root(str(group or file)) for file, group in zip(files, groups)])
 
 
-def seen(parts: np.ndarray, sha256: Sequence[str]) -> np.ndarray:
+def seen(parts: np.ndarray, contents: np.ndarray) -> np.ndarray:
     """Which test images are also training or validation images, and which validation images are also training images.
 
-    Shapes: parts (N,), sha256 (N,) -> (N,) bool.
+    Shapes: parts (N,), contents (N,) -> (N,) bool.
     """
-    digests, found = np.asarray(sha256, str), np.zeros(len(parts), bool)
+    found = np.zeros(len(parts), bool)
     for part, earlier in (("val", ["train"]), ("test", ["train", "val"])):
         rows = parts == part
-        found[rows] = np.isin(digests[rows], digests[np.isin(parts, earlier)])
+        found[rows] = np.isin(contents[rows], contents[np.isin(parts, earlier)])
     return found
 
 
-def contradictions(labels: np.ndarray, sha256: Sequence[str]) -> list[np.ndarray]:
+def contradictions(labels: np.ndarray, contents: np.ndarray) -> list[np.ndarray]:
     """The rows of each file that lies under more than one label, in the order of the rows."""
-    order = np.argsort(np.asarray(sha256, str), kind="stable")
-    digests = np.asarray(sha256, str)[order]
-    same = np.split(order, np.flatnonzero(digests[1:] != digests[:-1]) + 1)
-    return sorted((rows for rows in same if len(set(labels[rows])) > 1), key=lambda rows: rows[0])
+    pairs = np.unique(np.stack([contents, labels], 1), axis=0)[:, 0]  # each content once for each of its labels
+    wrong = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
+    return sorted((np.flatnonzero(contents == content) for content in wrong), key=lambda rows: rows[0])
 
 
-def lines(listing: Listing, sha256: Sequence[str]) -> list[str]:
+def lines(listing: Listing, contents: np.ndarray) -> list[str]:
     """What to say of the same files in two parts, each with the first of them; then what `contradiction` says."""
-    found, said = seen(listing.parts, sha256), []
+    found, said = seen(listing.parts, contents), []
     for part, name in (("val", "validation"), ("test", "test")):
         rows = np.flatnonzero(found & (listing.parts == part))
         if len(rows):
             earlier = np.isin(listing.parts, ["train"] if part == "val" else ["train", "val"])
-            twin = next(row for row in np.flatnonzero(earlier) if sha256[row] == sha256[rows[0]])
+            twin = next(row for row in np.flatnonzero(earlier) if contents[row] == contents[rows[0]])
             others = "training" if part == "val" else "training or validation"
             total = np.count_nonzero(listing.parts == part)
             counts = f"{len(rows):,} of {total:,} {name} images"
             said.append(f"{counts} are copies of {others} images: {_pair(listing, rows[0], twin)}")
-    return said + contradiction(listing, sha256)
+    return said + contradiction(listing, contents)
 
 
-def contradiction(listing: Listing, sha256: Sequence[str]) -> list[str]:
+def contradiction(listing: Listing, contents: np.ndarray) -> list[str]:
     """A line on the files that lie under two labels, with the first of them; none if there are none."""
-    found = contradictions(listing.labels, sha256)
+    found = contradictions(listing.labels, contents)
     if not found:
         return []
     first = found[0][0]

@@ -5,11 +5,11 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
-
 from transferkit.data import cells
 from transferkit.data.listing import Listing
-from transferkit.data.source import DecodeError, absolute, read_file, status
+from transferkit.data.source import absolute
+
+Fitted = dict[int, set[str]]  # size of a file to the hashes of those of that size
 
 COLUMNS = ("path", "label", "split", "group", "bytes", "sha256")
 
@@ -37,12 +37,12 @@ def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:
     cells.write(path, ("path", "reason"), refused)
 
 
-def fitted_by(folders: Iterable[Path]) -> dict[int, set[str]]:
+def fitted_by(folders: Iterable[Path]) -> Fitted:
     """Size to hashes of the files that runs have trained or validated on; none where nothing is known.
 
     Args: folders of runs, or of the models in them.
     """
-    found: dict[int, set[str]] = {}
+    found: Fitted = {}
     for folder in folders:
         path = (folder.parent if folder.name == "model" else folder) / "manifest.csv"
         try:
@@ -55,16 +55,6 @@ def fitted_by(folders: Iterable[Path]) -> dict[int, set[str]]:
     return found
 
 
-def among(paths: Iterable[Path], fitted: dict[int, set[str]]) -> np.ndarray:
-    """Which files are among those of `fitted_by`; one whose size is not there is not read."""
-    return np.array([_is_among(path, fitted) for path in paths], bool)
-
-
-def _is_among(path: Path, fitted: dict[int, set[str]]) -> bool:
-    found = status(path) if fitted else None
-    if found is None or found.bytes not in fitted:
-        return False
-    try:
-        return hashlib.sha256(read_file(path)).hexdigest() in fitted[found.bytes]
-    except DecodeError:
-        return False
+def is_among(content: bytes, fitted: Fitted) -> bool:
+    """Whether a file of that content is among those of `fitted_by`."""
+    return len(content) in fitted and hashlib.sha256(content).hexdigest() in fitted[len(content)]

@@ -8,12 +8,14 @@ from typing import NamedTuple
 from transferkit.data.listing import PARTS
 from transferkit.zoo.errors import DataError
 
-WORDS = {  # that a name may have for a part, beside those of PARTS
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation", "dev", "development"),
-    "test": ("test", "testing", "eval", "evaluation"),
+PART_OF = PARTS | {  # words that a name may have for a part
+    "training": "train",
+    "dev": "val",
+    "development": "val",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
 }
-PART_OF = {word: part for part, words in WORDS.items() for word in words}
 ANY_WORD = "|".join(sorted(PART_OF, key=len, reverse=True))
 THINGS = "set|data|dataset|split|images?|imgs?|photos?|pictures?|pics|folder"
 PLAIN = re.compile(rf"(?:{ANY_WORD})(?:{THINGS})?")

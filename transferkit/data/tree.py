@@ -65,10 +65,11 @@ def _matching(pattern: str) -> Iterator[str]:
     first = next(number for number, part in enumerate(parts) if glob.has_magic(part))
     base = "/".join(parts[:first]) + ("/" if first else "")
     wanted = [part for part in parts[first:] if part]
+    start = os.path.join(base or ".", "")
     for path in walk(base or "."):
-        relative = os.path.relpath(path, base or ".").split(os.sep)
+        relative = path.removeprefix(start).split(os.sep)
         if any(_fits(relative[:count], wanted) for count in range(len(relative) + 1)):
-            yield path if base else os.path.relpath(path)
+            yield path if base else path.removeprefix(start)
 
 
 def _fits(names: list[str], wanted: list[str]) -> bool:

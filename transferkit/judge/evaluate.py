@@ -17,10 +17,10 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
     """The scores for metrics.json, and what was said of each judged image: test, else validation."""
     listing = taken.listing
     rows, logits = fitted.rows, fitted.logits
-    seen = copies.seen(listing.parts, taken.sha256)
-    scores = {"val": _scores(logits, listing.labels[rows], seen[rows]), "test": None, "classes": list(listing.classes)}
-    if (listing.parts[rows] == "train").any():  # folds, which never divide copies
-        scores["val"] |= {"seen": 0, "unseen": None}
+    seen = copies.seen(listing.parts, taken.contents)
+    by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
+    scores = {"val": _scores(logits, listing.labels[rows], seen[rows] & ~by_folds), "test": None}
+    scores["classes"] = list(listing.classes)
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
         rows, logits = test_rows, fitted.predict(test_rows)
@@ -35,7 +35,7 @@ def judge(fitted: Fitted, taken: Intake) -> tuple[dict[str, Any], list[Judged]]:
         )
         for row, p, chosen in zip(rows, probabilities, probabilities.argmax(1))
     ]
-    notes = [*fitted.notes, *copies.contradiction(listing, taken.sha256)]
+    notes = [*fitted.notes, *copies.contradiction(listing, taken.contents)]
     return scores | {"kept": fitted.kept, "notes": notes, "snapshots": fitted.snapshots}, judged
 
 

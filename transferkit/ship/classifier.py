@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from transferkit.data import batches, folder, manifest
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.data.depth import LARGEST, dim_words
 from transferkit.data.photos import source_side
+from transferkit.data.source import read_file
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.progress import Progress
@@ -82,7 +84,7 @@ class Classifier:
         """
         if top < 1 or batch_size < 1:
             raise UsageError(f"top {top}, batch_size {batch_size}: allowed are 1 and more")
-        for source, answer in self._answers(every_photo(sources), batch_size):
+        for source, answer, _ in self._answers(every_photo(sources), batch_size):
             if isinstance(answer, str):
                 yield Prediction(source=source, fault=answer)
                 continue
@@ -95,28 +97,32 @@ class Classifier:
         """The same as a list."""
         return list(self.stream(sources, top=top, batch_size=batch_size))
 
-    def _answers(self, photos: Iterable[Source], batch_size: int) -> Iterator[tuple[Source, np.ndarray | str]]:
-        """Each photo with every member's probabilities (M, K), or with the reason why it cannot be read."""
+    def _answers(
+        self, photos: Iterable[Source], batch_size: int, *, fitted: manifest.Fitted | None = None
+    ) -> Iterator[tuple[Source, np.ndarray | str, bool]]:
+        """Each photo with every member's probabilities (M, K), or why it cannot be read; and if it is in `fitted`."""
         remaining = iter(photos)
         with ThreadPoolExecutor(runtime.default_workers()) as pool:
             while chunk := list(islice(remaining, batch_size)):
                 stops.check()
-                views = list(pool.map(self._views, chunk))
-                readable = [view for view in views if not isinstance(view, str)]
+                views = list(pool.map(partial(self._views, fitted=fitted or {}), chunk))
+                readable = [view for view, _ in views if not isinstance(view, str)]
                 answers = iter(self._probabilities(readable) if readable else ())
-                for source, view in zip(chunk, views):
-                    yield source, view if isinstance(view, str) else next(answers)
+                for source, (view, is_fitted) in zip(chunk, views):
+                    yield source, view if isinstance(view, str) else next(answers), is_fitted
 
-    def _views(self, source: Source) -> Views | str:
-        """What each preprocessing makes of an image, or why it cannot be read."""
+    def _views(self, source: Source, fitted: manifest.Fitted) -> tuple[Views | str, bool]:
+        """What each preprocessing makes of an image, or why it cannot be read; and whether it is one of `fitted`."""
         ways = {each.preprocessing: self._way(each.preprocessing) for each in self.passes}
         try:
             content = content_of(source)
+            content = read_file(content) if isinstance(content, str) else content  # once, for all ways
             images = {way: decode(content, shrunk_to=way[0], bit_depth=way[1]) for way in set(ways.values())}
         except DecodeError as error:
-            return str(error)
+            return str(error), False
         self._largest.update([image.info[LARGEST] for image in images.values() if LARGEST in image.info][:1])
-        return {each: eval_view(images[way], each) for each, way in ways.items()}
+        is_fitted = isinstance(content, bytes) and manifest.is_among(content, fitted)
+        return {each: eval_view(images[way], each) for each, way in ways.items()}, is_fitted
 
     def _way(self, preprocessing: Preprocessing) -> tuple[int, int | None]:
         """The shorter side to which photos are shrunk, and the bit depth of files that do not say it."""
@@ -158,21 +164,23 @@ class Classifier:
         own_label = [self._index(name) for name in listing.classes]
         part, rows = _choose_part(listing.parts, part)
         progress.start("evaluating", len(rows))
-        answers, judged, refused = [], [], [list(entry) for entry in listing.refused]
-        for row, (_, answer) in zip(rows, self._answers((listing.paths[row] for row in rows), 32)):
+        answers, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
+        photos = (listing.paths[row] for row in rows)
+        fitted = manifest.fitted_by(self._folders)
+        for row, (_, answer, is_fitted) in zip(rows, self._answers(photos, 32, fitted=fitted)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])
             else:
                 answers.append(answer)
                 judged.append(row)
+                seen.append(is_fitted)
             progress.advance(1)
         progress.finish()
         if words := self.depth_words(len(judged)):
             progress.say(words)
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
-        seen = manifest.among((listing.paths[row] for row in judged), manifest.fitted_by(self._folders))
-        scores = _scores(np.array(answers), np.array(own_label)[listing.labels[judged]], seen)
+        scores = _scores(np.array(answers), np.array(own_label)[listing.labels[judged]], np.array(seen))
         return scores | {"part": part, "classes": list(self.classes), "refused": refused}
 
     def _index(self, name: str) -> int:

@@ -91,7 +91,7 @@ def descend(
         with state.saving(work.checkpoint if ranks.is_first() else None, say=work.say) as save:
             for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
                 logits = _validate(judged, supply, val, record, precision=plan.precision)
-                averaged = course.add(record, network, judged, logits=logits)
+                averaged = course.add(record, judged, logits=logits)
                 is_last = record["epoch"] + 1 == plan.epochs
                 since = record["epoch"] - best_epoch(course.records)
                 if not plan.has_cycles and not is_last and since >= work.patience:
@@ -100,7 +100,7 @@ def descend(
                 if "stopped" in record:
                     break
                 if not is_last and work.checkpoint and ranks.is_first():
-                    save(course.checkpoint(network, averaged, optimizer))
+                    save(course.checkpoint(network, averaged, optimizer, is_one=judged is network))
     except DivergedError as error:
         if course.best:
             network.load_state_dict(course.best)
@@ -124,20 +124,22 @@ class _Course:
     best_logits: np.ndarray | None = None
     snapshots: list[State] = field(default_factory=list)
 
-    def add(self, record: dict[str, Any], network: nn.Module, judged: nn.Module, *, logits: np.ndarray) -> State:
+    def add(self, record: dict[str, Any], judged: nn.Module, *, logits: np.ndarray) -> State:
         """Take in an epoch; the state of the network that was judged."""
         self.records.append(record)
         averaged = state.snapshot(judged)
         if best_epoch(self.records) == record["epoch"]:
             self.best, self.best_logits = averaged, logits
-        if "snapshot" in record:
-            self.snapshots.append(state.snapshot(network))
+        if "snapshot" in record:  # then it is the network itself that was judged
+            self.snapshots.append(averaged)
         return averaged
 
-    def checkpoint(self, network: nn.Module, averaged: State, optimizer: torch.optim.Optimizer) -> state.Checkpoint:
-        """All that a stopped run goes on from, as copies."""
+    def checkpoint(
+        self, network: nn.Module, averaged: State, optimizer: torch.optim.Optimizer, *, is_one: bool
+    ) -> state.Checkpoint:
+        """All that a stopped run goes on from, as copies; `is_one` where `averaged` is of the network itself."""
         return state.Checkpoint(
-            model=state.snapshot(network),
+            model=averaged if is_one else state.snapshot(network),
             averaged=averaged,
             best=self.best,
             optimizer=state.optimizer_snapshot(optimizer),

@@ -36,9 +36,14 @@ class Intake:
     quarantine: list[tuple[str, str]]  # path relative to the data, reason
 
     @functools.cached_property
+    def contents(self) -> np.ndarray:
+        """A number for each image, the same for copies of one file; shape (N,)."""
+        return copies.contents(self.sha256)
+
+    @functools.cached_property
     def groups(self) -> np.ndarray | None:
         """Names of images that belong together, as copies of one file do; shape (N,), "" for none."""
-        return copies.together(self.listing.groups, self.sha256)
+        return copies.together(self.listing.groups, self.contents)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +120,7 @@ def divide(taken: Intake, *, fraction: float, seed: int, progress: Progress) -> 
     if not (parts == "val").any():
         raise DataError("too few images to validate on: at least one class needs 2 readable images that differ")
     listing = replace(listing, parts=parts)
-    for line in copies.lines(listing, taken.sha256):
+    for line in copies.lines(listing, taken.contents):
         progress.say(line)
     return replace(taken, listing=listing)
 

@@ -108,7 +108,8 @@ def train_epochs(
             raise DivergedError(f"weights are not finite after epoch {epoch}; lower the peak_lr of {recipe.peak_lr:g}")
         seconds = time.monotonic() - started
         records.append({"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds})
-        held = {"model": state.snapshot(pupil.network), "averaged": {}, "best": {}}
+        weights = state.snapshot(pupil.network)
+        held = {"model": weights, "averaged": weights, "best": weights}
         state.save(checkpoint, state.Checkpoint(**held, optimizer=optimizer.state_dict(), records=records))
         yield records[-1]
     progress.finish()

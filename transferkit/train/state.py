@@ -31,8 +31,8 @@ NAME = re.compile(r"epoch-(\d{4,})")
 class Checkpoint:
     """Network, its running average and optimiser after some epochs, the best weights so far, and what was recorded.
 
-    `best` that is `averaged`, the same object, is written once. `snapshots` are the weights at the ends of the cycles
-    so far, where there are cycles.
+    `averaged` that is `model`, and `best` that is `averaged`, the same object, are written once. `snapshots` are the
+    weights at the ends of the cycles so far, where there are cycles.
     """
 
     model: State
@@ -146,7 +146,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
     slots, scalars = _flatten(checkpoint.optimizer)
     with files.new_folder(folder / f"epoch-{len(checkpoint.records):04}") as scratch:
         files.write_safetensors(scratch / "model.safetensors", checkpoint.model)
-        files.write_safetensors(scratch / "averaged.safetensors", checkpoint.averaged)
+        if checkpoint.averaged is not checkpoint.model:
+            files.write_safetensors(scratch / "averaged.safetensors", checkpoint.averaged)
         if checkpoint.best is not checkpoint.averaged:
             files.write_safetensors(scratch / "best.safetensors", checkpoint.best)
         for number, weights in enumerate(checkpoint.snapshots):
@@ -190,11 +191,12 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
         record = files.read_json(folder / "state.json")
         state = optimizer.state_dict()
         state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
-        averaged = files.read_safetensors(folder / "averaged.safetensors")
-        best = folder / "best.safetensors"
+        model = files.read_safetensors(folder / "model.safetensors")
+        averaged, best = folder / "averaged.safetensors", folder / "best.safetensors"
+        averaged = files.read_safetensors(averaged) if averaged.is_file() else model
         snapshots = [folder / f"snapshot{number}.safetensors" for number in range(record["snapshots"])]
         return Checkpoint(
-            model=files.read_safetensors(folder / "model.safetensors"),
+            model=model,
             averaged=averaged,
             best=files.read_safetensors(best) if best.is_file() else averaged,
             optimizer=state,
