@@ -113,17 +113,27 @@ class OwnEnsemble(Struct):
     record: dict[str, Any]
 
 
-def read(value: Any, kind: type[Kind]) -> Kind:
+def converted(value: Any, kind: type[Kind]) -> Kind:
     """`value`, as it was parsed from JSON, as that kind.
 
     Raises: ModelFileError saying which key has which wrong value.
     """
     try:
-        found = msgspec.convert(value, kind)
+        return msgspec.convert(value, kind)
+    except UnicodeEncodeError as error:
+        raise ModelFileError(f"{error.object!r} is half a character") from error
     except msgspec.ValidationError as error:
         reason, _, place = str(error).partition(" - at ")
         key = place.strip("`").removeprefix("$").lstrip(".")
         raise ModelFileError(f"{key}: {reason}" if key else reason) from error
+
+
+def read(value: Any, kind: type[Kind]) -> Kind:
+    """`value` as that kind of config.json, the arguments of its network checked as well.
+
+    Raises: ModelFileError saying which key has which wrong value.
+    """
+    found = converted(value, kind)
     for part in (found, getattr(found, "spec", None)):
         check_arguments(getattr(part, "model_args", None) or {})
     return found

@@ -142,7 +142,7 @@ def test_presets_and_files_of_small_numbers_are_not_tried(tmp_path, monkeypatch)
 )
 def test_each_slow_transform_at_the_largest_number_is_refused(arguments, tmp_path):
     with pytest.raises(UsageError, match="for one image"):
-        augment_trial.check(written(tmp_path / "file.json", arguments), seconds=10)
+        augment_trial.check(written(tmp_path / "file.json", arguments), seconds=3)
 
 
 @pytest.mark.faults

@@ -106,6 +106,15 @@ def test_a_file_name_that_is_no_text_does_not_make_a_run_unreadable(run, tmp_pat
     assert ">caf\\" in write_report(tmp_path / "r").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize("name", ["run.json", "metrics.json", "metrics.jsonl"])
+def test_a_key_that_is_no_text_is_a_damage(run, tmp_path, name):
+    shutil.copytree(run, tmp_path / "r", ignore=shutil.ignore_patterns("model"))
+    damaged = (run / name).read_bytes().replace(b'"accuracy"', b'"accu\xf2acy"', 1).replace(b'"seed"', b'"se\xf2ed"', 1)
+    (tmp_path / "r" / name).write_bytes(damaged)
+    with pytest.raises(ModelFileError, match=f"{name} is damaged"):
+        write_report(tmp_path / "r")
+
+
 def test_a_huge_file_is_refused_before_it_is_read(run, tmp_path):
     shutil.copytree(run, tmp_path / "r", ignore=shutil.ignore_patterns("model"))
     with open(tmp_path / "r" / "run.json", "ab") as file:

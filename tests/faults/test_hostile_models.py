@@ -77,6 +77,7 @@ def changed(config: dict, path: tuple[str, ...], value: object) -> dict:
     return config | {key: changed(config.get(key) or {}, tuple(rest), value) if rest else value}
 
 
+HALF = "\udcf2"  # half a character, which JSON can hold and UTF-8 cannot
 WRONG = [
     (("num_classes",), -1),
     (("num_classes",), 10**12),
@@ -87,6 +88,10 @@ WRONG = [
     (("label_names",), [["a"], {}]),
     (("architecture",), 5),
     (("architecture",), None),
+    (("architecture",), HALF),
+    ((HALF,), 5),
+    (("model_args",), {HALF: 5}),
+    (("pretrained_cfg", HALF), 5),
     (("model_args",), []),
     (("model_args",), {"features_only": True}),
     (("model_args",), {"dims": ["a"]}),
@@ -109,6 +114,7 @@ WRONG = [
     (("pretrained_cfg", "label_offset"), "x"),
     (("pretrained_cfg", "fixed_input_size"), "yes"),
     (("pretrained_cfg", "license"), 5),
+    (("pretrained_cfg", "interpolation"), HALF),
 ]
 
 
@@ -167,9 +173,10 @@ def test_what_is_right_is_opened(theirs, ours):
     assert artifact.load(theirs).classes == create(ours).card.classes == ("a", "b")
 
 
+TEXT = st.text(max_size=5) | st.just(HALF)
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    st.none() | st.booleans() | st.integers(-(10**20), 10**20) | st.floats() | TEXT,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=6,
 )
 

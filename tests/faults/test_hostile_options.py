@@ -17,7 +17,7 @@ from transferkit.zoo.errors import TransferkitError
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 FIELDS = sorted(FinetuneConfig.__dataclass_fields__)
 RECIPE = sorted(Recipe.__dataclass_fields__)
-WORDS = ["auto", "probe", "none", "backbone", "bf16", "sgd", "cosine", "no", "1e-3", "", "\x1b[2J", "~"]
+WORDS = ["auto", "probe", "none", "backbone", "bf16", "sgd", "cosine", "no", "1e-3", "", "\x1b[2J", "~", "\udcf2"]
 VALUES = st.recursive(
     st.none()
     | st.booleans()
@@ -25,7 +25,7 @@ VALUES = st.recursive(
     | st.integers(0, 100)
     | st.floats()
     | st.sampled_from(WORDS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.sampled_from(WORDS), inner, max_size=2),
     max_leaves=4,
 )
 OPTIONS = st.dictionaries(st.sampled_from([*FIELDS, "nonsense"]), VALUES, max_size=4)

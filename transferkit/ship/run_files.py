@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from msgspec import ValidationError, convert
+from msgspec import convert
 
 from transferkit.data.cells import original
 from transferkit.ship.run_schema import EpochLine, Given, ProbeLine, Record, Scores, Share
-from transferkit.zoo import files
+from transferkit.zoo import files, schema
 from transferkit.zoo.errors import ModelFileError, UsageError
 
 PREDICTIONS, PREDICTION_COLUMNS = "predictions.csv", ("path", "label", "predicted", "probability")
@@ -87,14 +87,14 @@ def read_predictions(run: Path) -> list[tuple[str, str, str, float]]:
         raise ModelFileError(f"{path} is damaged: {error}") from error
 
 
-def _checked(path: Path, schema: type) -> dict[str, Any]:
+def _checked(path: Path, kind: type) -> dict[str, Any]:
     value = files.read_json(path, most=MAX_BYTES)
-    _check(path, value, schema)
+    _check(path, value, kind)
     return value
 
 
-def _check(path: Path, value: Any, schema: type) -> None:
+def _check(path: Path, value: Any, kind: type) -> None:
     try:
-        convert(value, schema)
-    except ValidationError as error:
+        schema.converted(value, kind)
+    except ModelFileError as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
