@@ -25,7 +25,9 @@ VALUES = st.recursive(
     | st.integers(0, 100)
     | st.floats()
     | st.sampled_from(WORDS),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.sampled_from(WORDS), inner, max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3) | st.sampled_from(WORDS), inner, max_size=2)
+    ),
     max_leaves=4,
 )
 OPTIONS = st.dictionaries(st.sampled_from([*FIELDS, "nonsense"]), VALUES, max_size=4)
