@@ -26,7 +26,7 @@ def test_classes_of_any_name_are_read_as_they_are_called(tmp_path, figure):
     "make",
     [
         lambda root: None,
-        lambda root: tree(root, "a/.hidden", "b/1"),
+        lambda root: tree(root, "a/.hidden", "b/1", "c/1"),
         lambda root: tree(root, "a/1"),
         lambda root: (root / "a").mkdir() or os.mkfifo(root / "a/pipe") or tree(root, "b/1"),
         lambda root: os.symlink(".", root / "a") or os.symlink("..", root / "b"),
