@@ -83,6 +83,14 @@ def test_a_network_whose_features_bfloat16_changes_is_computed_in_single_precisi
 
 
 @pytest.mark.usefixtures("bf16_machine")
+def test_mobilenetv2_whose_answers_change_is_beyond_what_bfloat16_may_change(shared, tmp_path):
+    model = build.create(shared / "weights" / "mobilenetv2_100.imagenet", image_size=96)
+    found, (line,) = choose(model, tmp_path)
+    assert found == Precision()
+    assert line.startswith("precision: fp32; bf16 changes features by")
+
+
+@pytest.mark.usefixtures("bf16_machine")
 def test_an_error_that_is_no_number_chooses_single_precision(model, tmp_path, monkeypatch):
     monkeypatch.setattr(type(model), "features", lambda self, x: torch.full((len(x), 3), torch.nan))
     for _ in range(2):  # measured, then looked up
