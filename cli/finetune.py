@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from transferkit import presets
 from transferkit.cli import options, render
 from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
 from transferkit.zoo.errors import UsageError
@@ -83,8 +84,7 @@ from transferkit.zoo.errors import UsageError
 @click.option(
     "--augment",
     metavar="NAME|FILE",
-    help="none, light, default, strong, or an albumentations JSON or YAML file. A head is fitted to mirror images only "
-    "where it mirrors: not with none, nor with a file without a horizontal flip.",
+    help=presets.help_text(),
 )
 @click.option(
     "--views",

@@ -29,6 +29,7 @@ GROUND_FILES = {
     "config",
     "kinds",
     "augment_file",
+    "presets",
     "metrics",
     "ranks",
     "launch",

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from transferkit import presets
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.text import printable
 
-PRESETS = ("none", "light", "default", "strong")
 CONTAINERS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
 # Those that map one uint8 RGB image to another and need no boxes, masks, further images, fonts or code.
 TRANSFORMS = frozenset(
@@ -32,7 +32,7 @@ MAX_DEPTH = 16  # of containers
 
 
 def mirrors(name_or_file: str | Path) -> bool:
-    """Whether an augmentation may give mirror images: every preset but `none`, and a file that flips horizontally.
+    """Whether an augmentation may give mirror images: as a preset's line says, and of a file if it flips horizontally.
 
     Raises: UsageError as `read`.
 
@@ -40,8 +40,8 @@ def mirrors(name_or_file: str | Path) -> bool:
     (True, False)
     """
     name = str(name_or_file)
-    if name in PRESETS:
-        return name != "none"
+    if preset := presets.find(name):
+        return preset.mirrors
     return any(transform["__class_fullname__"] in MIRRORING for transform in _happening(read(Path(name))))
 
 
@@ -52,7 +52,8 @@ def read(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise UsageError(
-            f"augmentation {str(path)!r} is unknown; use {', '.join(PRESETS)} or the path of a JSON or YAML file"
+            f"augmentation {str(path)!r} is unknown; "
+            f"use {', '.join(presets.names())} or the path of a JSON or YAML file"
         )
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UsageError(f"augmentation file {path} is larger than {MAX_FILE_BYTES >> 20} MB")

@@ -11,8 +11,10 @@ import pytest
 import yaml
 from PIL import Image
 
-from transferkit.augment_file import PRESETS, TRANSFORMS
-from transferkit.data import augment
+from transferkit import augment_file, presets
+from transferkit.augment_file import TRANSFORMS
+from transferkit.config import FinetuneConfig
+from transferkit.data import augment, augment_trial
 from transferkit.data.decode import eval_view
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
@@ -45,7 +47,7 @@ def written(path, *transforms: dict, container: str = "Compose"):
     return path
 
 
-@pytest.mark.parametrize("name", PRESETS[1:])
+@pytest.mark.parametrize("name", presets.names()[1:])
 def test_a_view_is_a_function_of_its_seed(name):
     view = augment.load(name, PREPROCESSING)
     again = augment.load(name, PREPROCESSING)
@@ -105,7 +107,7 @@ def test_the_coins_of_two_transforms_fall_independently(tmp_path):
     assert ((counts - 100) ** 2 / 100).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
 
 
-@pytest.mark.parametrize("name", PRESETS[1:])
+@pytest.mark.parametrize("name", presets.names()[1:])
 def test_a_fine_pattern_does_not_alias(name):
     board = (np.indices((800, 800)).sum(0) % 2 * 255).astype(np.uint8)
     view = augment.load(name, Preprocessing(size_px=(64, 64)))
@@ -117,7 +119,7 @@ def test_a_fine_pattern_does_not_alias(name):
 
 @pytest.mark.parametrize("size", [(2, 2), (3, 200), (500, 20), (40, 32)])
 def test_any_size_of_photo_gives_the_view_size(size):
-    for name in PRESETS:
+    for name in presets.names():
         assert augment.load(name, PREPROCESSING)(Image.new("RGB", size, "red"), seed=1).shape == (32, 40, 3)
 
 
@@ -186,6 +188,51 @@ def test_an_unknown_name_lists_the_presets():
         augment.load("heavy", PREPROCESSING)
 
 
+@pytest.fixture
+def flipped(monkeypatch):
+    """One more line in the table: a preset that turns a photo upside down and mirrors nothing."""
+    made = presets.Preset(
+        name="flipped",
+        help="a photo on its head",
+        mirrors=False,
+        transforms=lambda albumentations, preprocessing: [albumentations.VerticalFlip(p=1)],
+    )
+    monkeypatch.setattr(presets, "PRESETS", (*presets.PRESETS, made))
+    return made
+
+
+def test_a_line_in_the_table_is_all_that_a_preset_needs(flipped):
+    view = augment.load(flipped.name, PREPROCESSING)(PHOTO, seed=0)
+    assert np.array_equal(view, eval_view(PHOTO.transpose(Image.Transpose.FLIP_TOP_BOTTOM), PREPROCESSING))
+    augment_trial.check(flipped.name)  # as of a preset: no process tries it
+    assert not FinetuneConfig(data="photos", augment=flipped.name).mirrors
+    assert not augment_file.mirrors(flipped.name)
+    with pytest.raises(UsageError, match="strong, flipped or the path"):
+        augment.load("heavy", PREPROCESSING)
+
+
+def test_the_help_of_finetune_tells_of_every_preset_in_the_table(flipped):
+    told = " ".join(shown(flipped).split())
+    assert "strong: " in told
+    assert "flipped: a photo on its head." in told
+    assert "not with none, flipped, nor" in told
+
+
+def shown(preset) -> str:
+    """What `transferkit finetune --help` says in a new process whose table has this line too."""
+    code = """
+import sys
+from transferkit import presets
+line = presets.Preset(name=sys.argv[1], help=sys.argv[2], mirrors=False, transforms=None)
+presets.PRESETS = (*presets.PRESETS, line)
+from transferkit.cli.main import run
+run(["finetune", "--help"])
+assert not {"torch", "albumentations", "cv2"} & sys.modules.keys()
+"""
+    command = [sys.executable, "-c", code, preset.name, preset.help]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
 def test_albumentations_asks_no_network():
     code = """
 import socket, warnings
@@ -194,7 +241,6 @@ socket.socket.connect = socket.getaddrinfo = refuse
 import urllib.request
 urllib.request.urlopen = urllib.request.OpenerDirector.open = refuse
 warnings.simplefilter("error", UserWarning)
-from transferkit.augment_file import PRESETS, TRANSFORMS
 from transferkit.data import augment
 from transferkit.zoo.card import Preprocessing
 augment.load("strong", Preprocessing())

@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from transferkit import augment_file
-from transferkit.augment_file import PRESETS, one_line
+from transferkit import augment_file, presets
+from transferkit.augment_file import one_line
 from transferkit.data.decode import eval_view
+from transferkit.presets import Transforms
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
 
@@ -26,10 +27,9 @@ def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
     Raises: UsageError if it is neither, or if the file names a transform that is not in `augment_file.TRANSFORMS`.
     """
     name = str(name_or_file)
-    if name == "none":
-        return Augment(None, preprocessing, name=name)
-    if name in PRESETS:  # made at the first view: a second of imports that need not come before the first pass
-        return Augment(functools.partial(_preset, name, preprocessing), preprocessing, name=name)
+    if preset := presets.find(name):  # made at the first view: a second of imports that can wait for the first pass
+        make = functools.partial(_pipeline, preset.transforms, preprocessing) if preset.transforms else None
+        return Augment(make, preprocessing, name=name)
     pipeline = _from_file(Path(name_or_file))
     return Augment(functools.partial(copy.deepcopy, pipeline), preprocessing, name=name)
 
@@ -85,34 +85,9 @@ def _albumentations():
     return albumentations
 
 
-def _preset(name: str, preprocessing: Preprocessing) -> Any:
-    """Crop and flip; from `default` on also the light, in `strong` also colour, geometry and a hole."""
+def _pipeline(transforms: Transforms, preprocessing: Preprocessing) -> Any:
     A = _albumentations()  # noqa: N806
-    import cv2
-
-    smallest = 0.7 if name == "light" else 0.35
-    transforms = [
-        # Pixels are averaged where the crop shrinks: taking every n-th would alias.
-        A.RandomResizedCrop(
-            preprocessing.size_px,
-            scale=(smallest, 1.0),
-            interpolation=cv2.INTER_CUBIC,
-            area_for_downscale="image",
-        ),
-        A.HorizontalFlip(p=0.5),
-    ]
-    if name != "light":
-        transforms += [A.RandomBrightnessContrast(brightness_limit=0.2, contrast_limit=0.2, p=0.5)]
-    if name == "strong":
-        mean = tuple(round(255 * value) for value in preprocessing.mean)
-        transforms += [
-            A.ColorJitter(brightness=0, contrast=0, saturation=(0.6, 1.4), hue=(-0.05, 0.05), p=0.8),
-            A.Affine(scale=(0.9, 1.1), rotate=(-15, 15), shear=(-5, 5), border_mode=cv2.BORDER_REFLECT_101, p=0.7),
-            A.CoarseDropout(
-                num_holes_range=(1, 1), hole_height_range=(0.1, 0.35), hole_width_range=(0.1, 0.35), fill=mean, p=0.5
-            ),
-        ]
-    return A.Compose(transforms)
+    return A.Compose(transforms(A, preprocessing))
 
 
 def _from_file(path: Path) -> Any:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from transferkit import augment_file
+from transferkit import augment_file, presets
 from transferkit.zoo import children, limits
 from transferkit.zoo.errors import UsageError
 
@@ -43,7 +43,7 @@ def check(name_or_file: str, *, seconds: float = SECONDS) -> None:
 
     Raises: UsageError saying which; as `augment_file.read`.
     """
-    if name_or_file in augment_file.PRESETS:
+    if presets.find(name_or_file):
         return
     transform, path = augment_file.read(Path(name_or_file)), name_or_file
     if _is_usual(transform):
