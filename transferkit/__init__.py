@@ -1,20 +1,49 @@
 """Point it at a folder of photos; get the best classifier this machine can train, with proof.
 
 >>> import transferkit as tk
->>> sorted(tk.__all__)
-['__version__', 'ensemble', 'finetune', 'freeze', 'load', 'reset_head', 'zoo']
+>>> [name for name in dir(tk) if name[0] != "_"]  # doctest: +NORMALIZE_WHITESPACE
+['Classifier', 'FinetuneConfig', 'Prediction', 'Run', 'ensemble', 'finetune', 'freeze', 'load', 'reset_head', 'zoo']
 """
 
 import importlib
+from typing import TYPE_CHECKING, Any
 
 from transferkit import _checkout
+
+if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` imports each when it is first used
+    import transferkit.zoo as zoo
+    from transferkit.config import FinetuneConfig as FinetuneConfig
+    from transferkit.flow import Run as Run
+    from transferkit.flow import finetune as finetune
+    from transferkit.model.freezer import freeze as freeze
+    from transferkit.model.head import reset_head as reset_head
+    from transferkit.ship.classifier import Classifier as Classifier
+    from transferkit.ship.classifier import Prediction as Prediction
+    from transferkit.ship.classifier import load as load
+    from transferkit.ship.ensemble import join as ensemble
 
 _checkout.install()
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "ensemble", "finetune", "freeze", "load", "reset_head", "zoo"]
+__all__ = [
+    "Classifier",
+    "FinetuneConfig",
+    "Prediction",
+    "Run",
+    "__version__",
+    "ensemble",
+    "finetune",
+    "freeze",
+    "load",
+    "reset_head",
+    "zoo",
+]
 
 _HOMES = {
+    "Classifier": "transferkit.ship.classifier:Classifier",
+    "FinetuneConfig": "transferkit.config:FinetuneConfig",
+    "Prediction": "transferkit.ship.classifier:Prediction",
+    "Run": "transferkit.flow:Run",
     "ensemble": "transferkit.ship.ensemble:join",
     "finetune": "transferkit.flow:finetune",
     "freeze": "transferkit.model.freezer:freeze",
@@ -23,7 +52,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import transferkit` costs nothing."""
     if name == "zoo":
         return importlib.import_module("transferkit.zoo")
@@ -31,3 +60,8 @@ def __getattr__(name: str):
         module, _, attribute = _HOMES[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'transferkit' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """The public names, those not yet imported too."""
+    return sorted(__all__)
