@@ -7,23 +7,33 @@ from pathlib import Path
 import click
 
 from transferkit.cli import options, render
+from transferkit.ship import exporters
 
-FORMATS = ("safetensors", "timm", "onnx", "torch-export")
 MAX_PHOTOS = 64  # to compare on
+
+
+def _help() -> str:
+    """What each format is."""
+    return " ".join(f"{exporter.name}: {exporter.help}." for exporter in exporters.EXPORTERS)
+
+
+def _folders() -> str:
+    """The names of the formats that are folders."""
+    return ", ".join(exporter.name for exporter in exporters.EXPORTERS if exporter.is_folder)
 
 
 @click.command()
 @click.argument("model", metavar="RUN_OR_MODEL")
-@click.option("--format", "form", type=click.Choice(FORMATS), required=True)
-@click.option("-o", "--out", required=True, metavar="OUT", help="The file, or for timm the folder, to write.")
+@click.option("--format", "form", type=click.Choice(exporters.names()), required=True, help=_help())
+@click.option("-o", "--out", required=True, metavar="OUT", help=f"The file, or for {_folders()} the folder, to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @click.option("--images", metavar="FOLDER", help="Photos to compare on.  [default: those that the run was judged on]")
 @options.debug_option
 def export(model: str, form: str, out: str, overwrite: bool, images: str | None) -> None:
     """Write a classifier for use elsewhere.
 
-    onnx and torch-export take pixels, 0 to 255, after resize and crop, and give probabilities; before the file is
-    kept, its answers are compared with those of the classifier.
+    A graph takes pixels, 0 to 255, after resize and crop, and gives probabilities; before the file is kept, its
+    answers are compared with those of the classifier.
 
     \b
     Examples:
@@ -35,7 +45,8 @@ def export(model: str, form: str, out: str, overwrite: bool, images: str | None)
     from transferkit.ship.run_files import PREDICTIONS, read_predictions
     from transferkit.zoo.files import check_free
 
-    if form != "timm":  # a folder, which is never replaced
+    exporter = exporters.find(form)
+    if not exporter.is_folder:  # a folder is never replaced
         check_free(Path(out).expanduser(), overwrite=overwrite, sources=Path(model).expanduser().rglob("*"))
     photos: list[str] = []
     if images:
@@ -44,7 +55,7 @@ def export(model: str, form: str, out: str, overwrite: bool, images: str | None)
         photos = [path for path, *_ in read_predictions(Path(model))[:MAX_PHOTOS]]
     photos = [path for path in photos if os.path.isfile(path)]
     written = load(model, device="cpu").export(form, out, images=photos)
-    if form in ("onnx", "torch-export"):
+    if exporter.is_compared:
         compared = f"{len(photos)} photos" if photos else "noise, as no photos were named with --images"
         click.echo(f"the same answers as PyTorch on {compared}", err=True)
     render.say(str(written))

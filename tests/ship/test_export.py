@@ -1,7 +1,9 @@
 """Exports: every format gives PyTorch's answers from raw pixels, says how to use it, and is never half written."""
 
+import inspect
 import io
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,8 +14,9 @@ import torch
 from safetensors import safe_open
 
 from transferkit.model.build import create
-from transferkit.ship.artifact import Artifact
-from transferkit.ship.export import FORMATS, export
+from transferkit.ship import exporters
+from transferkit.ship.artifact import Artifact, Ensemble
+from transferkit.ship.export import export
 from transferkit.zoo.errors import ParityError, UsageError
 
 NETWORKS = {"convnet": ("resnet10t", 64), "vit": ("vit_tiny_patch16_224", 32)}
@@ -127,7 +130,7 @@ def test_wrong_requests_are_usage_errors_and_change_nothing(tmp_path):
     model = Artifact(backbone=network, classes=CLASSES, preprocessing=network.card.preprocessing, record={})
     (tmp_path / "mine").mkdir()
     for format, out, reason in (
-        ("tflite", "m.tflite", f"no export format 'tflite'; known: {', '.join(FORMATS)}"),
+        ("tflite", "m.tflite", f"no export format 'tflite'; known: {', '.join(exporters.names())}"),
         ("timm", "folder", "is no timm network"),
         ("timm", "mine", "exists already"),
         ("safetensors", "mine", "exists already"),
@@ -135,3 +138,53 @@ def test_wrong_requests_are_usage_errors_and_change_nothing(tmp_path):
         with pytest.raises(UsageError, match=reason):
             export(model, format=format, out=tmp_path / out, pixels=photos(model, 1))
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
+
+
+def class_list(name: str) -> exporters.Exporter:
+    """An exporter that writes a folder with the classes of a model or an ensemble, and is told to be compared."""
+
+    def write(model, out, *, pixels):
+        out.mkdir()
+        (out / "classes.txt").write_text(f"{len(pixels)} {' '.join(model.classes)}")
+
+    return exporters.Exporter(
+        name=name, help="the classes, a word each", write=write, is_folder=True, is_compared=True, takes_ensembles=True
+    )
+
+
+def test_a_line_in_the_table_is_all_that_an_exporter_needs(tmp_path, monkeypatch):
+    monkeypatch.setattr(exporters, "EXPORTERS", (*exporters.EXPORTERS, class_list("classes")))
+    model = build("resnet10t", size_px=64)
+    twice = Ensemble(members=(model, model), classes=CLASSES, record={})
+    for number, each in enumerate((model, twice)):
+        path = export(each, format="classes", out=tmp_path / str(number), pixels=photos(model, 2))
+        assert (path / "classes.txt").read_text() == "2 ant bee wasp"
+        for taken in (path, path / "classes.txt"):
+            with pytest.raises(UsageError, match="exists already; name a folder that does not"):
+                export(each, format="classes", out=taken, pixels=photos(model, 2))
+    with pytest.raises(UsageError, match=r"known: .*, torch-export, classes$"):
+        export(model, format="tflite", out=tmp_path / "m", pixels=photos(model, 1))
+
+
+def test_the_command_offers_and_uses_every_exporter_in_the_table(tmp_path):
+    code = f"""
+import sys
+from transferkit.ship import exporters
+{inspect.getsource(class_list)}
+exporters.EXPORTERS = (*exporters.EXPORTERS, class_list("classes"))
+from transferkit.cli.main import run
+run(["export", "--help"])
+assert not {{"torch", "numpy", "onnx", "onnxruntime"}} & sys.modules.keys()
+command = ["export", "cifar_resnet", "--format", "classes", "-o", sys.argv[1]]
+assert run(command) == 0
+assert run(command) == 2  # a folder is never replaced, so no --overwrite is offered
+"""
+    command = [sys.executable, "-c", code, str(tmp_path / "out")]
+    ended = subprocess.run(command, capture_output=True, text=True, check=True)
+    told = " ".join(ended.stdout.split())
+    assert "[safetensors|timm|onnx|torch-export|classes]" in told
+    assert "classes: the classes, a word each." in told
+    assert "for timm, classes the folder" in told
+    assert told.endswith(str(tmp_path / "out"))
+    assert "the same answers as PyTorch on noise" in ended.stderr
+    assert (tmp_path / "out" / "classes.txt").read_text().startswith("8 airplane")

@@ -189,10 +189,9 @@ class Classifier:
         return self.classes.index(name)
 
     def export(self, kind: str, out: str | Path, *, images: Iterable[Source] | Source = ()) -> Path:
-        """Write the classifier as "safetensors", "timm", "onnx" or "torch-export" and return where.
+        """Write the classifier by the exporter of that name in `ship/exporters`, as "onnx", and return where.
 
-        The last two are compared with this classifier on `images`, or on noise if there are none, before the file is
-        kept.
+        A graph is compared with this classifier on `images`, or on noise if there are none, before the file is kept.
 
         Raises: UsageError for an unknown kind or a missing library, ParityError, StorageError, DataError for an
         unreadable image.

@@ -1,0 +1,57 @@
+"""The classifier as an ONNX graph, run in onnxruntime before it is kept."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferkit.ship.exporters.exporter import Exporter
+from transferkit.zoo.errors import UsageError
+from transferkit.zoo.files import write_bytes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from torch.export import ExportedProgram
+
+    from transferkit.ship.artifact import Artifact, Ensemble
+    from transferkit.ship.exporters.parity import Run
+
+
+def write(model: "Artifact | Ensemble", out: Path, *, pixels: "Tensor") -> None:
+    """Write the graph. Raises: UsageError if packages are missing, ParityError, StorageError."""
+    from transferkit.ship.exporters import parity
+
+    joined = parity.joined(model, format=EXPORTER.name)
+    _require()
+    write_bytes(out, parity.proved(joined, _converted, pixels=pixels))
+
+
+def _require() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"export to onnx needs {error.name}: pip install 'transferkit[export]'") from error
+
+
+def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[bytes, Run]":
+    """The graph as ONNX, with `facts` as its metadata, and how to run these bytes in onnxruntime."""
+    import onnxruntime
+    import torch
+
+    from transferkit.ship.exporters.parity import ANY_BATCH
+
+    names = {"input_names": ["pixels"], "output_names": ["probabilities"]}
+    exported = torch.onnx.export(program, dynamo=True, dynamic_shapes=ANY_BATCH, verbose=False, **names)
+    exported.model.metadata_props.update(facts)
+    data = exported.model_proto.SerializeToString()
+    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    return data, lambda x: session.run(None, {"pixels": x.numpy()})[0]
+
+
+EXPORTER = Exporter(
+    name="onnx",
+    help="a graph for onnxruntime and others",
+    write=write,
+    is_compared=True,
+    takes_ensembles=True,
+)

@@ -1,0 +1,135 @@
+"""The gate of the exporters that make a graph: it is kept if it gave PyTorch's answers on real images.
+
+A graph takes pixels after resize and crop, uint8 (B, 3, H, W), and returns probabilities (B, K): normalisation is
+inside, so nobody has to write it again.
+"""
+
+import contextlib
+import copy
+import dataclasses
+import io
+import json
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from transferkit.model.build import Preprocessing
+from transferkit.ship.artifact import Artifact, Ensemble
+from transferkit.ship.export import FromPixels
+from transferkit.ship.exporters.exporter import ONE_BY_ONE
+from transferkit.zoo.errors import ParityError, UsageError, is_out_of_memory
+from transferkit.zoo.text import first_line
+
+MAX_DIFFERENCE = 1e-4  # of any probability
+BATCH_SIZE = 16
+ANY_BATCH = {"pixels": {0: torch.export.Dim("batch")}}
+
+Run = Callable[[Tensor], np.ndarray]  # uint8 (B, 3, H, W) -> probabilities (B, K)
+Converted = Callable[[ExportedProgram, dict[str, str]], tuple[bytes, Run]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Joined:
+    """A classifier or an ensemble as the one network that becomes a graph."""
+
+    name: str
+    format: str
+    network: FromPixels
+    preprocessing: Preprocessing
+    classes: tuple[str, ...]
+
+    def facts(self) -> dict[str, str]:
+        """What somebody who has only the graph must know of it."""
+        return {
+            "input": "RGB pixels after resize and crop as in preprocessing, uint8 (B, 3, H, W); not normalised",
+            "output": "probabilities (B, K) in the order of classes",
+            "classes": json.dumps(self.classes),
+            "preprocessing": json.dumps(dataclasses.asdict(self.preprocessing)),
+        }
+
+
+def joined(model: Artifact | Ensemble, *, format: str) -> Joined:
+    """A copy of the networks of a model, joined. Raises: UsageError if they prepare images in different ways."""
+    passes = model.passes()
+    preprocessing = passes[0].preprocessing
+    if any(each.preprocessing != preprocessing for each in passes):
+        raise UsageError(
+            f"members that prepare images in different ways cannot become one {format} graph; {ONE_BY_ONE}"
+        )
+    network = FromPixels(
+        [copy.deepcopy(each.network) for each in passes], preprocessing, num_classes=len(model.classes)
+    )
+    network = network.cpu().float().eval().requires_grad_(False)
+    return Joined(name=model.name, format=format, network=network, preprocessing=preprocessing, classes=model.classes)
+
+
+def proved(model: Joined, converted: Converted, *, pixels: Tensor) -> bytes:
+    """The bytes of the exported graph, after a run of them gave PyTorch's answers.
+
+    Args: converted, given the graph and the facts, returns the bytes that are kept and how to run exactly these;
+    pixels, uint8 (N, 3, H, W), are the images that are compared.
+    Raises: ParityError if an image is named otherwise or a probability differs by over 1e-4, or if there is no graph.
+    """
+    with torch.no_grad():
+        expected = _in_batches(lambda x: model.network(x).numpy(), pixels)
+    try:
+        with _quiet(), torch.no_grad():
+            data, run = converted(_graph(model), model.facts())
+            found = _in_batches(run, pixels)
+    except Exception as error:  # the exporters raise anything where a network does not suit them
+        if is_out_of_memory(error):
+            raise
+        raise ParityError(f"{model.name} cannot be exported as {model.format}: {first_line(error)}") from error
+    _compare(expected, found, format=model.format)
+    return data
+
+
+def _graph(model: Joined) -> ExportedProgram:
+    """The network as a graph for any batch size, without the paths of this machine."""
+    example = torch.zeros(2, 3, *model.preprocessing.size_px, dtype=torch.uint8)
+    program = torch.export.export(model.network, (example,), dynamic_shapes=ANY_BATCH)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
+
+
+def _in_batches(run: Run, pixels: Tensor) -> np.ndarray:
+    """The probabilities of all images: the first one alone, the rest in batches, so that two batch sizes are tried.
+
+    Shapes: uint8 (N, 3, H, W) -> (N, K).
+    """
+    batches = [pixels[:1], *pixels[1:].split(BATCH_SIZE)]
+    return np.concatenate([run(batch) for batch in batches if len(batch)])
+
+
+def _compare(expected: np.ndarray, found: np.ndarray, *, format: str) -> None:
+    """Raise ParityError unless every image has the same name and nearly the same probabilities in both."""
+    others = int((expected.argmax(1) != found.argmax(1)).sum())
+    difference = float(np.abs(expected - found).max())
+    if others or not difference <= MAX_DIFFERENCE:  # `not` for NaN
+        raise ParityError(
+            f"the {format} export names {others} of {len(expected)} images otherwise than PyTorch and its "
+            f"probabilities differ by up to {difference:.1e} ({MAX_DIFFERENCE:.0e} is allowed); nothing was written"
+        )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Nothing that the exporters print, log or warn of gets out of the block."""
+    logging.disable(logging.WARNING)
+    try:
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
