@@ -6,6 +6,8 @@ import click
 
 from transferkit.cli import options, render
 from transferkit.zoo import cache_folder
+from transferkit.zoo.cache_folder import KINDS
+from transferkit.zoo.disk_cache import DiskCache
 
 
 @click.group()
@@ -26,21 +28,21 @@ def show(cache_dir: str | None, as_json: bool) -> None:
       transferkit cache show --json
     """
     folder = cache_folder.find(cache_dir)
-    sizes = {kind: _size(folder, kind) for kind in cache_folder.KINDS}
+    sizes = {kind: _size(folder, kind) for kind in KINDS}
     if as_json:
         kinds = {kind: {"files": count, "bytes": total} for kind, (count, total) in sizes.items()}
         render.data({"folder": str(folder), "kinds": kinds})
         return
     render.say(f"{folder}")
     click.echo()
-    rows = [(kind, f"{count:,}", _words(total), cache_folder.KINDS[kind]) for kind, (count, total) in sizes.items()]
+    rows = [(kind, f"{count:,}", _words(total), KINDS[kind].title) for kind, (count, total) in sizes.items()]
     total = sum(total for _, total in sizes.values())
     count = sum(count for count, _ in sizes.values())
     render.table(("kind", "files", "size", ""), [*rows, ("in all", f"{count:,}", _words(total), "")])
 
 
 @cache.command()
-@click.argument("kinds", nargs=-1, type=click.Choice(tuple(cache_folder.KINDS)), metavar="[KIND]...")
+@click.argument("kinds", nargs=-1, type=click.Choice(tuple(KINDS)), metavar="[KIND]...")
 @options.cache_option
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.debug_option
@@ -56,7 +58,7 @@ def clear(kinds: tuple[str, ...], cache_dir: str | None, yes: bool) -> None:
       transferkit cache clear pixels --yes
     """
     folder = cache_folder.find(cache_dir)
-    sizes = {kind: _size(folder, kind)[1] for kind in kinds or cache_folder.KINDS}
+    sizes = {kind: _size(folder, kind)[1] for kind in kinds or KINDS}
     found = [f"{kind} ({_words(size)})" for kind, size in sizes.items() if size]
     if not found:
         render.say(f"nothing to remove in {folder}")
@@ -64,13 +66,13 @@ def clear(kinds: tuple[str, ...], cache_dir: str | None, yes: bool) -> None:
     if not yes and not click.confirm(f"Remove {', '.join(found)} in {folder}?"):
         return
     for kind in sizes:
-        cache_folder.clear(folder, kind)
+        DiskCache(folder, kind).clear()
     render.say(f"removed {', '.join(found)}")
 
 
 def _size(folder: Path, kind: str) -> tuple[int, int]:
     """How many files of a kind there are, and their bytes."""
-    found = cache_folder.entries(folder, kind)
+    found = DiskCache(folder, kind).entries()
     return len(found), sum(entry.bytes for entry in found)
 
 

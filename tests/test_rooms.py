@@ -44,6 +44,7 @@ EVERYWHERE = {
         "errors",
         "files",
         "cache_folder",
+        "disk_cache",
         "card",
         "text",
         "removal",

@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import re
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
@@ -20,42 +19,47 @@ from typing import Any, NamedTuple
 from transferkit.zoo import files
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
 
-KINDS = {  # sub-folder of the cache: what is in it
-    "pixels": "decoded photos",
-    "known": "hashes of files",
-    "shards": "what is in tar shards",
-    "features": "features of frozen networks",
-    "networks": "networks as they were built",
-    "timings": "what was timed on this machine",
-    "names": "names of networks",
-    "weights": "downloaded networks",
-}
 TAG = "CACHEDIR.TAG"
 OURS = "# transferkit keeps here what it can make again; `transferkit cache clear` removes it."
 CONTENT = f"Signature: 8a477f597d28d172789f06886806bc55\n{OURS}\n"
+UNFINISHED = re.compile(r"(^|/)\.([^/]+)\.\d+\.tmp$")  # how zoo.files calls a file until it is whole
 
 _HEX16, _HEX64 = "[0-9a-f]{16}", "[0-9a-f]{64}"
 _SCRATCH = "tmp[a-z0-9_]{8}"  # of tempfile
-NAMES = {  # kind: the paths below its folder that only we write
-    "pixels": rf"\d+(-[\w.+]+)+/[0-9a-f]{{2}}/([0-9a-f]{{62}}|{_SCRATCH})",
-    "known": rf"files\.sqlite(-journal|-wal|-shm)?|{_HEX64}\.json",
-    "shards": rf"{_HEX16}/(shards\.json|shards\.safetensors)",
-    "features": rf"{_HEX64}/[\w-]+\.{_HEX16}\.safetensors",
-    "networks": rf"{_HEX64}\.safetensors",
-    "timings": rf"{_HEX64}\.json",
-    "names": r"timm-[\w.+]+-torchvision-[\w.+]+\.json",
-    "weights": rf"[\w.-]+-[0-9a-f]{{8,64}}\.(safetensors|json)|{_SCRATCH}/.+",
+
+
+class Kind(NamedTuple):
+    """A sort of entries: which paths below its folder only we write, and how much of the disk they may take."""
+
+    title: str
+    names: str
+    limit_bytes: int = 1 << 62  # as good as none
+    disk_parts: int = 1  # of what the disk has left, its own files counted as left, it takes one of so many parts
+    trimmed: float = 1.0  # share of the limit that is left when it was full
+    in_folders: bool = False  # what lies in one folder goes together, and was used when the folder's time says
+
+
+KINDS = {  # sub-folder of the cache: all that showing, clearing and making room know of it
+    "pixels": Kind(
+        "decoded photos",
+        rf"\d+(-[\w.+]+)+/[0-9a-f]{{2}}/([0-9a-f]{{62}}|{_SCRATCH})",
+        limit_bytes=20_000_000_000,  # 30,000 phone photos
+        disk_parts=10,
+        trimmed=0.9,
+    ),
+    "known": Kind("hashes of files", rf"files\.sqlite(-journal|-wal|-shm)?|{_HEX64}\.json"),
+    "shards": Kind("what is in tar shards", rf"{_HEX16}/(shards\.json|shards\.safetensors)"),
+    "features": Kind(
+        "features of frozen networks",
+        rf"{_HEX64}/[\w-]+\.{_HEX16}\.safetensors",
+        limit_bytes=4 << 30,  # 800,000 images in two views of 640 numbers
+        in_folders=True,  # one a network
+    ),
+    "networks": Kind("networks as they were built", rf"{_HEX64}\.safetensors", limit_bytes=2 << 30),  # 6 of vit_base
+    "timings": Kind("what was timed on this machine", rf"{_HEX64}\.json"),
+    "names": Kind("names of networks", r"timm-[\w.+]+-torchvision-[\w.+]+\.json"),
+    "weights": Kind("downloaded networks", rf"[\w.-]+-[0-9a-f]{{8,64}}\.(safetensors|json)|{_SCRATCH}/.+"),
 }
-PATTERNS = {kind: re.compile(pattern) for kind, pattern in NAMES.items()}
-UNFINISHED = re.compile(r"(^|/)\.([^/]+)\.\d+\.tmp$")  # how zoo.files calls a file until it is whole
-
-
-class Entry(NamedTuple):
-    """A file of ours in the cache."""
-
-    used: float  # seconds since the epoch
-    bytes: int
-    path: Path
 
 
 def default() -> Path:
@@ -81,35 +85,15 @@ def find(given: str | os.PathLike | None = None) -> Path:
 def opened(given: str | os.PathLike | None = None) -> Path:
     """The same, marked as ours from now on, if it can be written."""
     folder = find(given)
-    if not _is_tagged(folder):
-        with suppress(StorageError):  # what then writes there says so
-            files.write_text(folder / TAG, CONTENT)
+    mark(folder)
     return folder
 
 
-def entries(folder: Path, kind: str) -> list[Entry]:
-    """The files of ours of one kind, those not used for longest first; no link, and nothing behind one."""
-    found = []
-    for path, relative in _walked(folder / kind):
-        if _is_ours(relative, kind):
-            with suppress(OSError):  # removed meanwhile
-                status = os.lstat(path)
-                if stat.S_ISREG(status.st_mode):
-                    found.append(Entry(status.st_mtime, status.st_size, Path(path)))
-    return sorted(found)
-
-
-def clear(folder: Path, kind: str) -> None:
-    """Remove the files of ours of one kind, and the folders that are empty then. Raises: StorageError."""
-    top = folder / kind
-    with files.storage_errors(top):
-        for entry in entries(folder, kind):
-            entry.path.unlink(missing_ok=True)
-            for parent in entry.path.parents:
-                with suppress(OSError):  # something else is in it
-                    parent.rmdir()
-                if parent == top:
-                    break
+def mark(folder: Path) -> None:
+    """Say in a folder that it is ours, if it can be written."""
+    if not _is_tagged(folder):
+        with suppress(StorageError):  # what then writes there says so
+            files.write_text(folder / TAG, CONTENT)
 
 
 def write(path: Path, content: dict[str, Any]) -> None:
@@ -161,23 +145,18 @@ def _is_adopted(folder: Path, name: str) -> bool:
         return _is_tagged(folder)  # by another process, a moment ago
     if UNFINISHED.sub(r"\2", name) == TAG:
         return CONTENT.startswith(_holds(folder / name))
-    path = folder / name
-    if name not in KINDS or not path.is_dir():
-        return False
-    return all(_is_ours(relative, name) for _, relative in _walked(path))
+    return name in KINDS and (folder / name).is_dir() and all(is_ours for _, is_ours in walked(folder, name))
 
 
-def _is_ours(relative: str, kind: str) -> bool:
-    return PATTERNS[kind].fullmatch(UNFINISHED.sub(r"\1\2", relative)) is not None
+def walked(folder: Path, kind: str) -> Iterator[tuple[str, bool]]:
+    """Every file and link in a kind's folder that is no link itself, and whether only we write such a path.
 
-
-def _walked(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file and link below a folder that is no link, and its path from there; no objects: there may be 30,000."""
-    if os.path.islink(folder):
-        return
-    start = os.path.join(folder, "")
-    for parent, folders, names in os.walk(folder):
+    No objects: there may be 30,000.
+    """
+    top, ours = os.path.join(folder, kind, ""), re.compile(KINDS[kind].names)
+    for parent, folders, names in () if os.path.islink(folder / kind) else os.walk(top):
         links = [name for name in folders if os.path.islink(os.path.join(parent, name))]
         for name in (*names, *links):
             path = os.path.join(parent, name)
-            yield path, path.removeprefix(start).replace(os.sep, "/")
+            relative = path.removeprefix(top).replace(os.sep, "/")
+            yield path, ours.fullmatch(UNFINISHED.sub(r"\1\2", relative)) is not None

@@ -184,8 +184,7 @@ def from_url(url: str, *, offline: bool = False) -> Path:
                 raise NetworkError(f"cannot download {url}: {error}") from error
             import_pickle(pickle, Path(scratch) / target.name)
             os.replace(Path(scratch) / target.name, target)  # what is there is not as it was published
-    with suppress(StorageError):  # what has no note gets one the next time
-        published.keep(target)
+    published.keep(target)  # what has no note gets one the next time
     return target
 
 

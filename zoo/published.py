@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from transferkit.zoo import cache_folder, files
-from transferkit.zoo.errors import StorageError
+from transferkit.zoo.disk_cache import DiskCache
 
 SHA256, GIT = re.compile("[0-9a-f]{64}"), re.compile("[0-9a-f]{40}")
 MARGIN_NS = 3_000_000_000  # a file changed so lately might change again without a trace in its times
@@ -35,8 +35,8 @@ def drop(path: Path) -> None:
 
 
 def keep(path: Path) -> None:
-    """Note the hash of a file of ours. Raises: StorageError."""
-    cache_folder.write(_note(path), {"sha256": files.sha256(path)})
+    """Note the hash of a downloaded file in the cache, if that can be written."""
+    DiskCache(path.parents[1], "weights").write(_note(path), cache_folder.write, {"sha256": files.sha256(path)})
 
 
 def is_kept(path: Path) -> bool:
@@ -44,8 +44,7 @@ def is_kept(path: Path) -> bool:
     if not os.path.isfile(path):
         return False
     if not os.path.lexists(_note(path)):
-        with suppress(StorageError):
-            keep(path)
+        keep(path)
         return True
     note = cache_folder.read(_note(path))
     return note is not None and _has(path, note["sha256"])
@@ -58,7 +57,8 @@ def _note(path: Path) -> Path:
 def _has(path: Path, digest: str) -> bool:
     """Whether the file has that hash; what was found is remembered while it stays the file it is."""
     state = _state(path)
-    note = cache_folder.find() / "known" / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
+    kept = DiskCache(cache_folder.find(), "known")
+    note = kept.folder / f"{hashlib.sha256(digest.encode()).hexdigest()}.json"
     known = _seen.get(digest) or (cache_folder.read(note) or {}).get("state")
     if state and known == state:
         _seen[digest] = state
@@ -67,9 +67,7 @@ def _has(path: Path, digest: str) -> bool:
         return False
     if state and state == _state(path):
         _seen[digest] = state
-        with suppress(StorageError):
-            cache_folder.opened()
-            cache_folder.write(note, {"state": state})
+        kept.write(note, cache_folder.write, {"state": state})
     return True
 
 

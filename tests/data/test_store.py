@@ -1,6 +1,7 @@
 """A store gives back what was put into it or nothing: after a crash, damage, a full disk, beside other processes."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 from transferkit.data import store as module
 from transferkit.data.store import Store
 from transferkit.progress import Progress
+from transferkit.zoo.cache_folder import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]  # from where a child process finds this file
 SIDE = 16
@@ -38,8 +40,18 @@ def pixels(number: int) -> np.ndarray:
     return np.random.default_rng(number).integers(0, 256, (16, 24, 3), np.uint8)
 
 
-def opened(folder, *, progress=None, **options) -> Store:
-    return Store(folder, side=SIDE, progress=progress or Progress(), **options)
+def opened(folder, *, progress=None) -> Store:
+    return Store(folder, side=SIDE, progress=progress or Progress())
+
+
+@pytest.fixture
+def limited(monkeypatch):
+    """Stores opened from now on may take so many entries' bytes."""
+
+    def limit(count: int) -> None:
+        monkeypatch.setitem(KINDS, "pixels", KINDS["pixels"]._replace(limit_bytes=count * ENTRY_BYTES))
+
+    return limit
 
 
 def entries(folder) -> list:
@@ -127,35 +139,36 @@ def test_an_entry_in_the_place_of_another_is_not_there(tmp_path):
     assert held(store, [1, 2]) == []
 
 
-def test_the_least_recently_used_go_first(tmp_path):
-    limit = 10 * ENTRY_BYTES
-    store = opened(tmp_path, limit_bytes=limit)
+def test_the_least_recently_used_go_first(tmp_path, limited):
+    limited(10)
+    store = opened(tmp_path)
     for number in range(10):
         store.put(key(number), pixels(number))
     last_used(tmp_path, {number: 100 * (10 - number) for number in range(10)})
-    later = opened(tmp_path, limit_bytes=limit)
+    later = opened(tmp_path)
     assert held(later, [0]) == [0]  # which is a use of it
     later.put(key(10), pixels(10))
     assert held(opened(tmp_path), range(11)) == [0, 3, 4, 5, 6, 7, 8, 9, 10]
 
 
-def test_what_another_rule_left_behind_counts_and_goes_too(tmp_path):
-    limit = 10 * ENTRY_BYTES
-    old = Store(tmp_path, side=SIDE + 1, progress=Progress(), limit_bytes=limit)
+def test_what_another_rule_left_behind_counts_and_goes_too(tmp_path, limited):
+    limited(10)
+    old = Store(tmp_path, side=SIDE + 1, progress=Progress())
     for number in range(10):
         old.put(key(number), pixels(number))
     last_used(tmp_path, dict.fromkeys(range(10), 100))
-    store = opened(tmp_path, limit_bytes=limit)
+    store = opened(tmp_path)
     for number in range(10):
         store.put(key(number), pixels(number))
     assert held(store, range(10)) == list(range(10))
-    assert sum(path.stat().st_size for path in entries(tmp_path)) <= limit
+    assert sum(path.stat().st_size for path in entries(tmp_path)) <= 10 * ENTRY_BYTES
 
 
-def test_of_a_folder_that_is_too_large_the_store_keeps_what_it_had_and_says_so_once(tmp_path):
+def test_of_a_folder_that_is_too_large_the_store_keeps_what_it_had_and_says_so_once(tmp_path, limited):
+    limited(10)
     for _ in range(3):  # a run over 15 photos, the first of which are then asked for again
         heard = Heard()
-        store = opened(tmp_path, limit_bytes=10 * ENTRY_BYTES, progress=heard)
+        store = opened(tmp_path, progress=heard)
         for number in range(15):
             if store.get(key(number)) is None:
                 store.put(key(number), pixels(number))
@@ -166,12 +179,12 @@ def test_of_a_folder_that_is_too_large_the_store_keeps_what_it_had_and_says_so_o
 
 
 def test_no_more_than_a_tenth_of_the_disk_is_taken(tmp_path, monkeypatch):
-    usage = module.shutil.disk_usage(tmp_path)
+    usage = shutil.disk_usage(tmp_path)
     heard = Heard()
     store = opened(tmp_path, progress=heard)
     for number in range(30):
         left = 50 * ENTRY_BYTES - sum(path.stat().st_size for path in entries(tmp_path))
-        monkeypatch.setattr(module.shutil, "disk_usage", lambda path, left=left: usage._replace(free=left))
+        monkeypatch.setattr(shutil, "disk_usage", lambda path, left=left: usage._replace(free=left))
         store.put(key(number), pixels(number))
     assert len(entries(tmp_path)) == 5
     assert len(heard.lines) == 1
@@ -249,8 +262,9 @@ def test_two_processes_may_write_the_same_entries(tmp_path):
     assert len(entries(tmp_path)) == 40
 
 
-def test_many_threads_may_write_and_read_the_same_entries(tmp_path):
-    store = opened(tmp_path, limit_bytes=30 * ENTRY_BYTES)
+def test_many_threads_may_write_and_read_the_same_entries(tmp_path, limited):
+    limited(30)
+    store = opened(tmp_path)
 
     def use(number: int) -> None:
         store.put(key(number % 20), pixels(number % 20))

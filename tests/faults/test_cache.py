@@ -16,7 +16,7 @@ import torch
 
 from transferkit import runtime
 from transferkit.cli.main import run
-from transferkit.data import known, shard_index, store
+from transferkit.data import known, shard_index
 from transferkit.data.known import Known
 from transferkit.data.shard_index import Shard
 from transferkit.data.shard_scan import Scan
@@ -24,6 +24,8 @@ from transferkit.data.store import Store
 from transferkit.model import feature_cache, network_cache
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder, files, published
+from transferkit.zoo.cache_folder import KINDS
+from transferkit.zoo.disk_cache import DiskCache
 from transferkit.zoo.errors import StorageError
 
 
@@ -39,10 +41,9 @@ def told(folder: Path) -> dict[str, str]:
 
 
 def test_no_file_of_a_user_is_gone_after_training_eviction_and_clearing(photos, tmp_path, monkeypatch, figure):
-    monkeypatch.setattr(store, "DISK_SHARE", 10**9)  # the store is full from the first photo on
-    monkeypatch.setattr(feature_cache, "LIMIT_BYTES", 0)
-    monkeypatch.setattr(network_cache, "LIMIT_BYTES", 0)
-    for kind in cache_folder.KINDS:
+    for kind in KINDS:  # full from the first entry on
+        monkeypatch.setitem(KINDS, kind, KINDS[kind]._replace(limit_bytes=0))
+    for kind in KINDS:
         (tmp_path / kind / "ab").mkdir(parents=True)
         for number in range(16):
             path = tmp_path / kind / "ab" / f"{number}.safetensors"
@@ -131,7 +132,7 @@ def kept_network(folder: Path) -> tuple[Path, Any]:
     content = json.dumps({"sources": [], "network": {}})
 
     def read():
-        found, held = cache._read()
+        found, held = cache._kept.read(cache._path, network_cache._content) or ({}, {})
         return [found, {name: (str(each.dtype), each.tolist()) for name, each in held.items()}] if found else None
 
     check = network_cache._check(content, tensors)
@@ -202,8 +203,8 @@ def test_a_cache_that_cannot_be_read_or_written_knows_nothing_and_stops_nothing(
         with contextlib.suppress(*([StorageError] if kept in STORING else [])):
             kept_again(kept, folder)
         assert cache_folder.opened(folder) == folder
-        for kind in cache_folder.KINDS:
-            assert isinstance(cache_folder.entries(folder, kind), list)
+        for kind in KINDS:
+            assert isinstance(DiskCache(folder, kind).entries(), list)
 
 
 def kept_again(kept, folder: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import transferkit as tk
-from transferkit.model import feature_cache
 from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
+from transferkit.zoo.cache_folder import KINDS
 
 HASHES = [hashlib.sha256(bytes([n])).hexdigest() for n in range(6)]
 FEATURES = np.arange(24, dtype=np.float32).reshape(6, 4)
@@ -40,6 +40,13 @@ def test_another_key_finds_nothing(cache, tmp_path):
     assert not FeatureCache(tmp_path, {"network": "a"}).is_empty
 
 
+def test_features_lie_where_earlier_versions_kept_them(cache, tmp_path):
+    path = cache.add("plain", HASHES[:1], FEATURES[:1])
+    folder = hashlib.sha256(b'{"network": "a"}').hexdigest()
+    name = hashlib.sha256(HASHES[0].encode()).hexdigest()[:16]
+    assert path == tmp_path / "features" / folder / f"plain.{name}.safetensors"
+
+
 def test_a_file_with_a_flipped_bit_or_cut_short_is_not_used(cache, tmp_path):
     for damage in (lambda data: data[:-5] + bytes([data[-5] ^ 1]) + data[-4:], lambda data: data[:-7]):
         cache.add("plain", HASHES, FEATURES)
@@ -51,11 +58,11 @@ def test_a_file_with_a_flipped_bit_or_cut_short_is_not_used(cache, tmp_path):
 
 
 def test_the_network_not_used_for_longest_goes_first(tmp_path, monkeypatch):
+    monkeypatch.setitem(KINDS, "features", KINDS["features"]._replace(limit_bytes=2000))  # of two files
     caches = {name: FeatureCache(tmp_path, {"network": name}) for name in "abc"}
     for age, name in ((30, "b"), (20, "a")):
         caches[name].add("plain", HASHES, FEATURES)
         os.utime(caches[name]._folder, (1e9 - age, 1e9 - age))
-    monkeypatch.setattr(feature_cache, "LIMIT_BYTES", 2000)  # of two files
     caches["c"].add("plain", HASHES, FEATURES)
     assert {name for name, each in caches.items() if not each.is_empty} == {"a", "c"}
 

@@ -13,6 +13,7 @@ from transferkit import runtime
 from transferkit.data import known
 from transferkit.model import build, network_cache
 from transferkit.model.network_cache import NetworkCache
+from transferkit.zoo.cache_folder import KINDS
 
 MARGIN_NS = known.MARGIN_NS
 
@@ -133,7 +134,8 @@ def test_those_not_used_for_longest_go_first(network, tmp_path, monkeypatch):
         (newest,) = [path for path in (tmp_path / "networks").iterdir() if path.stat().st_mtime > 1e9]
         os.utime(newest, (1e9 - age, 1e9 - age))
     kept(network, tmp_path, image_size=32)
-    monkeypatch.setattr(network_cache, "LIMIT_BYTES", int(2.5 * newest.stat().st_size))
+    limit = int(2.5 * newest.stat().st_size)
+    monkeypatch.setitem(KINDS, "networks", KINDS["networks"]._replace(limit_bytes=limit))
     keep(network, tmp_path, image_size=96)
     assert [kept(network, tmp_path, image_size=size) is not None for size in (32, 64, 96)] == [True, False, True]
 

@@ -1,6 +1,7 @@
 """A cache is used where nothing else lies, and only what it made is ever removed from it."""
 
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -9,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from transferkit.zoo import cache_folder
+from transferkit.zoo.cache_folder import KINDS
+from transferkit.zoo.disk_cache import DiskCache
 
 HEX = "0123456789abcdef" * 4
 OURS = {  # a file of each kind, as versions before the tag left them
@@ -90,9 +93,9 @@ def test_what_an_earlier_version_kept_is_taken_over(tmp_path):
     fill(tmp_path, OURS.values())
     fill(tmp_path, [f"timings/.{HEX}.json.123.tmp"])  # of a killed one
     assert cache_folder.opened(tmp_path) == tmp_path
-    for kind in cache_folder.KINDS:
-        assert len(cache_folder.entries(tmp_path, kind)) == 1 + (kind == "timings")
-        cache_folder.clear(tmp_path, kind)
+    for kind in KINDS:
+        assert len(DiskCache(tmp_path, kind).entries()) == 1 + (kind == "timings")
+        DiskCache(tmp_path, kind).clear()
     assert os.listdir(tmp_path) == ["CACHEDIR.TAG"]
 
 
@@ -104,8 +107,8 @@ def test_what_is_not_ours_stays_whatever_is_removed(tmp_path):
     fill(elsewhere, [name, "cat.jpg"])
     (folder / "pixels" / "1-2-3").symlink_to(elsewhere / Path(name).parts[0])
     (folder / "pixels" / name).with_name(HEX[:62]).symlink_to(elsewhere / "cat.jpg")
-    for kind in cache_folder.KINDS:
-        cache_folder.clear(folder, kind)
+    for kind in KINDS:
+        DiskCache(folder, kind).clear()
     assert files_in(elsewhere) == {name, "cat.jpg"}
     assert files_in(folder) >= set(THEIRS)
     assert not files_in(folder) & set(OURS.values())
@@ -118,7 +121,7 @@ def test_a_kind_that_is_a_link_makes_a_folder_the_users(tmp_path):
     cache_folder.opened(tmp_path / "cache")
     (tmp_path / "cache" / "pixels").symlink_to(tmp_path / "photos")
     assert cache_folder.find(tmp_path / "cache") == tmp_path / "cache" / "transferkit"
-    assert cache_folder.entries(tmp_path / "cache", "pixels") == []
+    assert DiskCache(tmp_path / "cache", "pixels").entries() == []
 
 
 def test_a_file_in_its_place_is_left_alone(tmp_path):
@@ -152,4 +155,4 @@ def test_every_file_of_torchvision_has_a_name_that_is_ours():
     ]
     assert len(urls) > 80
     names = [url.rpartition("/")[2].removesuffix(".pth") for url in urls]
-    assert [name for name in names if not cache_folder.PATTERNS["weights"].fullmatch(f"{name}.safetensors")] == []
+    assert [name for name in names if not re.fullmatch(KINDS["weights"].names, f"{name}.safetensors")] == []

@@ -8,7 +8,6 @@ import contextlib
 import functools
 import mmap
 import os
-import shutil
 import struct
 import tempfile
 import threading
@@ -21,14 +20,11 @@ import numpy as np
 from PIL import features
 
 from transferkit.progress import Progress
-from transferkit.zoo import cache_folder
+from transferkit.zoo.disk_cache import DiskCache
 
 RULE = 2  # of data/decode.py; to be raised with every change that makes other pixels of some file
 MAGIC = b"tkpixels"
 HEADER = struct.Struct("<8sIIII")  # magic, height, width, checksum of the pixels, checksum of all this and the key
-LIMIT_BYTES = 20_000_000_000  # 30,000 phone photos
-DISK_SHARE = 10  # of what the disk has left, the store's own files counted as left, it takes a tenth
-TRIMMED_SHARE = 0.9  # of the limit is left when the store was full
 CLOCK_SECONDS = 2  # by so much the times of files may lie behind our clock
 
 
@@ -52,19 +48,10 @@ class Store:
     parts. A store that cannot be written says so once and is only read from then on.
     """
 
-    def __init__(
-        self,
-        cache: Path,
-        *,
-        side: int,
-        progress: Progress,
-        limit_bytes: int = LIMIT_BYTES,
-        bit_depth: int | None = None,
-    ):
-        self._root = cache / "pixels"
-        self._folder = self._root / "-".join(map(str, filter(None, (decode_rule(), side, bit_depth))))
+    def __init__(self, cache: Path, *, side: int, progress: Progress, bit_depth: int | None = None):
+        self._kept = DiskCache(cache, "pixels")
+        self._folder = self._kept.folder / "-".join(map(str, filter(None, (decode_rule(), side, bit_depth))))
         self._progress = progress
-        self._limit = limit_bytes
         self._opened = time.time() - CLOCK_SECONDS
         self._room = 0  # bytes to write before the size of the store is looked at again
         self._is_writable = True
@@ -83,8 +70,7 @@ class Store:
         except (OSError, ValueError):  # an empty file cannot be mapped
             return None
         if used < self._opened:  # once a run is often enough to know which is used least
-            with contextlib.suppress(OSError):
-                os.utime(path)
+            self._kept.use(path)
         return _pixels(memory, sha256)
 
     def put(self, sha256: str, pixels: np.ndarray) -> None:
@@ -119,33 +105,19 @@ class Store:
     def _has_room(self, size: int) -> bool:
         with self._lock:
             if self._is_writable and self._room < size:
-                self._room = self._make_room(size)
+                self._room = self._kept.make_room(size, since=self._opened)
             self._room -= size
             is_full = self._is_writable and self._room < 0
         if is_full:
             self._only_read("it is full, and all in it is in use")
         return self._is_writable
 
-    def _make_room(self, size: int) -> int:
-        """Remove old entries if `size` more bytes exceed the limit; how many may be written before the next look."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        entries = cache_folder.entries(self._root.parent, "pixels")
-        total = sum(entry.bytes for entry in entries)
-        limit = min(self._limit, (shutil.disk_usage(self._root).free + total) // DISK_SHARE)
-        if total + size > limit:
-            for entry in entries:
-                if total <= TRIMMED_SHARE * limit - size or entry.used >= self._opened:
-                    break
-                with contextlib.suppress(OSError):  # another process was faster
-                    os.unlink(entry.path)
-                total -= entry.bytes
-        return min(limit - total, max(limit // 20, size))
-
     def _only_read(self, reason: str) -> None:
         with self._lock:
             was_writable, self._is_writable = self._is_writable, False
         if was_writable:
-            self._progress.say(f"no more photos are kept in {self._root}: {reason.lower()}; the run goes on without")
+            where = f"no more photos are kept in {self._kept.folder}"
+            self._progress.say(f"{where}: {reason.lower()}; the run goes on without")
 
 
 def _header(shape: tuple[int, ...], checksum: int, sha256: str) -> bytes:

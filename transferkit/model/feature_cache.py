@@ -1,12 +1,10 @@
 """Features of images kept from one run to the next, never used where network, pixels or arithmetic differ."""
 
 import hashlib
-import json
 import os
 import zlib
 from collections.abc import Sequence
-from contextlib import suppress
-from fnmatch import fnmatch
+from glob import glob
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +14,19 @@ import torch
 from transferkit import runtime
 from transferkit.model.build import Backbone
 from transferkit.zoo import cache_folder, files
-from transferkit.zoo.errors import ModelFileError, StorageError, UsageError
-
-LIMIT_BYTES = 4 << 30  # of all features kept: 800,000 images in two views of 640 numbers
+from transferkit.zoo.disk_cache import DiskCache
 
 
 class FeatureCache:
     """The features that one network gives images, by the SHA-256 of their files and the name of a view.
 
-    What a run computed is one file, written whole or not at all; one that is damaged counts as not there. The networks
-    not used for longest go first when all together take more than `LIMIT_BYTES`.
+    What a run computed is one file. Those of a network are in one folder and go together.
     """
 
     def __init__(self, root: Path, key: dict[str, Any]):
-        self._root = root / "features"
-        self._folder = self._root / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        with suppress(OSError):
-            os.utime(self._folder)  # it is used
+        self._kept = DiskCache(root, "features")
+        self._folder = self._kept.folder / cache_folder.digest(key)
+        self._kept.use(self._folder)
 
     @property
     def is_empty(self) -> bool:
@@ -46,20 +40,14 @@ class FeatureCache:
         """
         found = np.full((len(sha256), width), np.nan, np.float32)
         wanted = np.array([digest or "0" * 64 for digest in sha256], "S64")
-        for path in self._files(view):
-            hashes, features = _read(path)
+        for name in sorted(glob(f"{view}.*.safetensors", root_dir=self._folder)):
+            hashes, features = self._kept.read(self._folder / name, _content) or ((), np.empty((0, 0)))
             if not len(hashes) or features.shape[1] != width:
                 continue
             places = np.searchsorted(hashes, wanted).clip(max=len(hashes) - 1)
             hits = hashes[places] == wanted
             found[hits] = features[places[hits]]
         return found
-
-    def _files(self, view: str) -> list[Path]:
-        with suppress(OSError):
-            names = sorted(os.listdir(self._folder))
-            return [self._folder / name for name in names if fnmatch(name, f"{view}.*.safetensors")]
-        return []
 
     def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> Path | None:
         """Keep the features (n, D) of files in a view; the file they are in.
@@ -78,37 +66,16 @@ class FeatureCache:
         }
         name = hashlib.sha256(codes).hexdigest()[:16]
         path = self._folder / f"{view}.{name}.safetensors"
-        try:
-            files.write_safetensors(path, tensors)
-        except StorageError:
-            return None
-        with suppress(StorageError, OSError):
-            self._make_room()
-        return path
-
-    def _make_room(self) -> None:
-        networks: dict[Path, list[cache_folder.Entry]] = {}
-        for entry in cache_folder.entries(self._root.parent, "features"):
-            networks.setdefault(entry.path.parent, []).append(entry)
-        total = sum(entry.bytes for network in networks.values() for entry in network)
-        for folder in sorted(networks, key=lambda folder: folder.stat().st_mtime):
-            if total <= LIMIT_BYTES:
-                break
-            total -= sum(entry.bytes for entry in networks[folder])
-            for entry in networks[folder]:
-                entry.path.unlink(missing_ok=True)
-            with suppress(OSError):  # something else is in it
-                folder.rmdir()
+        return path if self._kept.write(path, files.write_safetensors, tensors) else None
 
 
-def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The hashes (n,), in order, and features (n, D) in a file; none if it is damaged."""
-    with suppress(UsageError, ModelFileError, StorageError, OSError, KeyError, ValueError, RuntimeError):
-        tensors = files.read_safetensors(path)
-        codes, features = tensors["sha256"].numpy(), tensors["features"].numpy()
-        if _check(codes, features) == int(tensors["check"]):
-            return np.ascontiguousarray(codes).view("S64")[:, 0], features
-    return np.empty(0, "S64"), np.empty((0, 0), np.float32)
+def _content(path: Path) -> tuple[np.ndarray, np.ndarray] | None:
+    """The hashes (n,), in order, and features (n, D) in a file; None if they do not fit its checksum."""
+    tensors = files.read_safetensors(path)
+    codes, features = tensors["sha256"].numpy(), tensors["features"].numpy()
+    if _check(codes, features) != int(tensors["check"]):
+        return None
+    return np.ascontiguousarray(codes).view("S64")[:, 0], features
 
 
 def _check(codes: np.ndarray, features: np.ndarray) -> int:

@@ -3,7 +3,6 @@
 What is kept is the shell of a network, which builds the network after all when something has to be computed.
 """
 
-import hashlib
 import json
 import os
 import zlib
@@ -20,10 +19,10 @@ from transferkit.data.known import identity
 from transferkit.model import build
 from transferkit.model.build import Backbone
 from transferkit.zoo import cache_folder, files
+from transferkit.zoo.disk_cache import DiskCache
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
 
 FORMAT = 1  # to be raised with every change that builds another network from the same files
-LIMIT_BYTES = 2 << 30  # of all networks kept: 140 of mobilenetv2_100, or 6 of vit_base
 SLOW_FAMILIES = ("timm", "torchvision")  # those that are embedded are built in a moment
 HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")  # where the hub's files are looked for
 
@@ -31,11 +30,7 @@ Sources = list[list[str]]  # path and `known.Identity` of each file
 
 
 class NetworkCache:
-    """The network of one name, weights and image size, never used where a file it came from or a version differs.
-
-    It is one file, written whole or not at all; one that is damaged counts as not there. Those not used for longest go
-    first when all together take more than `LIMIT_BYTES`.
-    """
+    """The network of one name, weights and image size, never used where a file it came from or a version differs."""
 
     def __init__(self, root: Path, name: str, *, weights: str | None, image_size: int | None):
         self._name, self._weights = name, weights
@@ -48,31 +43,19 @@ class NetworkCache:
             "versions": runtime.versions() | {"transferkit": __version__},
             "hub": [os.environ.get(variable) for variable in HUB_VARIABLES],
         }
-        self._folder = root / "networks"
-        digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()
-        self._path = self._folder / f"{digest}.safetensors"
+        self._kept = DiskCache(root, "networks")
+        self._path = self._kept.folder / f"{cache_folder.digest(key)}.safetensors"
 
     def get(self, build_again: Callable[[], Backbone]) -> Backbone | None:
         """The network in a shell, with the head it came with; None if it is not kept.
 
         Args: build_again, what builds it if it has to compute something after all.
         """
-        content, tensors = self._read()
+        content, tensors = self._kept.read(self._path, _content) or ({}, {})
         if not content or content["sources"] != _identities([Path(path) for path, *_ in content["sources"]]):
             return None
-        with suppress(OSError):
-            os.utime(self._path)  # it is used
+        self._kept.use(self._path)
         return build.assemble(content["network"], tensors, build=lambda: build_again().model)
-
-    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
-        """What is kept; nothing if it is not there or damaged."""
-        with suppress(UsageError, ModelFileError, StorageError, KeyError, OSError):
-            tensors = files.read_safetensors(self._path)
-            with safe_open(self._path, "pt") as file:
-                metadata = file.metadata() or {}
-            if metadata["check"] == _check(metadata["content"], tensors):
-                return json.loads(metadata["content"]), tensors
-        return {}, {}
 
     def keep_from(self, build_anew: Callable[[], Backbone]) -> Backbone:
         """The network that is built; it is kept if its files are on this machine and stayed what they were."""
@@ -84,34 +67,25 @@ class NetworkCache:
         return backbone
 
     def _sources(self) -> Sources | None:
-        try:
+        with suppress(NetworkError, UsageError, ModelFileError, StorageError, OSError):  # or refused when it is built
             return _identities(build.files_of(self._name, weights=self._weights))
-        except (
-            NetworkError,
-            UsageError,
-            ModelFileError,
-            StorageError,
-            OSError,
-        ):  # to be downloaded, or refused when it is built
-            return None
+        return None  # to be downloaded
 
     def _add(self, backbone: Backbone, sources: Sources) -> None:
         content = json.dumps({"sources": sources, "network": build.describe(backbone)})
         tensors = backbone.model.state_dict()
-        if sum(tensor.nbytes for tensor in tensors.values()) > LIMIT_BYTES:
-            return
-        with suppress(StorageError, OSError):
-            files.write_safetensors(self._path, tensors, {"content": content, "check": _check(content, tensors)})
-            self._make_room()
+        if sum(tensor.nbytes for tensor in tensors.values()) <= self._kept.kind.limit_bytes:
+            metadata = {"content": content, "check": _check(content, tensors)}
+            self._kept.write(self._path, files.write_safetensors, tensors, metadata)
 
-    def _make_room(self) -> None:
-        kept = cache_folder.entries(self._folder.parent, "networks")
-        total = sum(entry.bytes for entry in kept)
-        for entry in kept:
-            if total <= LIMIT_BYTES:
-                break
-            total -= entry.bytes
-            entry.path.unlink(missing_ok=True)
+
+def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+    """What is kept in a file; None if it does not fit its checksum."""
+    tensors = files.read_safetensors(path)
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    content = metadata["content"]
+    return (json.loads(content), tensors) if metadata["check"] == _check(content, tensors) else None
 
 
 def _identities(paths: list[Path]) -> Sources | None:

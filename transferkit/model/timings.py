@@ -1,10 +1,7 @@
 """What was timed on this machine, kept so that a repeated command decides alike."""
 
-import hashlib
-import json
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,7 @@ from torch import Tensor
 from transferkit import runtime
 from transferkit.model.build import Backbone
 from transferkit.zoo import cache_folder
-from transferkit.zoo.errors import StorageError
+from transferkit.zoo.disk_cache import DiskCache
 
 IMAGES = 8  # a batch to time: tells by what factor one way is faster as 32 do, in a quarter of the time
 
@@ -34,14 +31,13 @@ def looked_up(
         "threads": torch.get_num_threads(),
         "versions": {name: version for name, version in runtime.versions().items() if name in ("torch", "timm")},
     }
-    text = json.dumps(key, sort_keys=True)
-    path = cache / "timings" / f"{hashlib.sha256(text.encode()).hexdigest()}.json"
+    kept, digest = DiskCache(cache, "timings"), cache_folder.digest(key)
+    path = kept.folder / f"{digest}.json"
     held = cache_folder.read(path)  # None: not timed yet, or damaged
-    if held and held["key"] == json.loads(text):
+    if held and cache_folder.digest(held["key"]) == digest:
         return held["found"]
     found = measure()
-    with suppress(StorageError):  # it will be timed again
-        cache_folder.write(path, {"key": key, "found": found})
+    kept.write(path, cache_folder.write, {"key": key, "found": found})
     return found
 
 
