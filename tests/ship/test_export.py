@@ -187,4 +187,5 @@ assert run(command) == 2  # a folder is never replaced, so no --overwrite is off
     assert "for timm, classes the folder" in told
     assert told.endswith(str(tmp_path / "out"))
     assert "the same answers as PyTorch on noise" in ended.stderr
+    assert "exists already; name a folder that does not" in ended.stderr
     assert (tmp_path / "out" / "classes.txt").read_text().startswith("8 airplane")
