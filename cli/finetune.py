@@ -8,6 +8,7 @@ import click
 from transferkit import presets
 from transferkit.cli import options, render
 from transferkit.config import BALANCES, OPTIMIZERS, SCHEDULES, STRATEGIES
+from transferkit.zoo import sources
 from transferkit.zoo.errors import UsageError
 
 
@@ -17,8 +18,7 @@ from transferkit.zoo.errors import UsageError
 @click.option(
     "--backbone",
     metavar="NAME",
-    help="A name of `transferkit zoo list`, any timm name, torchvision:NAME, "
-    "hf-hub:ORG/NAME, or the path of a model folder.  [default: auto]",
+    help=f"{sources.help_text()}  [default: auto]",
 )
 @click.option("--weights", metavar="FILE", help="A safetensors file for the backbone; none: random weights.")
 @click.option(

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from transferkit.cli import options, render
-from transferkit.zoo import catalog
+from transferkit.zoo import catalog, sources
 
 
 @click.group()
@@ -18,7 +18,7 @@ def zoo() -> None:
 @click.argument("pattern", required=False)
 @options.debug_option
 def list_networks(pattern: str | None) -> None:
-    """List the embedded networks, or all of timm and torchvision that match PATTERN.
+    """List the embedded networks, or all known names that match PATTERN, those of libraries too.
 
     \b
     Examples:
@@ -31,7 +31,7 @@ def list_networks(pattern: str | None) -> None:
         return
     rows = [(c.name, f"{c.parameters:,}", f"{c.preprocessing.size_px[0]} px", c.license) for c in catalog.cards()]
     render.table(("embedded", "parameters", "images", "licence"), rows)
-    click.echo("\nBesides: every timm classifier by its name, torchvision:NAME, hf-hub:ORG/NAME and model folders;")
+    click.echo(f"\nBesides: {', '.join(source.help for source in sources.SOURCES if not source.travels)};")
     click.echo("transferkit zoo list 'PATTERN' searches them.")
 
 

@@ -1,21 +1,20 @@
 """From a name to a network. Cards are read without importing torch; everything else imports it when it is called.
 
-A name is an existing path, an embedded name, `torchvision:NAME`, `hf-hub:ORGANISATION/NAME`, `timm:NAME` or a bare timm
-name; they are tried in that order.
+Which names there are and where they lead stands in the table of `sources`; nothing here asks for one of them by name.
 """
 
 import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import embedded, hashes
+from transferkit.zoo import hashes, sources
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors
-from transferkit.zoo.hashes import CONFIG, MANIFEST
-from transferkit.zoo.names import is_path, missing_folder, search, suggest
-from transferkit.zoo.own_folder import OwnFolder, by_spec, model_folder
+from transferkit.zoo.names import missing_folder, search, suggest
+from transferkit.zoo.own_folder import by_spec, model_folder
+from transferkit.zoo.sources.source import Source
 
 __all__ = ["cards", "create", "describe", "files_of", "model_folder", "rebuild", "search", "suggest", "wrap"]
 
@@ -50,7 +49,7 @@ def create(
 def _created(
     name: str, *, num_classes: int | None, weights: str | Path | None, image_size: int | None, offline: bool
 ) -> "Backbone":
-    found = _find(name, offline=offline)
+    source, found = _opened(name, offline=offline)
     blueprint = found.resized(image_size) if image_size else found
     if weights is None:
         file = blueprint.pretrained(offline=offline)
@@ -63,20 +62,19 @@ def _created(
     from transferkit.zoo.weights import check_finite
 
     native_px = found.card().preprocessing.size_px[0] if image_size else None
-    is_foreign = Path(name).exists() or name.startswith("hf-hub:")
     try:
-        if file is not None and is_foreign:
+        if file is not None and source.is_foreign:
             sizes.check_fits(found, file)
         backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
         if native_px and isinstance(error, ModelFileError):
             sizes.check_builds(found, image_size, native_px=native_px)
-        if error is (told := _told(error, name, is_foreign=is_foreign)):
+        if error is (told := _told(error, name, is_foreign=source.is_foreign)):
             raise
         raise told from error
     if file is not None:
         check_finite(backbone.model, file)
-    if native_px or is_foreign:
+    if native_px or source.is_foreign:
         sizes.check(backbone, found, native_px=native_px)
     return backbone
 
@@ -97,14 +95,10 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
     """
     if weights == "none":
         return []
-    files = [Path(weights) if weights else _find(name, offline=True).pretrained(offline=True)]
-    if Path(name).exists():
-        folder = model_folder(Path(name))
-        files += [folder / file for file in (CONFIG, MANIFEST) if (folder / file).is_file()]
-    elif name.startswith("hf-hub:"):
-        from transferkit.zoo.downloads import from_hub
-
-        files.append(from_hub(name.removeprefix("hf-hub:"), "config.json", offline=True))
+    files = [Path(weights) if weights else _opened(name, offline=True)[1].pretrained(offline=True)]
+    if found := sources.find(name):
+        source, own = found
+        files += source.files(own)
     snapshots = [file.parents[1] for file in files if file.parent.parent.name == "snapshots"]
     return files + [path for folder in snapshots for path in (folder.parent / "refs").rglob("*") if path.is_file()]
 
@@ -147,25 +141,25 @@ def wrap(model: "nn.Module") -> "Backbone":
 
 def cards() -> list[ModelCard]:
     """The cards of the embedded networks."""
-    return [embedded.card(name) for name in embedded.NAMES]
+    return [source.card(name) for source in sources.SOURCES for name in source.travels]
 
 
 def describe(name: str) -> ModelCard:
     """The card of a network that `create` knows, without its weights. Raises: UsageError for an unknown name."""
-    if name in embedded.NAMES:
-        return embedded.card(name)
+    for source in sources.SOURCES:
+        if name in source.travels:
+            return source.card(name)
     from transferkit.zoo import sizes
 
     with read_errors(name):
-        blueprint = _find(name, offline=True)
+        source, blueprint = _opened(name, offline=True)
         card = blueprint.card()
-        is_foreign = Path(name).exists() or name.startswith("hf-hub:")
         try:
-            if is_foreign and (file := _weights_here(blueprint)):
+            if source.is_foreign and (file := _weights_here(blueprint)):
                 sizes.check_fits(blueprint, file)
             parameters = sizes.hollow(blueprint, num_classes=len(card.classes) or None).card.parameters
         except Exception as error:  # as in `create`
-            if error is (told := _told(error, name, is_foreign=is_foreign)):
+            if error is (told := _told(error, name, is_foreign=source.is_foreign)):
                 raise
             raise told from error
     return dataclasses.replace(card, parameters=parameters)
@@ -179,43 +173,18 @@ def _weights_here(blueprint: Blueprint) -> Path | None:
         return None
 
 
-def _find(name: str, *, offline: bool) -> Blueprint:
-    """The blueprint of a name. Raises: UsageError with near misses, ModelFileError, NetworkError."""
-    if Path(name).exists():
-        return _in_folder(Path(name))
-    if name in embedded.NAMES:
-        return embedded.Blueprint(name=name)
-    if is_path(name):
+def _opened(name: str, *, offline: bool) -> tuple[Source, Blueprint]:
+    """The source of a name and its blueprint. Raises: UsageError with near misses, ModelFileError, NetworkError."""
+    found = sources.find(name)
+    if found is None:
         raise UsageError(missing_folder(name))
-    source, _, rest = name.partition(":")
+    source, own = found
     try:
-        if source == "torchvision":
-            from transferkit.zoo import from_torchvision
-
-            return from_torchvision.Blueprint(architecture=rest)
-        from transferkit.zoo import from_timm
-
-        if source == "hf-hub":
-            from transferkit.zoo.downloads import from_hub
-
-            config = hashes.read_object(from_hub(rest, "config.json", offline=offline))
-            return from_timm.by_config(config, name=name, hub=rest)
-        return from_timm.by_name(name.removeprefix("timm:"))
+        return source, source.open(own, offline=offline)
     except UsageError as error:
+        if source.takes_paths:
+            raise
         near = suggest(name)
         hint = f"; did you mean {' or '.join(near)}?" if near else "; `transferkit zoo list` shows what is embedded"
-        said = error if near or source != name else missing_folder(name)
+        said = error if near or ":" in name else missing_folder(name)
         raise UsageError(f"{said}{hint}") from error
-
-
-def _in_folder(path: Path) -> Blueprint:
-    """The blueprint of a model folder, or of a run folder that has one. Raises: UsageError, ModelFileError."""
-    from transferkit.zoo import from_timm
-
-    folder = model_folder(path)
-    if not (folder / CONFIG).is_file():
-        raise UsageError(f"{path} is no model folder: it has no {CONFIG}")
-    if (own := hashes.own_block(folder)) is not None:
-        return OwnFolder.read(folder, own)
-    config = hashes.read_object(folder / CONFIG)
-    return from_timm.by_config(config, name=folder.resolve().name, folder=folder)

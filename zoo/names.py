@@ -1,30 +1,28 @@
-"""Every name of a network that there is; timm and torchvision take seconds to import, so theirs are kept."""
+"""Every name of a network that there is; libraries take seconds to import, so theirs are kept."""
 
 import difflib
 import fnmatch
+from collections.abc import Iterable
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
-from transferkit.zoo import cache_folder, embedded
+from transferkit.zoo import cache_folder, sources
 from transferkit.zoo.errors import StorageError
 
 MAX_BESIDE = 10_000  # folders that are looked at
 
 
 def search(pattern: str) -> list[str]:
-    """The names of timm (with tags) and torchvision that match a shell pattern such as `*convnext*tiny*`."""
+    """The names of all sources (timm's with tags) that match a shell pattern such as `*convnext*tiny*`."""
     return fnmatch.filter(_known(), pattern)
 
 
 def suggest(name: str) -> list[str]:
     """Up to three known names that look like `name`."""
-    return difflib.get_close_matches(name.removeprefix("timm:"), _known(), n=3)
-
-
-def is_path(name: str) -> bool:
-    """Whether somebody who writes this means a folder: no name of a network has a separator, but those of the hub."""
-    return not name.startswith("hf-hub:") and (name.startswith((".", "~")) or any(sign in name for sign in "/\\"))
+    found = (source.find(name) for source in sources.SOURCES if not source.takes_paths)
+    listed = next((own for own in found if own is not None), name)
+    return difflib.get_close_matches(listed, _known(), n=3)
 
 
 def missing_folder(name: str) -> str:
@@ -39,20 +37,27 @@ def missing_folder(name: str) -> str:
 
 
 def _known() -> list[str]:
-    """The embedded networks, those of timm, with and without tags, and torchvision's, of the versions installed."""
+    """The names of all sources."""
+    own = [name for source in sources.SOURCES if not source.libraries for name in source.names()]
+    return _bare_first([*own, *_of_libraries()])
+
+
+def _of_libraries() -> list[str]:
+    """The names of those sources that depend on libraries, of the versions installed."""
     from importlib import metadata
 
-    libraries = "-".join(f"{name}-{metadata.version(name)}" for name in ("timm", "torchvision"))
-    path = cache_folder.find() / "names" / f"{libraries}.json"
+    asked = [source for source in sources.SOURCES if source.libraries]
+    libraries = sorted({library for source in asked for library in source.libraries})
+    path = cache_folder.find() / "names" / f"{'-'.join(f'{name}-{metadata.version(name)}' for name in libraries)}.json"
     if kept := cache_folder.read(path):  # None: not kept yet, or damaged
-        return [*embedded.NAMES, *kept["names"]]
-    import timm
-
-    from transferkit.zoo import from_torchvision
-
-    names = sorted({*timm.list_models(), *timm.list_models(include_tags=True)})
-    names += [f"torchvision:{name}" for name in from_torchvision.names()]
+        return kept["names"]
+    names = _bare_first(name for source in asked for name in source.names())
     with suppress(StorageError):
         cache_folder.opened()
         cache_folder.write(path, {"names": names})
-    return [*embedded.NAMES, *names]
+    return names
+
+
+def _bare_first(names: Iterable[str]) -> list[str]:
+    """Names without a prefix, then those with one; among them nothing moves."""
+    return sorted(names, key=lambda name: ":" in name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import embedded, schema
+from transferkit.zoo import schema, sources
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.errors import ModelFileError, UsageError
@@ -24,16 +24,9 @@ def by_spec(spec: dict[str, Any]) -> Blueprint:
     """The blueprint of a `Backbone.spec`. Raises: ModelFileError if this version has no such network."""
     family, architecture = spec.get("family"), spec.get("architecture")
     try:
-        if family == "transferkit" and architecture in embedded.NAMES:
-            return embedded.Blueprint(name=architecture)
-        if family == "torchvision":
-            from transferkit.zoo import from_torchvision
-
-            return from_torchvision.Blueprint(architecture=architecture, is_linear=spec.get("linear_head", False))
-        if family == "timm":
-            from transferkit.zoo import from_timm
-
-            return dataclasses.replace(from_timm.by_name(architecture), model_args=dict(spec["model_args"]))
+        for source in sources.SOURCES:
+            if source.family and source.family == family and (blueprint := source.by_spec(spec)):
+                return blueprint
     except UsageError as error:
         raise ModelFileError(f"this version cannot build {family}:{architecture}: {error}") from error
     raise ModelFileError(f"this version cannot build {family}:{architecture}")

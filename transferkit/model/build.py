@@ -12,6 +12,7 @@ from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 from transferkit.zoo.shell import assemble, describe
 from transferkit.zoo.sizes import refusal
+from transferkit.zoo.sources import families
 from transferkit.zoo.weights import check_finite
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "check_finite",
     "create",
     "describe",
+    "families",
     "files_of",
     "fold",
     "he_normal",

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from transferkit.model.build import Backbone, Preprocessing
+from transferkit.model.build import Backbone, Preprocessing, families
 from transferkit.zoo import schema
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.hashes import FORMAT_VERSION
@@ -26,8 +26,9 @@ def describe(
     """
     family, architecture = backbone.spec["family"], backbone.spec["architecture"]
     if family == "other":
+        *others, last = families()
         raise UsageError(
-            f"{architecture} was made by hand; only networks of timm, torchvision and transferkit can be saved"
+            f"{architecture} was made by hand; only networks of {', '.join(others)} and {last} can be saved"
         )
     if len(classes) != backbone.num_classes:
         raise UsageError(f"{len(classes)} class names for a network of {backbone.num_classes} outputs")

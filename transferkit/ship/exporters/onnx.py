@@ -40,8 +40,14 @@ def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[byte
 
     from transferkit.ship.exporters.parity import ANY_BATCH
 
-    names = {"input_names": ["pixels"], "output_names": ["probabilities"]}
-    exported = torch.onnx.export(program, dynamo=True, dynamic_shapes=ANY_BATCH, verbose=False, **names)
+    exported = torch.onnx.export(
+        program,
+        input_names=["pixels"],
+        output_names=["probabilities"],
+        dynamo=True,
+        dynamic_shapes=ANY_BATCH,
+        verbose=False,
+    )
     exported.model.metadata_props.update(facts)
     data = exported.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
