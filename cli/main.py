@@ -91,7 +91,7 @@ def run(arguments: list[str], *, before: Callable[[], None] | None = None) -> in
     except (StoppedError, RankLostError) as error:
         return _report(error, f"{error}{_resume_hint(error)}", error.exit_code, arguments)
     except click.ClickException as error:
-        error.message = printable(error.message)
+        vars(error)["message"] = printable(error.message)
         if stops.claim():
             error.show()
         return error.exit_code

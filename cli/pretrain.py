@@ -2,6 +2,7 @@
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -53,10 +54,10 @@ def pretrain(
     from transferkit.train.recipe import Job
     from transferkit.zoo.errors import UsageError
 
-    changes = {key: value for key, value in changes.items() if value is not None}
+    given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}
     if teacher:
-        changes["teacher"] = None if teacher == "none" else teacher
-    made = recipes.read_recipe(Path(recipe) if recipe else recipes.recipe_of(name), **changes)
+        given["teacher"] = None if teacher == "none" else teacher
+    made = recipes.read_recipe(Path(recipe) if recipe else recipes.recipe_of(name), **given)
     if made.network != name:
         raise UsageError(f"{recipe} is a recipe of {made.network}, not of {name}")
     progress = render.progress_for(quiet=quiet)

@@ -91,9 +91,10 @@ class LiveProgress(Progress):
 
     def advance(self, images: int) -> None:
         super().advance(images)
-        self.bar.advance(self.task, images)
-        speed = self.bar.tasks[0].speed
-        self.bar.update(self.task, rate=f"{speed:.0f} images/s" if speed else "")
+        if self.bar:
+            self.bar.advance(self.task, images)
+            speed = self.bar.tasks[0].speed
+            self.bar.update(self.task, rate=f"{speed:.0f} images/s" if speed else "")
 
     def note(self, figures: str) -> None:
         if self.bar:

@@ -3,6 +3,7 @@
 import io
 import os
 import sys
+from typing import TextIO
 
 from transferkit.zoo.errors import StorageError
 
@@ -47,7 +48,7 @@ def own() -> None:
         raise StorageError("stdout is closed; redirect it, such as with > results.txt or > /dev/null")
 
 
-def as_utf8() -> io.TextIOBase:
+def as_utf8() -> TextIO:
     """stdout, which from now on is UTF-8 whatever the terminal or the system would like: for CSV and JSON."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPED)

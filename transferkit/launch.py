@@ -19,7 +19,7 @@ from transferkit.zoo import children, stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, UsageError
 
 if TYPE_CHECKING:
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 GRACE_SECONDS = 10.0  # between the end of a process, or a signal, and the end of those that do not notice it
 LOOK_SECONDS = 0.02
@@ -101,15 +101,17 @@ def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
     They were started by `start`, or by `torchrun`.
     """
     import torch.distributed as dist
+    from torch.distributed.distributed_c10d import PrefixStore
+    from torch.distributed.rendezvous import rendezvous
 
     if folder := os.environ.get(stops.LAUNCH):  # of our own launcher: a file, no port
         number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
         store = dist.FileStore(os.path.join(folder, "store"), count)
         store.set_timeout(timeout)
     else:
-        store, number, count = next(dist.rendezvous("env://", timeout=timeout))
+        store, number, count = next(rendezvous("env://", timeout=timeout))
         # after a restart the store still has the addresses of the processes that are gone
-        store = dist.PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     store.set(f"process/{number}", f"{socket.gethostname()} {os.getpid()}")
     until = time.monotonic() + timeout.total_seconds()
     while not store.check([f"process/{other}" for other in range(count)]) and time.monotonic() < until:

@@ -22,7 +22,7 @@ from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedEr
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
-    from torch.distributed import Store
+    from torch.distributed.distributed_c10d import Store
 
 TIMEOUT = timedelta(minutes=30)  # for a slow rank; that one has died is told at once by its closed connection
 FAILURE = "failure"  # the key under which the first rank to fail says so
@@ -109,7 +109,7 @@ def _settled(error: BaseException, store: "Store") -> BaseException:
     try:
         if isinstance(stop, (StoppedError, KeyboardInterrupt)) and _misses_neighbour(store):
             error = _loss()  # torchrun stops the others with a signal
-            error.run_folder = getattr(stop, "run_folder", None)
+            vars(error)["run_folder"] = getattr(stop, "run_folder", None)
         code = getattr(error, "exit_code", stops.INTERRUPTED if isinstance(stop, KeyboardInterrupt) else 1)
         own = json.dumps({"rank": rank(), "exit_code": code})
         first = store.compare_set(FAILURE, "", own).decode()

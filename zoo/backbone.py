@@ -39,10 +39,11 @@ class Head(nn.Module):
         super().__init__()
         self.training = layers[0].training
         self.layers = nn.ModuleList(layers)
+        self._widths = [layer.weight.shape[1] for layer in layers]
 
     def forward(self, features: Tensor) -> Tensor:
         logits = []
-        for layer, x in zip(self.layers, features.split([layer.weight.shape[1] for layer in self.layers], dim=1)):
+        for layer, x in zip(self.layers, features.split(self._widths, dim=1)):
             logits.append(layer(x[:, :, None, None]).flatten(1) if isinstance(layer, nn.Conv2d) else layer(x))
         return torch.stack(logits).mean(0)  # (B, K)
 
@@ -81,7 +82,7 @@ class Backbone(nn.Module):
         return self._layers()[0].weight.shape[0]
 
     def _layers(self) -> list[nn.Linear | nn.Conv2d]:
-        return [self.model.get_submodule(name) for name in self.heads]
+        return [_final_layer(self.model, name) for name in self.heads]
 
     def forward(self, x: Tensor) -> Tensor:
         """The native forward pass: (B, 3, H, W) -> (B, K)."""
@@ -155,11 +156,11 @@ class Backbone(nn.Module):
 
     def _tell_parents(self, head: str, num_classes: int) -> None:
         """Keep the attribute `num_classes` true, which timm has on the network and on some of its heads."""
-        parts = head.split(".")
+        parts, attribute = head.split("."), "num_classes"
         for depth in range(len(parts)):
             parent = self.model.get_submodule(".".join(parts[:depth]))
-            if isinstance(getattr(parent, "num_classes", None), int):
-                parent.num_classes = num_classes
+            if isinstance(getattr(parent, attribute, None), int):
+                setattr(parent, attribute, num_classes)
 
     def make_linear(self) -> None:
         """Remove what stands between the final layers and the logits, where a network has such a thing."""
@@ -181,7 +182,7 @@ class Backbone(nn.Module):
         layers = self._layers()
         for layer, part in zip(layers, weight.split([layer.weight.shape[1] for layer in layers], dim=1)):
             layer.weight.copy_((part * len(layers)).reshape(layer.weight.shape))
-            layer.bias.copy_(bias)
+            layer.get_parameter("bias").copy_(bias)
 
     def freeze(self, stages: Collection[str]) -> None:
         """Freeze those stages, thaw all others. Frozen: no gradient, and in evaluation mode whatever `train` is told.
@@ -234,6 +235,12 @@ class Backbone(nn.Module):
         if graph is None:
             return whole
         return split.cut(self, graph, depth=order[stage], depth_of=lambda name: order[self.stage_of(name[6:])]) or whole
+
+
+def _final_layer(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
+    if isinstance(layer := model.get_submodule(name), (nn.Linear, nn.Conv2d)):
+        return layer
+    raise TypeError(f"{name} is a {type(layer).__name__}, no linear layer")
 
 
 def _pooled(x: Tensor, layer: nn.Module) -> Tensor:

@@ -43,10 +43,13 @@ class Preprocessing:
     @classmethod
     def from_pretrained_cfg(cls, cfg: dict[str, Any]) -> "Preprocessing":
         """The preprocessing that timm's `pretrained_cfg` describes; what it leaves out has timm's defaults."""
+        pixels: dict[str, Any] = {
+            "size_px": tuple(cfg.get("input_size") or (3, 224, 224))[1:],
+            "mean": tuple(cfg.get("mean") or cls.mean),
+            "std": tuple(cfg.get("std") or cls.std),
+        }
         return cls(
-            size_px=tuple(cfg.get("input_size") or (3, 224, 224))[1:],
-            mean=tuple(cfg.get("mean") or cls.mean),
-            std=tuple(cfg.get("std") or cls.std),
+            **pixels,
             interpolation=cfg.get("interpolation") or cls.interpolation,
             crop_pct=cfg.get("crop_pct") or cls.crop_pct,
             crop_mode=cfg.get("crop_mode") or cls.crop_mode,
@@ -82,10 +85,9 @@ class ModelCard:
         known = {f.name for f in dataclasses.fields(cls)}
         values = {key: value for key, value in raw.items() if key in known}
         values["classes"] = tuple(values.get("classes", ()))
-        preprocessing = values.get("preprocessing", {})
-        values["preprocessing"] = Preprocessing(
-            **{key: tuple(value) if isinstance(value, list) else value for key, value in preprocessing.items()}
-        )
+        preprocessing: dict[str, Any] = values.get("preprocessing", {})
+        tuples: dict[str, Any] = {key: tuple(value) for key, value in preprocessing.items() if isinstance(value, list)}
+        values["preprocessing"] = Preprocessing(**(preprocessing | tuples))
         return cls(**values)
 
     def to_json(self) -> str:

@@ -42,10 +42,11 @@ def fold(model: nn.Module, example: Tensor) -> int:
 
 def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     norm: nn.BatchNorm2d = convolution.__dict__["folded_norm"]
-    if norm.training:
+    mean, variance = norm.running_mean, norm.running_var
+    if norm.training or mean is None or variance is None:
         return type(convolution).forward(convolution, x)
-    scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)  # (C,)
-    mean = norm.running_mean if convolution.bias is None else norm.running_mean - convolution.bias
+    scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
+    mean = mean if convolution.bias is None else mean - convolution.bias
     weight, bias = convolution.weight * scale[:, None, None, None], norm.bias - mean * scale
     padding = convolution.padding
     if type(convolution) is not nn.Conv2d:
@@ -72,7 +73,9 @@ def _padded(convolution: nn.Conv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, 
 def _finish(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
     if norm.training:
         return type(norm).forward(norm, x)
-    return x if type(norm) is nn.BatchNorm2d else norm.act(norm.drop(x))
+    if type(norm) is nn.BatchNorm2d:
+        return x
+    return norm.get_submodule("act")(norm.get_submodule("drop")(x))  # as timm's BatchNormAct2d ends
 
 
 def _pairs(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:

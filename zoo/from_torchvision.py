@@ -50,7 +50,7 @@ class Blueprint:
 
     def pretrained(self, *, offline: bool) -> Path:
         """torchvision's default weights, downloaded and converted once. Raises: NetworkError, ModelFileError."""
-        return from_url(get_model_weights(self.architecture).DEFAULT.url, offline=offline)
+        return from_url(get_model_weights(self.architecture)["DEFAULT"].url, offline=offline)
 
     def build(self, *, num_classes: int | None = None, weights: Path | None = None) -> Backbone:
         """The network with the weights of a file, or random ones; without `num_classes` it keeps the head it has.
@@ -69,7 +69,7 @@ class Blueprint:
 
     def card(self) -> ModelCard:
         """What is known without building it: all but the number of parameters and the hash of the weights."""
-        default = get_model_weights(self.architecture).DEFAULT
+        default = get_model_weights(self.architecture)["DEFAULT"]
         transform = default.transforms()
         size = self.size_px or transform.crop_size[0]
         return ModelCard(

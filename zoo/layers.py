@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -201,6 +202,14 @@ def check_inference(inference: str, dropconnect: float) -> None:
 NOTHING_DROPPED = Dropping()
 
 
+@overload
+def new_head(
+    old: nn.Linear, num_classes: int, *, dropping: Dropping = ..., generator: torch.Generator | None = ...
+) -> nn.Linear: ...
+@overload
+def new_head(
+    old: nn.Conv2d, num_classes: int, *, dropping: Dropping = ..., generator: torch.Generator | None = ...
+) -> nn.Conv2d: ...
 def new_head(
     old: nn.Linear | nn.Conv2d,
     num_classes: int,
@@ -225,5 +234,5 @@ def new_head(
     else:
         head = Linear(old.in_features, num_classes, dropout=dropping.dropout)
     he_normal(head.weight, generator=generator)
-    nn.init.zeros_(head.bias)
+    nn.init.zeros_(head.get_parameter("bias"))
     return head.to(old.weight).requires_grad_(old.weight.requires_grad).train(old.training)

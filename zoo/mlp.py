@@ -24,6 +24,8 @@ class CifarMlp(nn.Module):
     Raises: UsageError for dropout and DropConnect together in fc3, or Gaussian inference without DropConnect.
     """
 
+    mean: Tensor
+
     def __init__(
         self,
         num_classes: int = 10,

@@ -22,7 +22,7 @@ def model_folder(path: Path) -> Path:
 
 def by_spec(spec: dict[str, Any]) -> Blueprint:
     """The blueprint of a `Backbone.spec`. Raises: ModelFileError if this version has no such network."""
-    family, architecture = spec.get("family"), spec.get("architecture")
+    family, architecture = spec.get("family"), str(spec.get("architecture"))
     try:
         for source in sources.SOURCES:
             if source.family and source.family == family and (blueprint := source.by_spec(spec)):

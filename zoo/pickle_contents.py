@@ -11,8 +11,8 @@ import re
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from pickletools import genops
-from typing import BinaryIO
+from pickletools import OpcodeInfo, genops
+from typing import Any, BinaryIO
 
 from transferkit.zoo.errors import ModelFileError
 from transferkit.zoo.text import first_line, printable
@@ -92,8 +92,9 @@ def names(pickle: bytes) -> Iterator[str]:
     """
     texts: list[str] = []  # those on the stack, as far as a name by STACK_GLOBAL needs them
     memo: dict[int, str] = {}
+    instructions: Iterator[tuple[OpcodeInfo, Any, int | None]] = genops(pickle)
     try:
-        for instruction, value, _ in genops(pickle):
+        for instruction, value, _ in instructions:
             kind = instruction.name
             if kind in ("GLOBAL", "INST"):
                 yield _modern(*value.split(" ", 1))

@@ -66,12 +66,12 @@ class CifarResNet(nn.Module):
         Args: floor is added to each variance. Shapes: images (N, 3, H, W), normalised.
         Source: Jordan 2024, section 3.2, https://arxiv.org/abs/2404.00498
         """
-        conv = self.stem[0]
+        weight, bias = self.stem.parameters()
         patches = images.unfold(2, 2, 1).unfold(3, 2, 1).permute(0, 2, 3, 1, 4, 5).reshape(-1, 12).double()
         variances, components = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (components.T / (variances + floor).sqrt()[:, None]).reshape(12, 3, 2, 2)
-        conv.weight.copy_(torch.cat([filters, -filters]))
-        nn.init.zeros_(conv.bias)
+        weight.copy_(torch.cat([filters, -filters]))
+        nn.init.zeros_(bias)
 
     def features(self, x: Tensor) -> Tensor:
         """What the head receives. Shapes: (B, 3, H, W) -> (B, D)."""

@@ -42,11 +42,11 @@ class Shell(nn.Module):
 
     def _place(self, path: list[str]) -> nn.Module:
         """The module at `path`, made with all above it where it is missing."""
-        module = self
+        module: nn.Module = self
         for part in path:
             if part not in module._modules:
                 module.add_module(part, nn.Module())
-            module = module._modules[part]
+            module = module.get_submodule(part)
         return module
 
     def forward(self, x: Tensor) -> Tensor:
@@ -66,7 +66,8 @@ def _final_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear | nn.Conv2d:
         else:
             layer = nn.Linear(inputs, outputs, bias=bias is not None)
     layer.weight = nn.Parameter(weight)
-    layer.bias = None if bias is None else nn.Parameter(bias)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias)
     return layer
 
 

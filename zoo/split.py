@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
+from torch.fx.node import map_arg
 
 
 class StageTracer(fx.Tracer):
@@ -41,18 +42,18 @@ class StageTracer(fx.Tracer):
         return proxy
 
     def _compute(self, node: fx.Node) -> Any:
-        args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: source.meta["value"])
+        args, kwargs = map_arg((node.args, node.kwargs), lambda source: source.meta["value"])
         if node.op == "placeholder":
             return self.example
         if node.op == "output":
             return None
+        if not isinstance(node.target, str):
+            return node.target(*args, **kwargs)
         if node.op == "get_attr":
             return operator.attrgetter(node.target)(self.root)
         if node.op == "call_module":
             return self.root.get_submodule(node.target)(*args, **kwargs)
-        if node.op == "call_method":
-            return getattr(args[0], node.target)(*args[1:], **kwargs)
-        return node.target(*args, **kwargs)
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict) -> Any:
         return forward(*args, **kwargs) if self.is_computing else super().call_module(m, forward, args, kwargs)
@@ -63,7 +64,7 @@ class StageTracer(fx.Tracer):
     def to_bool(self, obj: fx.Proxy) -> bool:
         return bool(obj.node.meta["value"])
 
-    def iter(self, obj: fx.Proxy) -> Iterator[fx.Proxy]:
+    def iter(self, obj: Any) -> Iterator[Any]:  # a proxy, which gets its operators when torch.fx is imported
         return iter([obj[i] for i in range(len(obj.node.meta["value"]))])
 
 
@@ -101,7 +102,7 @@ def cut(
     depths: dict[fx.Node, int] = {}
     moving: set[fx.Node] = set()  # what depends on the images; the rest is computed on either side
     for node in nodes:
-        own = depth_of(node.target) if node.op in ("call_module", "get_attr") else 0
+        own = depth_of(str(node.target)) if node.op in ("call_module", "get_attr") else 0
         depths[node] = max([own, *(depths[source] for source in node.all_input_nodes)])
         if node.op == "placeholder" or not moving.isdisjoint(node.all_input_nodes):
             moving.add(node)
@@ -131,8 +132,8 @@ def _prefix(model: nn.Module, graph: fx.Graph, handed: list[fx.Node]) -> fx.Grap
     half = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     _copy(_needed(graph, handed), half, copies)
-    values = tuple(copies[node] for node in handed)
-    half.output(values if len(values) > 1 else values[0])
+    values = [copies[node] for node in handed]
+    half.output(tuple(values) if len(values) > 1 else values[0])
     return fx.GraphModule(model, half)
 
 

@@ -138,7 +138,7 @@ def _stop(number: int) -> BaseException:
     return stop
 
 
-def _code(number: int) -> int:
+def _code(number: int | None) -> int:
     return INTERRUPTED if number == signal.SIGINT else StoppedError.exit_code
 
 

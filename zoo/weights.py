@@ -188,7 +188,7 @@ def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: P
     if difference:
         raise ModelFileError(f"{source} does not fit the network: {difference}")
     state = OrderedDict(tensors)
-    state._metadata = expected._metadata  # module versions: safetensors keeps none, MNASNet asks for one
+    vars(state).update(vars(expected))  # `_metadata`, module versions: safetensors keeps none, MNASNet asks for one
     model.load_state_dict(state)
 
 

@@ -108,7 +108,8 @@ def _prepare(paths: PathTable, row: int, view: View, *, photos: Photos) -> _Item
 def _batch(items: list[_Item]) -> Batch:
     stops.check()  # a stop that a decoder took for damage must not become a fault
     good = [item for item in items if not item.fault]
-    pixels = np.stack([item.pixels for item in good]) if good else np.empty((0, 0, 0, 3), np.uint8)  # (b, H, W, 3)
+    views = [item.pixels for item in good if item.pixels is not None]
+    pixels = np.stack(views) if views else np.empty((0, 0, 0, 3), np.uint8)  # (b, H, W, 3)
     return Batch(
         rows=np.array([item.row for item in good], np.int64),
         pixels=torch.from_numpy(pixels).permute(0, 3, 1, 2),

@@ -1,7 +1,7 @@
 """CIFAR, or other images shrunk to its size, as arrays: from DATA, a tar of it, or the binary version of CIFAR."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ IMAGE_BYTES = 3 * SIZE_PX * SIZE_PX
 SHRUNK = Preprocessing(size_px=(SIZE_PX, SIZE_PX), crop_pct=1.0)
 HELD_OUT = 0.2  # of the images, where DATA does not say which to score
 
-Files = dict[str, Path | bytes]  # by name relative to the data, with forward slashes
+Files = Mapping[str, Path | bytes]  # by name relative to the data, with forward slashes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -40,8 +40,8 @@ class Cifar:
 
     def sha256(self) -> str:
         """The hash of what is trained on: pixels and labels."""
-        digest = hashlib.sha256(np.ascontiguousarray(self.images))
-        digest.update(np.ascontiguousarray(self.labels))
+        digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
+        digest.update(np.ascontiguousarray(self.labels).data)
         return digest.hexdigest()
 
 

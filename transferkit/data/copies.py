@@ -67,7 +67,7 @@ def lines(listing: Listing, contents: np.ndarray) -> list[str]:
         rows = np.flatnonzero(found & (listing.parts == part))
         if len(rows):
             earlier = np.isin(listing.parts, ["train"] if part == "val" else ["train", "val"])
-            twin = next(row for row in np.flatnonzero(earlier) if contents[row] == contents[rows[0]])
+            twin = int(next(row for row in np.flatnonzero(earlier) if contents[row] == contents[rows[0]]))
             others = "training" if part == "val" else "training or validation"
             total = np.count_nonzero(listing.parts == part)
             counts = f"{len(rows):,} of {total:,} {name} images"

@@ -1,6 +1,7 @@
 """Any source to upright RGB pixels, and those to what the network sees: the one path of every command."""
 
 import functools
+import importlib
 import io
 import math
 import os
@@ -53,14 +54,14 @@ def decode(
         source = _from_array(source)
     if isinstance(source, Image.Image):
         image = _loaded(source, b"", bit_depth)
-        return _shrunk(image, shrunk_to) if _is_large(image, shrunk_to) else image
+        return _shrunk(image, shrunk_to) if shrunk_to and _is_large(image, shrunk_to) else image
     data = read_file(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(data, bytes):
         raise DecodeError(f"a {type(source).__name__} is no image; a path, bytes, a uint8 array or a Pillow image is")
     if not data:
         raise DecodeError("empty file")
     with _opened(data) as image:
-        if not _is_large(image, shrunk_to):
+        if not shrunk_to or not _is_large(image, shrunk_to):
             return _loaded(image, data, bit_depth)
         image.draft("RGB", (shrunk_to, shrunk_to))  # changes the size of a JPEG, never to less than this
         return _shrunk(_loaded(image, data, bit_depth), shrunk_to)
@@ -85,9 +86,9 @@ def eval_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
     return np.array(canvas)
 
 
-def _is_large(image: Image.Image, side: int | None) -> bool:
+def _is_large(image: Image.Image, side: int) -> bool:
     """Whether to shrink it: below twice `side` that would cost more time than it saves the view that is made next."""
-    return side is not None and min(image.size) >= 2 * side
+    return min(image.size) >= 2 * side
 
 
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
@@ -154,10 +155,10 @@ def _opened(data: bytes) -> Image.Image:
 @functools.cache
 def _has_heic_reader() -> bool:
     try:
-        import pillow_heif
+        heif = importlib.import_module("pillow_heif")
     except ImportError:
         return False
-    pillow_heif.register_heif_opener()
+    heif.register_heif_opener()
     return True
 
 

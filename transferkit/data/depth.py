@@ -79,7 +79,7 @@ def check_colour(image: Image.Image, data: bytes, bit_depth: int | None) -> int 
     tags = _tags(image)
     if (max(_all(tags, BITS, 8)) <= 8 and _png_bits(data) <= 8) or not image.mode.startswith("RGB"):
         return None
-    bands = image.convert("RGB").getextrema()
+    bands = [band for band in image.convert("RGB").getextrema() if isinstance(band, tuple)]  # least and largest
     largest = 256 * max(high for _, high in bands) + 255
     white = _meant(tags.get(SMAX_SAMPLE) or tags.get(MAX_SAMPLE), image.mode)
     stated = int(white).bit_length() if white else _significant_bits(data)
@@ -154,7 +154,7 @@ def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
 
-def _all(tags: Any, tag: int, default: int) -> tuple[int, ...]:
+def _all(tags: Any, tag: int, default: int) -> tuple[Any, ...]:
     found = tags.get(tag, default)
     return found if isinstance(found, tuple) and found else (found,)
 

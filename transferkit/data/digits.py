@@ -1,6 +1,7 @@
 """A small data set that is always at hand: scikit-learn's handwritten digits as a folder of PNG files."""
 
 import io
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +34,10 @@ def write_digits(folder: Path) -> int:
 def _images() -> dict[Path, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    every_image, labels = itemgetter("images", "target")(load_digits())
     images = {}
     for digit in range(10):
-        for index, pixels in enumerate(digits.images[digits.target == digit]):
+        for index, pixels in enumerate(every_image[labels == digit]):
             part = "test" if index % TEST_SHARE == TEST_SHARE - 1 else "train"
             image = np.round(pixels * (255 / 16)).astype(np.uint8)  # ink is 0 to 16
             images[Path(part, str(digit), f"{index:03d}.png")] = image

@@ -219,7 +219,7 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
 def check_trainable(listing: Listing) -> None:
     """Raises: DataError if there are too few classes, or one has no image outside val and test."""
     if len(listing.classes) < 2:
-        only = listing.classes[0]
+        only = next(iter(listing.classes))
         raise DataError(f"{listing.source} has one class ({only!r}); at least 2 are needed{_nesting_hint(listing)}")
     can_train = (listing.parts == "train") | (listing.parts == "")
     counts = np.bincount(listing.labels[can_train], minlength=len(listing.classes))

@@ -40,7 +40,8 @@ def part_of(name: str) -> str:
     ('train', 'test', 'test', '')
     """
     letters = re.sub(r"[\W_]+", "", re.sub(r"[\W_\d]+$", "", name.casefold()))
-    return PART_OF[re.match(ANY_WORD, letters)[0]] if PLAIN.fullmatch(letters) else ""
+    word = re.match(ANY_WORD, letters)
+    return PART_OF[word[0]] if word and PLAIN.fullmatch(letters) else ""
 
 
 def find(source: Path, folders: Folders, inside: Inside) -> Parts:

@@ -78,11 +78,11 @@ class Photos:
         Raises: DecodeError with the reason.
         """
         identity = known.identity(path)
-        if identity in self._held:
-            return self._held[identity]
+        if identity and (held := self._held.get(identity)):
+            return held
         content = self._index.contents([path])[0] if self._index else None
         pixels = self._store.get(content.sha256) if content and self._store else None
-        if pixels is None:
+        if content is None or pixels is None:
             data = read_file(path)
             sha256 = hashlib.sha256(data).hexdigest()
             photo = Photo(image=self._image(data, sha256), sha256=sha256, bytes=len(data))
@@ -109,7 +109,7 @@ class Photos:
         """Write the hashes of the files read so far to the index."""
         with self._lock:
             found, self._read = self._read, []
-        if found:
+        if found and self._index:
             self._index.add(found)
 
     def _image(self, data: bytes, sha256: str) -> Image.Image:

@@ -4,13 +4,10 @@ import functools
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 from transferkit.zoo import stops
 from transferkit.zoo.errors import NetworkError, TransferkitError, UsageError
-
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
 
 URL = re.compile(r"((?:[a-z0-9_+.-]+::)*[a-z][a-z0-9_+.-]+):/+", re.IGNORECASE)  # one letter would be a Windows drive
 AHEAD_BYTES = 8 << 20  # a request takes as long as 1 to 8 MB, so this is about what it costs to ask
@@ -71,7 +68,8 @@ def tried(path: str, work: Callable[[], T]) -> T:
 
     Raises: UsageError if there is no such file, NetworkError.
     """
-    for number in range(TRIES):
+    number = 0
+    while True:
         try:
             return work()
         except TransferkitError:
@@ -80,10 +78,11 @@ def tried(path: str, work: Callable[[], T]) -> T:
             raise UsageError(f"nothing found at {path}: no such file, or no answer from its server") from error
         except Exception as error:  # each file system has errors of its own
             stops.check()
-            if number == TRIES - 1:
+            number += 1
+            if number == TRIES:
                 words = " ".join(str(error).split()) or re.sub("^.*Timeout.*$", "no answer", type(error).__name__)
                 raise NetworkError(f"cannot read {path}: {words}; try again") from error
-            stops.sleep(PAUSE_SECONDS * 2**number)
+            stops.sleep(PAUSE_SECONDS * 2 ** (number - 1))
 
 
 class _Window:
@@ -128,8 +127,8 @@ def _info(path: str) -> dict[str, Any]:
 
 
 @functools.cache
-def _system(path: str) -> "tuple[AbstractFileSystem, str]":
-    """The file system of a URL and its path there. Raises: UsageError if nothing here can read it."""
+def _system(path: str) -> tuple[Any, str]:
+    """The file system of a URL, one of fsspec's, and its path there. Raises: UsageError if nothing here can read it."""
     try:
         import fsspec
     except ImportError as error:

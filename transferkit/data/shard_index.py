@@ -67,7 +67,7 @@ def write(scans: Mapping[Shard, Scan], *, cache: Path, progress: Progress) -> No
     Nothing is kept of a shard written a moment ago, which might still change without a trace.
     """
     for folder, some in _by_folder(shard for shard in scans if shard.state):
-        new = {os.path.basename(shard.path): _Entry(shard.state, scans[shard]) for shard in some}
+        new = {os.path.basename(shard.path): _Entry(shard.state, scans[shard]) for shard in some if shard.state}
         for place in _places(folder, cache):
             if place == Path(folder) and _is_foreign(place):
                 continue

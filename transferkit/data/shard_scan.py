@@ -43,8 +43,8 @@ class _File:
 
     name: str
     offset: int
-    bytes: int
     content: bytes | None
+    bytes: int
 
 
 @dataclass
@@ -129,13 +129,13 @@ def _files(file: BinaryIO, found: _Found) -> Iterator[_File]:
     size = file.seek(0, os.SEEK_END)
     try:
         for member in tar:
-            tar.members.clear()  # it would keep them all
+            vars(tar)["members"].clear()  # it would keep them all
             if tar.offset <= member.offset:  # where the next one begins; a negative length makes a circle
                 raise tarfile.ReadError("a negative length")
             if tar.offset > size:  # tarfile would tell of it only there
                 raise tarfile.ReadError("unexpected end of data")
             if name := _name(member, found.refused):
-                yield _File(name, member.offset_data, member.size, _label_content(tar, member))
+                yield _File(name, member.offset_data, _label_content(tar, member), member.size)
         found.damage = _end(tar)
     except DAMAGES as error:
         found.damage = "truncated" if "unexpected end" in str(error) else "damaged"
@@ -177,7 +177,8 @@ def _is_hidden(part: str) -> bool:
 def _label_content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes | None:
     if not member.name.lower().endswith((".cls", ".json")) or member.size > MAX_LABEL_BYTES:
         return None
-    return tar.extractfile(member).read()
+    content = tar.extractfile(member)
+    return content and content.read()
 
 
 def _image(sample: dict[str, _File]) -> _File:

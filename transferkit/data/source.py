@@ -76,7 +76,8 @@ def status(path: Path | str) -> Status | None:
     member = Member.of(path)
     if member and remote.is_remote(member.shard):
         version = remote.version(member.shard)
-        return version and Status(f"{member.shard}:{member.offset}+{member.bytes}", version, 0, member.bytes)
+        place = f"{member.shard}:{member.offset}+{member.bytes}"
+        return Status(place, version, 0, member.bytes) if version else None
     try:
         found = os.stat(member.shard if member else path)
     except (OSError, ValueError):

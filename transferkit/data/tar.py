@@ -33,12 +33,13 @@ def _members(tar: tarfile.TarFile, path: Path) -> dict[PurePosixPath, bytes]:
     for member in tar:
         if member.isdir():
             continue
-        if not member.isreg():
+        content = tar.extractfile(member) if member.isreg() else None
+        if content is None:
             raise DataError(f"{path}: {member.name} is a link or a device; a tar of plain files is read")
         size += member.size
         if size > MAX_TAR_BYTES:
             raise DataError(f"{path} holds more than the {MAX_TAR_BYTES >> 20} MB that are read")
-        members[PurePosixPath(member.name)] = tar.extractfile(member).read()
+        members[PurePosixPath(member.name)] = content.read()
     tar.fileobj.seek(tar.offset)  # tarfile takes a damaged header for the end; the end is a block of zeros
     if tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE:
         raise tarfile.ReadError("a header is damaged")

@@ -27,6 +27,8 @@ class Above(nn.Module):
     Shapes: what the part below returns -> (B, K).
     """
 
+    whole: Backbone
+
     def __init__(self, suffix: nn.Module, whole: Backbone):
         super().__init__()
         self.suffix = suffix
@@ -154,8 +156,8 @@ class Activations:
 
     def get(self, rows: np.ndarray, view: int, *, device: str) -> Tensor | tuple[Tensor, ...]:
         """What the upper part takes for those rows."""
-        values = tuple(torch.from_numpy(held[rows]).to(device) for held in self._values[view])
-        return values if len(values) > 1 else values[0]
+        values = [torch.from_numpy(held[rows]).to(device) for held in self._values[view]]
+        return tuple(values) if len(values) > 1 else values[0]
 
 
 def _array(shape: tuple[int, ...], *, folder: Path | None) -> np.ndarray:

@@ -71,9 +71,11 @@ class Extractor:
 
         Shapes: sha256 (N,), fitted (N,) whether a head is fitted to a row -> (N,).
         """
-        is_complete = np.ones(len(sha256), bool)
+        is_complete = np.full(len(sha256), self.cache is not None)
+        if self.cache is None:
+            return is_complete
         for view, array, rows in self._views(features, fitted):
-            array[rows] = self.cache.get(view, sha256[rows], width=array.shape[1])
+            array[rows] = self.cache.get(view, sha256[rows].tolist(), width=array.shape[1])
             is_complete[rows] &= ~np.isnan(array[rows, 0])
         return is_complete
 
@@ -107,8 +109,9 @@ class Extractor:
         if self.cache is None:
             return []
         views = [(view, rows, array) for view, array, rows in self._views(features, fitted) if len(rows)]
-        written = [self.cache.add(view, sha256[rows], array[rows]) for view, rows, array in views]
-        return [] if None in written else written
+        written = [self.cache.add(view, sha256[rows].tolist(), array[rows]) for view, rows, array in views]
+        paths = [path for path in written if path is not None]
+        return paths if len(paths) == len(written) else []
 
     def _views(self, features: Features, fitted: np.ndarray) -> list[tuple[str, np.ndarray, np.ndarray]]:
         """The name of each view with its precision, its features and the rows that have it."""

@@ -72,7 +72,7 @@ class Classifier:
         self.passes = model.passes()
         self.device = device
         for each in self.passes:
-            each.network.to(device, memory_format=torch.channels_last).eval()
+            each.network.to(device).to(memory_format=torch.channels_last).eval()
             build.fold(each.network, torch.zeros(1, 3, *each.preprocessing.size_px, device=device))
 
     def stream(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:

@@ -20,11 +20,11 @@ INK, GREY = "#191c22", "#5b6472"
 BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito 2008; every kind of colour blindness tells them apart
 MEASURED = {"linewidth": 2, "markersize": 6}
 # told apart by dash and marker as well as by colour
-TRAIN = MEASURED | {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"}
-VAL = MEASURED | {"color": BLUE, "linestyle": "-", "marker": "o"}
+TRAIN: dict[str, Any] = MEASURED | {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"}
+VAL: dict[str, Any] = MEASURED | {"color": BLUE, "linestyle": "-", "marker": "o"}
 MAX_MARKERS = 25  # on a curve; more of them hide its dashes
 MAX_NUMBERS = 12  # of snapshots on a curve
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.size": 13,  # on a figure of 8 inches: read without a lens at half its width
     "svg.fonttype": "none",  # text stays text: half the size, and it can be searched

@@ -42,12 +42,12 @@ def describe(
     }
     if family != "timm":  # the family stands before the name, so that timm does not take a namesake for its own
         return {"architecture": f"{family}:{architecture}", "label_names": list(classes), "transferkit": own}
-    native = backbone.model.pretrained_cfg
+    native, width = (getattr(backbone.model, name) for name in ("pretrained_cfg", "num_features"))
     pretrained_cfg = {key: native[key] for key in TIMM_KEYS if native.get(key) is not None}
     return {
         "architecture": architecture,
         "num_classes": len(classes),
-        "num_features": backbone.model.num_features,
+        "num_features": width,
         "label_names": list(classes),
         "model_args": backbone.spec["model_args"],
         "pretrained_cfg": pretrained_cfg

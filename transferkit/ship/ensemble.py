@@ -61,8 +61,9 @@ def join(
     model = Ensemble(members=tuple(members), classes=members[0].classes, record={})
     classifier = Classifier(model, device=runtime.pick_device(device), folders=[Path(source) for source in sources])
     scores = classifier.evaluate(data, progress=progress) if data is not None else None
-    is_test = scores is not None and scores["part"] == "test"  # the members may have been trained on any other part
-    record = {"test": {key: scores[key] for key in SCORES}} if is_test else {}
+    record = {}
+    if scores is not None and scores["part"] == "test":  # the members may have been trained on any other part
+        record = {"test": {key: scores[key] for key in SCORES}}
     _check_free(out)  # scoring may have taken hours
     artifact.save_ensemble(out, members, classes=model.classes, record=record)
     return Joined(folder=out, passes=len(classifier.passes), scores=scores)

@@ -139,7 +139,7 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
                 yield RunFolder(path, place)
         except (KeyboardInterrupt, StoppedError, RankLostError) as error:
             if (place / "run.json").is_file() or replacement.is_complete(path):
-                error.run_folder = path  # what --resume needs
+                vars(error)["run_folder"] = path  # what --resume needs
             raise
         except TransferkitError:
             raise
@@ -147,7 +147,7 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
             if ranks.is_first():
                 with suppress(StorageError):  # a bug is told of all the same
                     files.write_text(path / "crash.txt", traceback.format_exc())
-                    error.crash_file = path / "crash.txt"
+                    vars(error)["crash_file"] = path / "crash.txt"
             raise
 
 

@@ -6,7 +6,7 @@ Pillow image. A folder means every file in it, as on the command line. Whatever 
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from PIL import Image
@@ -38,10 +38,12 @@ def every_photo(sources: Source | Iterable[Source]) -> Iterator[Source]:
     Raises: KindError for what is no photo and holds none, UsageError for a URL.
     """
     if _is_one(sources):
-        sources = [sources]
+        photos = [sources]
     elif isinstance(sources, Mapping) or not isinstance(sources, Iterable):
         raise _no_photo(sources)
-    for source in sources:
+    else:
+        photos = sources
+    for source in photos:
         if not _is_one(source):
             raise _no_photo(source)
         yield from _files(source)
@@ -61,10 +63,10 @@ def content_of(source: Source) -> str | bytes | np.ndarray | Image.Image:
         return _pixels(source if source.ndim < 3 or source.shape[0] not in CHANNELS else np.moveaxis(source, 0, -1))
     if isinstance(source, np.ndarray):
         return _pixels(source)
-    return _read(source) if hasattr(source, "read") else source
+    return source if isinstance(source, (bytes, Image.Image)) else _read(source)
 
 
-def _is_one(value: Any) -> bool:
+def _is_one(value: Any) -> TypeGuard[Source]:
     kinds = (str, os.PathLike, bytes, bytearray, memoryview, np.ndarray, Tensor, Image.Image)
     return isinstance(value, kinds) or callable(getattr(value, "read", None))
 
