@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ from transferkit.zoo.errors import UsageError
 PREPROCESSING = Preprocessing(size_px=(32, 40))
 y, x = np.mgrid[:60, :80]
 PHOTO = Image.fromarray(np.stack([x * 3, y * 4, (x * y) % 256], -1).astype(np.uint8))
+RANDOM = [preset.name for preset in presets.PRESETS if preset.transforms]
 ARGUMENTS = {  # of those that have no defaults
     "CenterCrop": {"height": 20, "width": 20},
     "Crop": {"x_max": 30, "y_max": 30},
@@ -47,7 +49,7 @@ def written(path, *transforms: dict, container: str = "Compose"):
     return path
 
 
-@pytest.mark.parametrize("name", presets.names()[1:])
+@pytest.mark.parametrize("name", RANDOM)
 def test_a_view_is_a_function_of_its_seed(name):
     view = augment.load(name, PREPROCESSING)
     again = augment.load(name, PREPROCESSING)
@@ -107,7 +109,7 @@ def test_the_coins_of_two_transforms_fall_independently(tmp_path):
     assert ((counts - 100) ** 2 / 100).sum() < 16.3  # chi-square, 3 degrees of freedom, p = 0.001
 
 
-@pytest.mark.parametrize("name", presets.names()[1:])
+@pytest.mark.parametrize("name", RANDOM)
 def test_a_fine_pattern_does_not_alias(name):
     board = (np.indices((800, 800)).sum(0) % 2 * 255).astype(np.uint8)
     view = augment.load(name, Preprocessing(size_px=(64, 64)))
@@ -207,7 +209,7 @@ def test_a_line_in_the_table_is_all_that_a_preset_needs(flipped):
     augment_trial.check(flipped.name)  # as of a preset: no process tries it
     assert not FinetuneConfig(data="photos", augment=flipped.name).mirrors
     assert not augment_file.mirrors(flipped.name)
-    with pytest.raises(UsageError, match="strong, flipped or the path"):
+    with pytest.raises(UsageError, match=f"use {', '.join(presets.names())} or the path"):
         augment.load("heavy", PREPROCESSING)
 
 
@@ -215,7 +217,7 @@ def test_the_help_of_finetune_tells_of_every_preset_in_the_table(flipped):
     told = " ".join(shown(flipped).split())
     assert "strong: " in told
     assert "flipped: a photo on its head." in told
-    assert "not with none, flipped, nor" in told
+    assert re.search("not with none, (.*, )?flipped, nor", told)
 
 
 def shown(preset) -> str:
