@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
-from scipy.stats import binomtest
+from scipy.special import softmax
+from scipy.stats import binomtest, sem
 from sklearn import metrics as sklearn_metrics
 
 from transferkit import metrics
@@ -39,3 +40,59 @@ def test_a_candidate_must_win_by_more_than_one_standard_error():
     lucky = sure.copy()
     lucky[0], lucky[1] = [20.0, 0.0], [1.9, 0.0]  # the mean gain is within one standard error
     assert not metrics.is_better(lucky, sure, labels)
+
+
+@pytest.mark.parametrize("shape", [(5,), (3, 4), (2, 3, 4)])
+@pytest.mark.parametrize("scale", [1, 1e4])
+def test_softmax_is_that_of_scipy_along_the_last_axis_however_large_the_logits(shape, scale):
+    logits = np.random.default_rng(0).normal(size=shape) * scale
+    assert np.allclose(metrics.softmax(logits), softmax(logits, axis=-1))
+
+
+def test_classes_that_nobody_has_and_nobody_predicts_are_counted_too(judged):
+    logits, labels = judged
+    logits[:, 2:] -= 100
+    wider = np.hstack([logits, np.full((200, 1), -100.0)])
+    expected = sklearn_metrics.confusion_matrix(labels % 2, logits.argmax(1), labels=range(5))
+    assert metrics.scores(wider, labels % 2)["confusion"] == expected.tolist()
+
+
+def test_of_no_image_nothing_is_known():
+    assert metrics.wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_an_interval_is_one_of_shares():
+    ends = [metrics.wilson_interval(hits, n) for n in range(1, 3000) for hits in (0, n)]
+    assert min(low for low, _ in ends) == 0
+    assert max(high for _, high in ends) == 1
+
+
+@pytest.mark.parametrize("seen", [[], range(200), [7], range(10, 200)])
+def test_scores_without_what_was_seen_are_those_of_the_rest(judged, seen):
+    logits, labels = judged
+    is_seen = np.isin(np.arange(200), seen)
+    found = metrics.seen_scores(logits, labels, is_seen)
+    assert found["seen"] == len(seen)
+    if len(seen) in (0, 200):
+        assert found["unseen"] is None
+    else:
+        rest = [i for i in range(200) if i not in seen]
+        expected = binomtest(int((logits.argmax(1) == labels)[rest].sum()), len(rest))
+        assert found["unseen"]["accuracy"] == expected.statistic
+        assert found["unseen"]["n"] == len(rest)
+        interval = expected.proportion_ci(method="wilson")
+        assert found["unseen"]["interval"] == pytest.approx([interval.low, interval.high], abs=1e-6)
+
+
+@pytest.mark.parametrize("n", [2, 3, 4, 20])
+@pytest.mark.parametrize("times", [0.98, 1.02])
+def test_the_standard_error_that_a_candidate_must_win_by_is_that_of_scipy(n, times):
+    noise = np.random.default_rng(n).normal(size=n)
+    gains = noise - noise.mean() + times * sem(noise)  # mean and standard error as wanted
+    losses = 10 + gains, np.full(n, 10.0)
+    logits = [np.stack([np.log(np.expm1(loss)), np.zeros(n)], 1) for loss in losses]  # label 1 has this loss
+    assert metrics.is_better(logits[1], logits[0], np.ones(n, int)) == (times > 1)
+
+
+def test_one_image_decides_nothing():
+    assert not metrics.is_better(np.array([[9.0, 0.0]]), np.array([[0.0, 9.0]]), np.array([0]))
