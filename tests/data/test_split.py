@@ -1,7 +1,7 @@
 """A split is stratified, keeps groups whole and depends on nothing but its arguments."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from transferkit.data import split
@@ -78,6 +78,7 @@ def test_another_seed_gives_another_split():
 @given(LABELS, st.integers(2, 6), SEEDS)
 def test_folds_of_a_class_and_of_all_differ_by_one_image_at_most(labels, count, seed):
     fold = split.folds(labels, count, seed=seed)
+    assert set(fold.tolist()) <= set(range(count))
     assert np.ptp(np.bincount(fold, minlength=count)) <= 1
     for label in np.unique(labels):
         assert np.ptp(np.bincount(fold[labels == label], minlength=count)) <= 1
@@ -87,6 +88,7 @@ def test_folds_of_a_class_and_of_all_differ_by_one_image_at_most(labels, count, 
 def test_folds_with_groups_differ_by_the_largest_group_at_most(data, count, seed):
     labels, groups = data
     fold = split.folds(labels, count, seed=seed, groups=groups)
+    assert set(fold.tolist()) <= set(range(count))
     for label in np.unique(labels):
         own = groups[labels == label]
         largest = max([1, *(int((own == name).sum()) for name in np.unique(own[own != ""]))])
@@ -103,3 +105,44 @@ def test_given_parts_are_kept_and_only_open_data_is_split():
     parts = split.assign_parts(labels, without_val, fraction=0.25, seed=0)
     assert (parts[without_val == "test"] == "test").all()
     assert [(parts[labels == label] == "val").sum() for label in (0, 1)] == [2, 2]
+
+
+@given(st.floats(0.01, 0.99), SEEDS)
+@example(7.49 / 20, 0)
+@example(7.51 / 20, 0)
+def test_of_equal_groups_as_many_validate_as_come_closest_to_the_fraction(fraction, seed):
+    labels, groups = np.zeros(20, int), np.repeat(["a", "b", "c", "d"], 5)
+    taken = split.stratified(labels, fraction, seed=seed, groups=groups).sum()
+    assert taken in (5, 10, 15)
+    assert abs(taken - 20 * fraction) <= min(abs(some - 20 * fraction) for some in (5, 10, 15)) + 1e-9
+
+
+def test_a_class_of_nothing_but_groups_gives_the_smallest_to_a_small_fraction():
+    labels = np.repeat([0, 0, 0, 1, 1], [5, 3, 4, 2, 4])
+    groups = np.repeat(["a", "b", "c", "d", "e"], [5, 3, 4, 2, 4])
+    is_validation = split.stratified(labels, 0.01, seed=0, groups=groups)
+    assert set(groups[is_validation]) == {"b", "d"}
+
+
+def test_two_classes_of_two_images_that_share_their_groups_are_in_both_parts():
+    is_validation = split.stratified(np.array([0, 1, 0, 1]), 0.01, seed=0, groups=np.array(["a", "a", "b", "b"]))
+    assert is_validation.tolist() in ([True, True, False, False], [False, False, True, True])
+
+
+def test_where_a_group_is_more_than_the_share_no_single_image_is_added():
+    labels, groups = np.zeros(14, int), np.array(["a"] * 5 + ["b"] * 5 + [""] * 4)
+    assert split.stratified(labels, 0.3, seed=0, groups=groups).sum() == 5
+
+
+def test_equal_groups_are_dealt_out_evenly():
+    fold = split.folds(np.zeros(100, int), 5, seed=0, groups=np.repeat([f"burst {i}" for i in range(20)], 5))
+    assert np.bincount(fold).tolist() == [20] * 5
+
+
+def test_single_images_fill_up_what_a_group_leaves_uneven():
+    fold = split.folds(np.zeros(12, int), 3, seed=0, groups=np.array(["a"] * 4 + [""] * 8))
+    assert np.bincount(fold).tolist() == [4, 4, 4]
+
+
+def test_no_images_have_no_folds():
+    assert split.folds(np.zeros(0, int), 3, seed=0).tolist() == []
