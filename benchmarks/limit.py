@@ -20,7 +20,8 @@ from benchmarks.harness.work import Work, generated, phases, real, trained
 from transferkit.config import FinetuneConfig
 from transferkit.model.precision import Precision
 
-VIEWS = FinetuneConfig(data=".", strategy="probe").feature_views
+PROBE = FinetuneConfig(data=".", strategy="probe")
+VIEWS = PROBE.way.feature_views(PROBE)
 IMPORTS = Command(name="imports", arguments=[sys.executable, "-c", "import torch, timm"])
 
 

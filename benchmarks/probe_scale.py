@@ -74,26 +74,34 @@ def views_of(images: int) -> int:
 
 def measure(file: Path, images: int, features: int, classes: int) -> dict:
     """Seconds of the whole probe, the value of L2 it took, how it was judged, and the memory it needed."""
-    from dataclasses import replace
-
     import torch
 
     from transferkit import metrics, runtime
+    from transferkit.messages import Reporter
     from transferkit.model.features import Features
     from transferkit.train import head
-    from transferkit.train.descent import Work
-    from transferkit.train.loop import Examples, Plan
+    from transferkit.train.context import FitContext
+    from transferkit.train.loop import Examples
+    from transferkit.train.problem import Hyperparameters, Problem
 
     views = np.memmap(file, np.float32, "r", shape=(views_of(images), images, features))
     labels = np.arange(images) % classes
     is_val = np.random.default_rng(1).random(images) < 0.2
     parts = tuple(Examples(rows=np.flatnonzero(part), labels=labels, num_classes=classes) for part in (~is_val, is_val))
     lines = []
-    work = replace(Work.unheard(Plan(epochs=1, batch_size=32)), on_record=lines.append)
+    constants = {"optimizer": "lbfgs", "balance": "none", "seed": 0, "layer_decay": 1.0, "dropout": 0.0}
+    problem = Problem(
+        **dict.fromkeys(("model", "network", "loader", "groups")),
+        features=Features(views=tuple(views)),
+        train=parts[0],
+        val=parts[1],
+        context=FitContext(plan=None, patience=1, reporter=Reporter(append=lines.append)),
+        hyperparameters=Hyperparameters(**constants, dropconnect=0.0, lr=None, l2=None),
+    )
     before, peak = private_bytes(), [0]
     threading.Thread(target=watch, args=(peak,), daemon=True).start()
     started, cpu = time.monotonic(), time.process_time()
-    found = head.fit_probe(Features(views=tuple(views)), parts, l2=None, groups=None, work=work)
+    found = head.fit_probe(problem, l2=None)
     seconds = time.monotonic() - started
     scores = metrics.scores(found.logits, labels[found.rows])
     return {

@@ -16,7 +16,7 @@ def cache() -> None:
 
 
 @cache.command()
-@options.cache_option
+@options.declared("cache_dir")
 @options.json_option
 @options.debug_option
 def show(cache_dir: str | None, as_json: bool) -> None:
@@ -43,7 +43,7 @@ def show(cache_dir: str | None, as_json: bool) -> None:
 
 @cache.command()
 @click.argument("kinds", nargs=-1, type=click.Choice(tuple(KINDS)), metavar="[KIND]...")
-@options.cache_option
+@options.declared("cache_dir")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @options.debug_option
 def clear(kinds: tuple[str, ...], cache_dir: str | None, yes: bool) -> None:

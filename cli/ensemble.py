@@ -9,7 +9,7 @@ from transferkit.cli import options, render
 @click.argument("models", metavar="RUN_OR_MODEL...", nargs=-1, required=True)
 @click.option("-o", "--out", required=True, metavar="MODEL", help="The model folder to write.")
 @click.option("--data", metavar="DATA", help="Labelled images to score the members and the ensemble on.")
-@options.device_option
+@options.declared("device")
 @options.json_option
 @options.quiet_option
 @options.debug_option

@@ -9,8 +9,8 @@ from transferkit.cli import options, render
 @click.argument("model", metavar="RUN_OR_MODEL")
 @click.argument("data")
 @click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
-@options.bit_depth_option
-@options.device_option
+@options.declared("bit_depth")
+@options.declared("device")
 @options.json_option
 @options.quiet_option
 @options.debug_option

@@ -7,31 +7,34 @@ from typing import Any
 import click
 
 from transferkit.cli import options, render
-from transferkit.config import FIRST_ORDER, THROUGH
+from transferkit.options import FIRST_ORDER
+from transferkit.train.strategies import LR_SEARCHES
+
+USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_SEARCHES.items())
 
 
-@click.command()
+@click.command(cls=options.GroupedCommand)
 @click.argument("data")
 @click.option("-o", "--out", metavar="FILE.png", default="lr.png", show_default=True, help="The picture.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
-@click.option("--backbone", metavar="NAME", help="As for `transferkit finetune`.  [default: auto]")
+@options.declared("backbone", help="As for `transferkit finetune`.")
 @click.option(
     "--through",
-    type=click.Choice(THROUGH),
+    type=click.Choice(list(LR_SEARCHES)),
     default="head",
     show_default=True,
     help="head: train a head alone, on features computed once, which takes seconds. network: train all stages.",
 )
-@click.option("--optimizer", type=click.Choice(FIRST_ORDER), help="[default: adam; through the network adamw]")
-@click.option("--freeze", metavar="STAGE", help="Through the network: freeze up to and including this stage.")
-@click.option("--batch-size", type=int, help="[default: a sixteenth of the images, 4 to 32]")
+@options.declared("optimizer", choices=FIRST_ORDER, help="What takes the steps.", rule=USUAL)
+@options.declared("freeze", help="Through the network: freeze up to and including this stage.")
+@options.declared("batch_size")
 @click.option("--steps", type=click.IntRange(min=8), default=100, show_default=True, help="At each learning rate.")
-@click.option("--image-size", type=int, help="Side in pixels.  [default: that of the weights]")
-@options.bit_depth_option
-@click.option("--seed", type=int, help="[default: 0]")
-@options.device_option
-@options.cache_option
-@click.option("--offline", is_flag=True, default=None, help="Use only weights that are on this machine.")
+@options.declared("image_size")
+@options.declared("bit_depth")
+@options.declared("seed")
+@options.declared("device")
+@options.declared("cache_dir")
+@options.declared("offline")
 @options.json_option
 @options.quiet_option
 @options.debug_option
@@ -55,8 +58,8 @@ def lr(
     given = {name: value for name, value in given.items() if value is not None}
     progress = render.progress_for(quiet=quiet)
     found = flow.try_rates(data, out=out, through=through, steps=steps, progress=progress, **given)
-    optimizer = given.get("optimizer", THROUGH[through])
-    strategy = "probe" if through == "head" else "finetune"
+    strategy = LR_SEARCHES[through].name
+    optimizer = given.get("optimizer", LR_SEARCHES[through].optimizer)
     take = {"strategy": strategy, "optimizer": optimizer, "lr": found.lr}
     if as_json:
         tried = [

@@ -1,20 +1,81 @@
-"""Options that several commands share."""
+"""Options that several commands share, and those of a fine-tuning run as transferkit/options.py declares them."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
+
+from transferkit.option import GROUPS, RUN, dashed
+from transferkit.options import DECLARED, default_words, kind_of
+from transferkit.train import strategies
+from transferkit.zoo import sources
+
+# what stands in tables above the ground floor, where options are declared
+CHOICES = {"strategy": [strategy.name for strategy in strategies.TABLE]}
+HELP = {
+    "strategy": " ".join(f"{strategy.name}: {strategy.help}." for strategy in strategies.TABLE),
+    "backbone": sources.help_text(),
+}
+
+Decorator = Callable[[Any], Any]
+
+
+class GroupedOption(click.Option):
+    """An option with the group of the help that it stands in."""
+
+    def __init__(self, *names: Any, group: str = RUN, **given: Any):
+        super().__init__(*names, **given)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help has a section for each group of options."""
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the sections, in the order of `GROUPS`."""
+        options = [each for each in self.get_params(context) if isinstance(each, click.Option)]
+        found = [(getattr(each, "group", RUN), each.get_help_record(context)) for each in options]
+        for group in GROUPS:
+            if rows := [row for name, row in found if row and name == group]:
+                with formatter.section(group.capitalize()):
+                    formatter.write_dl(rows)
+
+
+def declared(name: str, *, choices: Sequence[str] = (), help: str = "", rule: str = "") -> Decorator:
+    """The option of a field of `Options`; choices, help and the words for its default may be other ones."""
+    about, kind = DECLARED[name], kind_of(name)
+    choices = choices or CHOICES.get(name, about.choices)
+    words = rule or default_words(name)
+    given: dict[str, Any] = {
+        "help": (help or help_of(name)) + (f"  [default: {words}]" if words else ""),
+        "cls": GroupedOption,
+        "group": about.group,
+        "default": None,
+    }
+    if kind is bool:
+        return click.option(dashed(name), is_flag=True, **given)
+
+    def checked(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+        about.check(name, value)
+        return value
+
+    type_ = click.Choice(list(choices)) if choices and not about.metavar else kind
+    names = filter(None, (about.short, dashed(name)))
+    return click.option(*names, type=type_, metavar=about.metavar, callback=checked, **given)
+
+
+def help_of(name: str) -> str:
+    """What an option is for, from its declaration, or from the table of what it may be."""
+    return HELP.get(name, DECLARED[name].help)
+
+
+def every_declared(function: Any) -> Any:
+    """Every option of a run, in the order of their declaration."""
+    for name in reversed(DECLARED):
+        function = declared(name)(function)
+    return function
+
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
-cache_option = click.option(
-    "--cache-dir",
-    metavar="DIR",
-    help="Where decoded photos are kept from run to run; in DIR/transferkit if DIR holds other things.  "
-    "[default: the user's cache]",
-)
-device_option = click.option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.  [default: auto]")
-bit_depth_option = click.option(
-    "--bit-depth",
-    type=click.IntRange(8, 16),
-    metavar="N",
-    help="Bits of the values in 16-bit files that do not say it, as 12.  [default: those the model remembers, or 16]",
-)

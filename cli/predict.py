@@ -32,8 +32,8 @@ MAX_TOP = 10_000  # columns of a CSV
     show_default=True,
     help="json: one object a line.",
 )
-@options.bit_depth_option
-@options.device_option
+@options.declared("bit_depth")
+@options.declared("device")
 @options.debug_option
 def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: int | None, device: str | None) -> None:
     """Say what is on each photo.

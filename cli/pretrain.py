@@ -31,7 +31,7 @@ from transferkit.zoo import embedded
 @click.option("--seed", type=click.IntRange(min=0), help="Instead of the recipe's.")
 @click.option("--teacher", metavar="NAME|FOLDER|none", help="Instead of the recipe's, where it has one.")
 @click.option("--overwrite", is_flag=True, help="Start anew where a checkpoint lies, and replace FILE in the end.")
-@options.device_option
+@options.declared("device")
 @options.json_option
 @options.quiet_option
 @options.debug_option

@@ -7,9 +7,9 @@ from typing import Any
 
 import click
 
+from transferkit import messages
 from transferkit.cli import streams
 from transferkit.progress import Progress
-from transferkit.ship import news
 from transferkit.zoo.text import printable
 
 
@@ -121,7 +121,7 @@ def accuracy_line(scores: dict[str, Any]) -> str:
         f"{100 * scores['accuracy']:.1f} % of {scores['n']} images right "
         f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
-    return ", ".join(filter(None, (line, news.seen_words(scores))))
+    return ", ".join(filter(None, (line, messages.seen_words(scores))))
 
 
 def facts(pairs: dict[str, str]) -> None:

@@ -108,8 +108,8 @@ def test_one_process_exchanges_nothing_and_does_all_the_work():
         assert (ranks.size(), ranks.rank(), ranks.is_first()) == (1, 0, True)
         assert ranks.gather(3) == [3]
         assert ranks.total([0.1, 2]) == [0.1, 2]
-    supply = iter
-    assert loop.divided(supply) is supply
+    loader = iter
+    assert loop.divided(loader) is loader
     loaded = (
         "import sys; from transferkit import ranks\nwith ranks.joined(): ranks.gather(1)\nprint('torch' in sys.modules)"
     )

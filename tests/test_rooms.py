@@ -15,18 +15,22 @@ FLOORS = [
     "data",
     "model",
     "train",
-    "judge",
-    "ship",
+    "config",
     "caches",
     "network",
     "prepare",
+    "evaluate",
+    "ship",
     "flow",
     "cli",
 ]  # each may import those before it
 GROUND_FILES = {
     "seeds",
     "scratch",
-    "config",
+    "option",
+    "options",
+    "messages",
+    "signature",
     "kinds",
     "augment_file",
     "presets",
@@ -79,7 +83,7 @@ def floor(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] != "transferkit" or len(parts) == 1:
         return None
-    if parts[1] in ("caches", "network", "prepare", "flow", "cli"):
+    if parts[1] in ("config", "caches", "network", "prepare", "evaluate", "flow", "cli"):
         return parts[1]
     if parts[1] == "zoo":
         return "zoo.ground" if ".".join(parts[:3]) in EVERYWHERE else "zoo"

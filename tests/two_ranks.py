@@ -37,22 +37,22 @@ def trained(plan: Plan, *, normalises: bool = False, lr: float = 0.1) -> tuple[d
     """The network's state after the plan, the rows of each batch that this rank was given, the epochs' records."""
     model, seen = network(normalises=normalises), []
 
-    def supply(batches, epoch):
+    def loader(batches, epoch):
         for rows in batches:
             seen.append(rows.tolist())
             yield PIXELS[torch.from_numpy(rows)], rows
 
     optimizer = optim.make("sgd", optim.groups_of(model.parameters(), lr=lr, l2=0.0))
-    records = list(loop.train_epochs(model, optimizer, loop.divided(supply), EXAMPLES, plan))
+    records = list(loop.train_epochs(model, optimizer, loop.divided(loader), EXAMPLES, plan))
     return model.state_dict(), seen, records
 
 
 def logits() -> np.ndarray:
-    def supply(batches, epoch):
+    def loader(batches, epoch):
         for rows in batches:
             yield PIXELS[torch.from_numpy(rows)], rows
 
-    return loop.logits_of(network(), supply, np.arange(len(PIXELS)), num_classes=3)
+    return loop.logits_of(network(), loader, np.arange(len(PIXELS)), num_classes=3)
 
 
 def drawn() -> list[float]:

@@ -33,7 +33,9 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
         store=Store(cache, side=side, bit_depth=bit_depth, progress=progress),
         bit_depth=bit_depth,
         index=Known(cache / "known" / "files.sqlite"),
-        held_bytes=0 if config.augments_nothing else HELD_BYTES // ranks.local_size(),  # features take one pass
+        held_bytes=0
+        if config.way.takes_one_pass(config)
+        else HELD_BYTES // ranks.local_size(),  # features take one pass
     )
 
 
@@ -47,4 +49,5 @@ def extractor_of(
 
     pixels = {"rule": store.decode_rule(), "side": photos.source_side(model.card.preprocessing)}
     cache = FeatureCache(folder_of(config), key_of(model, weights=weights, pixels=pixels, device=device))
-    return Extractor(model=model, views=config.feature_views, mirrors=config.mirrors, precision=precision, cache=cache)
+    views = config.way.feature_views(config)
+    return Extractor(model=model, views=views, mirrors=config.mirrors, precision=precision, cache=cache)

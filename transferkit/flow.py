@@ -7,10 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import ranks, runtime
-from transferkit.config import LR, THROUGH, FinetuneConfig
-from transferkit.prepare import Setting, prepare, problem_of, space_for, take_in
+from transferkit.config import ResolvedConfig
+from transferkit.messages import Reporter
+from transferkit.options import LR
+from transferkit.prepare import Prepared, prepare, problem_of, read_images, space_for
 from transferkit.progress import Progress
-from transferkit.ship import news
+from transferkit.signature import with_options
+from transferkit.train.strategies import LR_SEARCHES
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError, UsageError
 
@@ -18,9 +21,9 @@ if TYPE_CHECKING:
     from transferkit.ship.begun import Begun
     from transferkit.ship.classifier import Classifier
     from transferkit.ship.runs import RunFolder
-    from transferkit.train.intake import Intake
-    from transferkit.train.rates import Suggestion
-    from transferkit.train.strategies import Fitted
+    from transferkit.train.first_pass import FirstPass
+    from transferkit.train.fitted import Fitted
+    from transferkit.train.lr_find import Suggestion
 
 WHILE_RESUMING = {"out", "workers", "cache_dir", "device", "keep_checkpoints"}  # options that change no bit of a run
 MIN_STEPS, MAX_STEPS = 8, 10_000  # below, a quarter of a short run is a batch
@@ -42,6 +45,7 @@ class Run:
         return load(self.folder)
 
 
+@with_options
 def finetune(
     data: str | Path | None = None,
     *,
@@ -54,7 +58,7 @@ def finetune(
     """Fit a classifier to the images of `data` and write everything about it to a run folder.
 
     Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or a
-    pattern of shards; options, the fields of FinetuneConfig, over those in `config_file`; overwrite replaces the run in
+    pattern of shards; options, over those in `config_file`; overwrite replaces the run in
     `out` once the new one is complete, resume goes on with it.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
@@ -78,8 +82,8 @@ def finetune(
             options = old.options | options
             data = data or options["data"]
             del options["data"]
-        setting = prepare(data, config_file=config_file, progress=progress, **options)
-        config, given = setting.config, asdict(setting.config)
+        prepared = prepare(data, config_file=config_file, progress=progress, **options)
+        config, given = prepared.given, asdict(prepared.given)
         opening = runs.opening(config.out, config.data, given=given, overwrite=overwrite, resume=resume)
         opened = runs.open_run(Path(opening.path), overwrite=opening.overwrite, resume=opening.resume)
         with opened as run, runtime.memory_errors():  # inside as well: it is no crash
@@ -87,7 +91,7 @@ def finetune(
                 from transferkit.ship import begun
 
                 old = old or begun.read(run.path, progress)  # started again by torchrun
-            scores = _train(run, setting, old, started=started, progress=progress)
+            scores = _train(run, prepared, old, started=started, progress=progress)
             if ranks.is_first():
                 if not config.keep_checkpoints:
                     run.drop_checkpoints()
@@ -107,76 +111,79 @@ def _begun(options: dict[str, Any], progress: Progress) -> "Begun":
 
 
 def _train(
-    run: "RunFolder", setting: Setting, old: "Begun | None", *, started: float, progress: Progress
+    run: "RunFolder", prepared: Prepared, old: "Begun | None", *, started: float, progress: Progress
 ) -> dict[str, Any]:
-    """Read the images, fit the network, judge it and write all of it to the run's folder; the scores.
+    """Read the images, fit the network, judge it and write all of it to the run's folder; the contents of metrics.json.
 
     Args: old, the run that is gone on with; if it is finished, nothing is trained.
     """
-    from transferkit.judge import evaluate
+    from transferkit import evaluate
     from transferkit.ship import record, runs  # not before the data is known to be there: torch is slow to import
 
-    changes = old.check(setting.hashes, device=setting.device) if old else []
-    scores = ranks.from_first(record.finished(run) if ranks.is_first() else None) if old else None
-    if not scores and ranks.is_first():
-        runs.check_space(run.place, space_for(setting.config, setting.model))
-    if scores and setting.extractor and not setting.extractor.remembers:  # to compare images, hashes are enough
-        setting = replace(setting, extractor=None)
-    taken, config = take_in(setting, progress)
+    changes = old.check(prepared.hashes, device=prepared.device) if old else []
+    finished = ranks.from_first(record.finished(run) if ranks.is_first() else None) if old else None
+    if not finished and ranks.is_first():
+        runs.check_space(run.place, space_for(prepared.given, prepared.model))
+    if finished and prepared.extractor and not prepared.extractor.remembers:  # to compare images, hashes are enough
+        prepared = replace(prepared, extractor=None)
+    taken, config = read_images(prepared, progress)
     if old:
         old.check_images(run.place, taken.listing, taken.sha256)
-    if scores:
+    if finished:
         progress.say(f"{run.path} is finished: its model is in {run.path / 'model'}")
-        return scores
+        return finished
     if changes:
         progress.say(f"no longer bit-exact: {', '.join(changes)}")
     if ranks.is_first():
         if not old:
-            about = {"config": asdict(config), "given": asdict(setting.config), "device": setting.device}
-            record.start(run, about | {"hashes": setting.hashes}, taken)
+            about = {"config": asdict(config), "given": asdict(prepared.given), "device": prepared.device}
+            record.start(run, about | {"hashes": prepared.hashes}, taken)
         record.begin(run, taken)
     read_seconds = time.monotonic() - started
-    try:
-        fitted = _fit(run, config, taken, setting, resume=old is not None, progress=progress)
-    except DivergedError as error:
-        if error.epoch is None:
-            raise
-        named = {"classes": taken.listing.classes, "backbone": setting.model.card.name, "epoch": error.epoch}
-        # all ranks have come here, and wait: the first to fail would end this one
-        kept = ranks.from_first(str(record.keep_best(run, setting.model, **named)) if ranks.is_first() else None)
-        raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error
-    scores, judged = evaluate.judge(fitted, taken)
-    scores["notes"] += [f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []
-    scores["backbone"], scores["strategy"] = setting.model.card.name, config.strategy
-    scores["precision"] = config.precision
-    scores["seconds"] = {"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)}
+    fitted = _fit(run, config, taken, prepared, resume=old is not None, progress=progress)
+    about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
+    result = evaluate.judge(fitted, taken, **about)
+    result = replace(
+        result,
+        notes=result.notes + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
+        seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
+    )
     if ranks.is_first():
-        record.finish(run, fitted.members or (setting.model,), scores, judged)
-    return scores
+        record.finish(run, fitted.networks, result)
+    return result.as_metrics()
 
 
 def _fit(
-    run: "RunFolder", config: FinetuneConfig, taken: "Intake", setting: Setting, *, resume: bool, progress: Progress
+    run: "RunFolder",
+    config: ResolvedConfig,
+    taken: "FirstPass",
+    prepared: Prepared,
+    *,
+    resume: bool,
+    progress: Progress,
 ) -> "Fitted":
-    """Fit the network in place by the strategy asked for."""
-    from transferkit.train import strategies
-    from transferkit.train.descent import Work
-    from transferkit.train.plan import plan_of
+    """Fit the network in place by the strategy asked for; of one that diverges, the best epoch before is kept."""
+    from transferkit.ship import record
+    from transferkit.train.context import FitContext
 
-    append = run.metrics.add if ranks.is_first() else lambda record: None
-    heard = news.TrainingNews(append, progress, epochs=config.epochs)
-    work = Work(
-        plan=plan_of(config),
+    strategy = prepared.strategy
+    append = run.metrics.add if ranks.is_first() else None
+    context = FitContext(
+        plan=strategy.plan(config),
         patience=config.patience,
-        checkpoint=None if config.fits_on_batches else run.checkpoints,  # a head takes seconds to train again
+        reporter=Reporter(progress, append=append, epochs=config.epochs),
+        checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
         resume=resume,
-        on_record=heard.record,
-        on_phase=progress.start,
-        say=progress.say,
-        counted=news.counted_by(progress),
     )
-    strategy = "probe" if config.fits_head_alone else config.strategy
-    fitted = strategies.run(strategy, problem_of(config, taken, setting, work=work))
+    try:
+        fitted = strategy.run(problem_of(config, taken, prepared, context=context))
+    except DivergedError as error:
+        if error.epoch is None:
+            raise
+        named = {"classes": taken.listing.classes, "backbone": prepared.model.card.name, "epoch": error.epoch}
+        # all ranks have come here, and wait: the first to fail would end this one
+        kept = ranks.from_first(str(record.keep_best(run, prepared.model, **named)) if ranks.is_first() else None)
+        raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error
     progress.finish()
     return fitted
 
@@ -197,43 +204,40 @@ def try_rates(
 
     Raises: as `finetune`, and DivergedError if the loss falls at no rate.
     """
-    from transferkit.train import rates
-
     runtime.keep_freed_memory()
     progress = progress or Progress()
-    _check_trials(options, through=through, steps=steps)
-    defaults = {"optimizer": THROUGH[through], "l2": 0.0}  # decay tells in long runs only
-    options = defaults | options
-    options["strategy"] = "probe" if through == "head" else "finetune"
-    if options["optimizer"] == "lbfgs":
-        raise UsageError("lbfgs finds the length of its steps itself and has no learning rate to look for")
+    options = _search_options(options, through=through, steps=steps)
     with runtime.memory_errors(), stops.working():
-        setting = prepare(data, progress=progress, **options)
-        taken, config = take_in(setting, progress)
-        from transferkit.train import trials  # not before the data is known to be there: torch takes seconds to import
-        from transferkit.train.descent import Work
-        from transferkit.train.plan import plan_of
+        prepared = prepare(data, progress=progress, **options)
+        taken, config = read_images(prepared, progress)
+        from transferkit.train import lr_find  # not before the data is known to be there: torch takes seconds to import
+        from transferkit.train.context import FitContext
 
         candidates = [LR[config.optimizer] * factor for factor in RATE_FACTORS]
-        work = replace(Work.unheard(plan_of(config)), counted=news.counted_by(progress))
-        problem = problem_of(config, taken, setting, work=work)
+        context = FitContext(plan=prepared.strategy.plan(config), patience=config.patience, reporter=Reporter(progress))
+        problem = problem_of(config, taken, prepared, context=context)
         progress.start("trying learning rates", len(candidates) * steps * config.batch_size)
-        suggestion = rates.suggest(list(trials.run(problem, candidates, steps=steps, through=through)))
+        suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))
         progress.finish()
         if out is not None:
-            from transferkit.ship import rates as picture
+            from transferkit.ship import lr_curves
 
-            picture.draw(suggestion, Path(out).expanduser())
+            lr_curves.draw(suggestion, Path(out).expanduser())
     return suggestion
 
 
-def _check_trials(options: dict[str, Any], *, through: str, steps: int) -> None:
-    """Raise UsageError for what is no search of a learning rate."""
-    if through not in THROUGH:
-        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(THROUGH)}")
+def _search_options(options: dict[str, Any], *, through: str, steps: int) -> dict[str, Any]:
+    """The options of a search for a learning rate. Raises: UsageError for what is none."""
+    if through not in LR_SEARCHES:
+        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(LR_SEARCHES)}")
     if not MIN_STEPS <= steps <= MAX_STEPS:
         raise UsageError(f"{steps} steps at each rate are too few or too many; allowed: {MIN_STEPS} to {MAX_STEPS:,}")
     if "lr" in options:
         raise UsageError("the learning rate is what is looked for; drop lr")
-    if through == "head" and options.get("freeze"):
+    strategy = LR_SEARCHES[through]
+    if options.get("freeze") and not strategy.trains_network:
         raise UsageError("a head alone freezes the whole backbone; --freeze is for --through network")
+    found = {"optimizer": strategy.optimizer, "l2": 0.0} | options  # decay tells in long runs only
+    if found["optimizer"] == "lbfgs":
+        raise UsageError("lbfgs finds the length of its steps itself and has no learning rate to look for")
+    return found | {"strategy": strategy.name}

@@ -1,16 +1,15 @@
 """What comes before training: options checked, images found, read and split, the network with a fresh head."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit import caches, network, ranks, runtime
+from transferkit import caches, messages, network, ranks, runtime
 from transferkit import config as configs
-from transferkit.config import FinetuneConfig
+from transferkit.config import FinetuneConfig, ResolvedConfig
 from transferkit.progress import Progress
-from transferkit.ship import news
 from transferkit.zoo import files
 
 if TYPE_CHECKING:
@@ -21,17 +20,19 @@ if TYPE_CHECKING:
     from transferkit.model.features import Extractor
     from transferkit.model.freezer import FreezeReport
     from transferkit.model.precision import Precision
-    from transferkit.train.descent import Work
-    from transferkit.train.intake import Intake
-    from transferkit.train.views import Reuse
-    from transferkit.train.ways import Problem
+    from transferkit.train.context import FitContext
+    from transferkit.train.first_pass import FirstPass
+    from transferkit.train.problem import Problem
+    from transferkit.train.strategies import Strategy
+    from transferkit.train.views import ActivationReuse
 
 
 @dataclass(frozen=True, kw_only=True)
-class Setting:
+class Prepared:
     """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos."""
 
-    config: FinetuneConfig
+    given: FinetuneConfig
+    strategy: "Strategy"
     listing: "Listing"
     model: "Backbone"
     frozen: "FreezeReport"
@@ -40,7 +41,7 @@ class Setting:
     device: str
     precision: "Precision"
     extractor: "Extractor | None"  # None where no features are wanted
-    reuse: "Reuse"
+    reuse: "ActivationReuse"
     hashes: dict[str, str]  # of what training begins with, beside the images
 
 
@@ -50,7 +51,7 @@ def prepare(
     config_file: str | Path | None = None,
     progress: Progress | None = None,
     **options: Any,
-) -> Setting:
+) -> Prepared:
     """All that can be known before an image is decoded; takes the arguments of `finetune`.
 
     Writes to the cache alone, and beside shards what is in them.
@@ -60,38 +61,40 @@ def prepare(
     from transferkit.data import folder
 
     config = configs.make(data, options, file=config_file)
-    progress = progress or Progress()
+    strategy, progress = config.way, progress or Progress()
     listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
-    news.found(listing, progress)
+    counts = np.bincount(listing.labels, minlength=len(listing.classes)).tolist()
+    messages.found(dict(zip(listing.classes, counts)), notes=listing.notes, ignored=listing.ignored, progress=progress)
 
     from transferkit.data import augment, augment_trial  # after the data is found: torch takes seconds to import
     from transferkit.model import boundary, feature_cache, precision
-    from transferkit.train.views import Reuse
+    from transferkit.train.views import ActivationReuse
 
     augment_trial.check(config.augment)
     device = runtime.pick_device(config.device)
     model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
     chosen, lines = precision.choose(
-        model, config.precision, device=device, cache=caches.folder_of(config), phases=config.phases
+        model, config.precision, device=device, cache=caches.folder_of(config), phases=strategy.phases
     )
     chosen = precision.Precision.read(ranks.from_first(str(chosen)))
     for line in lines:
         progress.say(line)
     weights = feature_cache.weights_hash(model)
     extractor = caches.extractor_of(config, model, weights=weights, precision=chosen.features, device=device)
-    return Setting(
-        config=config,
+    return Prepared(
+        given=config,
+        strategy=strategy,
         listing=listing,
         model=model,
         frozen=frozen,
-        augment=augment.load("none" if config.augments_nothing else config.augment, model.card.preprocessing),
+        augment=augment.load("none" if strategy.takes_one_pass(config) else config.augment, model.card.preprocessing),
         photos=caches.photos_of(config, model, progress),
         device=device,
         precision=chosen,
-        extractor=None if config.strategy == "finetune" else extractor,
-        reuse=Reuse(
+        extractor=extractor if strategy.needs_features else None,
+        reuse=ActivationReuse(
             model=model,
-            boundary=None if config.fits_head_alone else boundary.find(model),
+            boundary=boundary.find(model) if strategy.trains_network else None,
             device=device,
             precision=chosen.training,
             cache=caches.folder_of(config),
@@ -119,39 +122,40 @@ def _network(
         preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
         model.card = replace(model.card, preprocessing=preprocessing)
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
-    drops = {} if config.fits_head_alone else {"dropout": config.dropout, "dropconnect": config.dropconnect}
+    strategy = config.way
+    drops = {"dropout": config.dropout, "dropconnect": config.dropconnect} if strategy.trains_network else {}
     reset_head(model, num_classes, seed=config.seed, **drops)
-    frozen = freeze(model, "backbone" if config.strategy == "probe" else config.freeze)
-    news.trained(frozen, progress)
-    if config.unused:
-        progress.say(f"the head is solved for exactly, which does not use {', '.join(config.unused)}")
-    return model, frozen
+    report = freeze(model, strategy.freezes(config))
+    stages = [stage.stage for stage in report.stages if not stage.trainable]
+    messages.trained(report.trainable, report.trainable + report.frozen, frozen=stages, progress=progress)
+    if unused := strategy.unused(config):
+        progress.say(f"{strategy.manner}, which does not use {', '.join(unused)}")
+    return model, report
 
 
-def take_in(setting: Setting, progress: Progress) -> tuple["Intake", FinetuneConfig]:
+def read_images(prepared: Prepared, progress: Progress) -> tuple["FirstPass", ResolvedConfig]:
     """Read all images, set the bad ones aside, split the rest; the config with its numbers filled in."""
-    from transferkit.train import intake
+    from transferkit.train import first_pass
 
-    config = setting.config
-    reader = intake.Reader(
-        photos=setting.photos,
-        preprocessing=setting.model.card.preprocessing,
-        device=setting.device,
-        extractor=setting.extractor,
+    given, strategy = prepared.given, prepared.strategy
+    reader = first_pass.Reader(
+        photos=prepared.photos,
+        preprocessing=prepared.model.card.preprocessing,
+        device=prepared.device,
+        extractor=prepared.extractor,
     )
-    taken = intake.read_images(setting.listing, reader, progress=progress)
-    news.left_out(taken.quarantine, progress)
-    taken = intake.divide(taken, fraction=config.val_fraction, seed=config.seed, progress=progress)
-    parts = taken.listing.parts
-    config = replace(config.resolved(images=int((parts == "train").sum())), precision=str(setting.precision))
+    taken = first_pass.read_images(prepared.listing, reader, progress=progress)
+    messages.left_out(taken.quarantine, progress)
+    taken = first_pass.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
+    config = given.resolved(images=int((taken.listing.parts == "train").sum()))
+    found: dict[str, Any] = {"precision": str(prepared.precision)}
     if config.backbone == "auto":
-        config = replace(config, backbone=setting.model.card.name)
+        found["backbone"] = prepared.model.card.name
     if config.views is None:
-        views = config.feature_views
-        if not config.fits_head_alone:
-            views = ranks.from_first(setting.reuse.choose_views(epochs=config.epochs))
-        config = replace(config, views=views)
-    return taken, config
+        found["views"] = strategy.feature_views(given)
+        if strategy.trains_network:
+            found["views"] = ranks.from_first(prepared.reuse.choose_views(epochs=config.epochs))
+    return taken, replace(config, **found)
 
 
 def space_for(config: FinetuneConfig, model: "Backbone") -> int:
@@ -159,44 +163,44 @@ def space_for(config: FinetuneConfig, model: "Backbone") -> int:
     state = sum(tensor.nbytes for tensor in model.state_dict().values())
     moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
     members = config.snapshots or 0
-    return (3 + members) * state + (0 if config.fits_head_alone else (2 + members) * state + moments)
+    return (3 + members) * state + ((2 + members) * state + moments if config.way.trains_network else 0)
 
 
-def problem_of(config: FinetuneConfig, taken: "Intake", setting: Setting, *, work: "Work") -> "Problem":
-    """The network, its images and how to fit it to them, for a config whose numbers are filled in."""
-    from transferkit.train import supply
+def problem_of(config: ResolvedConfig, taken: "FirstPass", prepared: Prepared, *, context: "FitContext") -> "Problem":
+    """The network, its images and how to fit it to them."""
+    from transferkit.train import loader
     from transferkit.train.loop import Examples
+    from transferkit.train.problem import Hyperparameters, Problem
     from transferkit.train.views import augmented
-    from transferkit.train.ways import Method, Problem
 
-    listing, model = taken.listing, setting.model
+    listing, model, strategy = taken.listing, prepared.model, prepared.strategy
     train, val = (
         Examples(rows=np.flatnonzero(listing.parts == part), labels=listing.labels, num_classes=len(listing.classes))
         for part in ("train", "val")
     )
-    images = supply.image_supply(
+    images = loader.image_loader(
         listing.paths,
-        setting.augment,
+        prepared.augment,
         model.card.preprocessing,
         seed=config.seed,
-        photos=setting.photos,
-        device=setting.device,
+        photos=prepared.photos,
+        device=prepared.device,
     )
-    features = taken.features
-    if config.fits_head_alone and not config.augments_nothing:
-        features = augmented(setting.extractor, features, images, np.concatenate([train.rows, val.rows]))
-    views = 0 if config.fits_head_alone else config.views
-    network, images = setting.reuse.trained_part(images, views=views, count=len(listing.labels))
-    constants = ("optimizer", "lr", "layer_decay", "l2", "dropout", "dropconnect")
+    network, features, inputs = model, taken.features, images
+    if strategy.trains_network:
+        network, inputs = prepared.reuse.trained_part(images, views=config.views, count=len(listing.labels))
+    elif not strategy.takes_one_pass(prepared.given):
+        features = augmented(prepared.extractor, features, images, np.concatenate([train.rows, val.rows]))
     return Problem(
         model=model,
         features=features,
         network=network,
-        supply=images,
+        loader=inputs,
         train=train,
         val=val,
         groups=taken.groups,
-        work=work,
-        freeze=config.freeze,
-        method=Method(**{name: getattr(config, name) for name in constants}),
+        context=context,
+        hyperparameters=Hyperparameters(
+            **{field.name: getattr(config, field.name) for field in fields(Hyperparameters)}
+        ),
     )

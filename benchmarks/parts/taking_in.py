@@ -18,7 +18,7 @@ from transferkit.config import FinetuneConfig
 from transferkit.data import folder
 from transferkit.model import build
 from transferkit.progress import Progress
-from transferkit.train import intake
+from transferkit.train import first_pass
 
 
 def main() -> None:
@@ -33,8 +33,8 @@ def main() -> None:
     started = time.perf_counter()
     if given.what == "take-in":
         preprocessing = model.card.preprocessing
-        reader = intake.Reader(photos=photos, preprocessing=preprocessing, device="cpu", extractor=None)
-        intake.read_images(listing, reader, progress=Progress())
+        reader = first_pass.Reader(photos=photos, preprocessing=preprocessing, device="cpu", extractor=None)
+        first_pass.read_images(listing, reader, progress=Progress())
     for path in listing.paths if given.what == "read" else ():
         photos.read(path)
     for path in listing.paths if given.what == "decode" else ():

@@ -12,9 +12,9 @@ from slides.setting import Setting
 from slides.small import SEEDS, Variant, trained
 from slides.summary import compared
 from transferkit import flow
-from transferkit.config import SCHEDULES
+from transferkit.options import SCHEDULES
 from transferkit.ship import curves as curves_page
-from transferkit.ship import rates as picture
+from transferkit.ship import lr_curves
 from transferkit.train.schedule import Schedule, exponential, inverse
 
 FOLDER = "hymenoptera"
@@ -29,7 +29,7 @@ def four_rates(setting: Setting) -> dict[str, Any]:
     ):
         options = chosen | {"backbone": setting.backbone}
         suggestion = flow.try_rates(setting.photos / FOLDER, through=through, **options)
-        drawing.save(picture.figure(suggestion), setting.out / f"rates-{through}.png", dpi=85)
+        drawing.save(lr_curves.figure(suggestion), setting.out / f"rates-{through}.png", dpi=85)
         found[through] = {
             "lr": suggestion.lr,
             "span": suggestion.span,

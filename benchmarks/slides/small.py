@@ -52,21 +52,21 @@ class SmallCifar:
         mean = images[: len(chosen)].mean(0)
         return cls(pixels=pixels, images=images, mean=mean, train=train, held_out=held_out)
 
-    def supply(self, batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """A supply for the training loop: the images as they are."""
+    def loader(self, batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """A loader for the training loop: the images as they are."""
         for rows in batches:
             yield self.images[torch.from_numpy(rows)], rows
 
-    def augmented(self, name: str) -> loop.Supply:
-        """A supply of the views that an augmentation makes of the images to train on."""
+    def augmented(self, name: str) -> loop.Loader:
+        """A loader of the views that an augmentation makes of the images to train on."""
         views = _views(self, name)
 
-        def supply(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        def loader(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
             source = self.images if epoch is None else views[epoch % VIEWS]
             for rows in batches:
                 yield source[torch.from_numpy(rows)], rows
 
-        return supply
+        return loader
 
 
 @functools.cache
@@ -132,9 +132,9 @@ def trained(problem: SmallCifar, variant: Variant, seed: int) -> Trained:
     optimizer = optim.make(variant.optimizer, groups)
     schedule = Schedule(name=variant.schedule, epochs=variant.epochs, cycles=variant.cycles)
     plan = Plan(epochs=variant.epochs, batch_size=BATCH_SIZE, schedule=schedule, seed=seed)
-    supply = problem.supply if variant.augment == "none" else problem.augmented(variant.augment)
+    loader = problem.loader if variant.augment == "none" else problem.augmented(variant.augment)
     records, logits = [], []
-    for record in loop.train_epochs(network, optimizer, supply, problem.train, plan):
+    for record in loop.train_epochs(network, optimizer, loader, problem.train, plan):
         records.append(record)
         if "snapshot" in record or record["epoch"] + 1 == plan.epochs:
             logits.append(logits_of(network, problem, problem.held_out))
@@ -150,7 +150,7 @@ def trained(problem: SmallCifar, variant: Variant, seed: int) -> Trained:
 
 def logits_of(network: CifarMlp, problem: SmallCifar, examples: Examples) -> np.ndarray:
     """Shapes: (n, K)."""
-    return loop.logits_of(network, problem.supply, examples.rows, num_classes=examples.num_classes)
+    return loop.logits_of(network, problem.loader, examples.rows, num_classes=examples.num_classes)
 
 
 def accuracy(logits: np.ndarray, examples: Examples) -> float:

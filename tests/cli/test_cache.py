@@ -12,7 +12,7 @@ from PIL import Image
 import transferkit as tk
 from transferkit.cli.main import run
 from transferkit.data import known
-from transferkit.prepare import prepare, take_in
+from transferkit.prepare import prepare, read_images
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder
 
@@ -108,7 +108,7 @@ def test_a_run_takes_in_the_same_from_files_from_the_cache_and_without_one(tmp_p
     for cache in ("cache", "cache", "file"):
         heard = Heard()
         setting = prepare(photos, cache_dir=str(tmp_path / cache), progress=heard, **common)
-        found.append(take_in(setting, heard)[0])
+        found.append(read_images(setting, heard)[0])
         assert sum("no more photos are kept" in line for line in heard.lines) == (cache == "file")
     cold, *others = found
     for other in others:

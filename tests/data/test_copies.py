@@ -8,8 +8,8 @@ import pytest
 
 import transferkit as tk
 from transferkit.data import copies, folder, manifest, split
+from transferkit.messages import seen_words
 from transferkit.progress import Progress
-from transferkit.ship.news import seen_words
 
 TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none"}
 

@@ -26,12 +26,14 @@ import timm  # noqa: F401
 import torch
 
 from tests.conftest import write_digits
-from transferkit import flow
+from transferkit import (
+    evaluate,  # noqa: F401
+    flow,
+)
 from transferkit.data import augment  # noqa: F401
-from transferkit.judge import evaluate  # noqa: F401
 from transferkit.model import precision  # noqa: F401
 from transferkit.ship import classifier, record, report  # noqa: F401
-from transferkit.train import pretrain, recipe, strategies
+from transferkit.train import fitted, pretrain, recipe
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError
 
@@ -70,7 +72,7 @@ class Sample:
         """Train, from the beginning or from where an attempt before was killed."""
         torch.set_num_threads(1)
         if not self.refits:
-            strategies.REFIT_IMAGES = 0
+            fitted.REFIT_IMAGES = 0
         if not self.kind:
             job = recipe.Job(data=self.data, out=out / "net.safetensors", recipe=RECIPE, device="cpu")
             is_done = job.card_file.exists() and not job.checkpoint.exists()  # it was killed after all was done

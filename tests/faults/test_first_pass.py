@@ -19,7 +19,7 @@ from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
 from transferkit.train import keeping
-from transferkit.train.intake import Reader, read_images
+from transferkit.train.first_pass import Reader, read_images
 from transferkit.zoo.errors import StoppedError
 
 

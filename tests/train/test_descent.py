@@ -7,8 +7,9 @@ from scipy.special import logsumexp, softmax
 from torch import nn
 
 from transferkit import metrics
+from transferkit.messages import Reporter
 from transferkit.train import descent, ensemble, optim
-from transferkit.train.descent import Work
+from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule
 from transferkit.zoo.errors import StoppedError
@@ -16,20 +17,26 @@ from transferkit.zoo.errors import StoppedError
 CYCLES = Plan(epochs=6, batch_size=4, phase="head", schedule=Schedule(name="snapshot", epochs=6, cycles=3))
 
 
+def unheard(plan, *, append=None, patience=None, checkpoint=None):
+    """A fit that nobody is told of but `append`."""
+    reporter = Reporter(append=append)
+    return FitContext(plan=plan, patience=patience or plan.epochs, reporter=reporter, checkpoint=checkpoint)
+
+
 @pytest.fixture
 def points():
-    """Three overlapping clouds: (x, supply, training part, validation part)."""
+    """Three overlapping clouds: (x, loader, training part, validation part)."""
     rng = np.random.default_rng(0)
     labels = np.tile([0, 1, 2], 20)
     x = torch.from_numpy((rng.normal(size=(60, 4)) + np.eye(4)[labels] * 1.5).astype(np.float32))
 
-    def supply(batches, epoch):
+    def loader(batches, epoch):
         for rows in batches:
             yield x[torch.from_numpy(rows)], rows
 
     parts = (Examples(rows=np.arange(40), labels=labels, num_classes=3),
              Examples(rows=np.arange(40, 60), labels=labels, num_classes=3))  # fmt: skip
-    return x, supply, parts
+    return x, loader, parts
 
 
 def start(lr=0.02):
@@ -57,11 +64,11 @@ def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_
 
 
 def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
-    x, supply, parts = points
+    x, loader, parts = points
     network, optimizer = start(lr=0.3)  # so high that a member is much worse than three together
     lines = []
-    work = replace(Work.unheard(CYCLES), on_record=lines.append)
-    found = descent.descend(network, optimizer, supply, parts, work)
+    context = unheard(CYCLES, append=lines.append)
+    found = descent.descend(network, optimizer, loader, parts, context)
     assert [line["epoch"] for line in lines if "snapshot" in line] == [1, 3, 5]
     assert found.snapshots["members"] == 3
     assert found.snapshots["kept"] == "ensemble"
@@ -77,10 +84,10 @@ def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
 
 
 def test_the_learning_rate_falls_to_nearly_zero_in_a_cycle_and_starts_again(points):
-    _, supply, parts = points
+    _, loader, parts = points
     network, optimizer = start()
     lines = []
-    descent.descend(network, optimizer, supply, parts, replace(Work.unheard(CYCLES), on_record=lines.append))
+    descent.descend(network, optimizer, loader, parts, unheard(CYCLES, append=lines.append))
     ends = [line["lr"] for line in lines if "snapshot" in line]
     starts = [line["lrs"][0] for line in lines if line["epoch"] in (2, 4)]
     assert max(ends) < 0.001
@@ -88,21 +95,21 @@ def test_the_learning_rate_falls_to_nearly_zero_in_a_cycle_and_starts_again(poin
 
 
 def test_a_descent_with_snapshots_resumed_after_a_stop_has_the_bits_of_one_that_was_not(points, tmp_path):
-    _, supply, parts = points
+    _, loader, parts = points
     network, optimizer = start()
-    straight = descent.descend(network, optimizer, supply, parts, Work.unheard(CYCLES))
+    straight = descent.descend(network, optimizer, loader, parts, unheard(CYCLES))
 
     def stop(record):
         if record["epoch"] == 4:
             raise StoppedError("stopped")
 
-    work = replace(Work.unheard(CYCLES), checkpoint=tmp_path / "last", on_record=stop)
+    context = unheard(CYCLES, append=stop, checkpoint=tmp_path / "last")
     network, optimizer = start()
     with pytest.raises(StoppedError):
-        descent.descend(network, optimizer, supply, parts, work)
+        descent.descend(network, optimizer, loader, parts, context)
     network, optimizer = start()
-    work = replace(work, on_record=lambda record: None, resume=True)
-    resumed = descent.descend(network, optimizer, supply, parts, work)
+    context = replace(context, reporter=Reporter(), resume=True)
+    resumed = descent.descend(network, optimizer, loader, parts, context)
     assert resumed.snapshots == straight.snapshots
     assert np.array_equal(resumed.logits, straight.logits)
     assert len(resumed.members) == len(straight.members)
@@ -111,15 +118,13 @@ def test_a_descent_with_snapshots_resumed_after_a_stop_has_the_bits_of_one_that_
 
 
 def test_patience_does_not_end_a_run_of_cycles(points):
-    _, supply, parts = points
+    _, loader, parts = points
     counts = []
     for schedule in (CYCLES.schedule, Schedule(name="constant", epochs=6)):
         network, optimizer = start(lr=0.3)  # so high that the loss rises again after an epoch or two
         lines = []
         plan = replace(CYCLES, schedule=schedule)
-        descent.descend(
-            network, optimizer, supply, parts, replace(Work.unheard(plan), patience=1, on_record=lines.append)
-        )
+        descent.descend(network, optimizer, loader, parts, unheard(plan, append=lines.append, patience=1))
         counts.append(len(lines))
         said = [line["stopped"] for line in lines if "stopped" in line]
     assert counts[0] == 6 > counts[1]
@@ -128,11 +133,11 @@ def test_patience_does_not_end_a_run_of_cycles(points):
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_epochs_are_compared_in_the_precision_of_training_and_the_best_is_scored_in_single_precision(points, precision):
-    x, supply, parts = points
+    x, loader, parts = points
     network, optimizer = start()
     lines = []
-    work = replace(Work.unheard(Plan(epochs=3, batch_size=4, precision=precision)), on_record=lines.append)
-    found = descent.descend(network, optimizer, supply, parts, work)
+    context = unheard(Plan(epochs=3, batch_size=4, precision=precision), append=lines.append)
+    found = descent.descend(network, optimizer, loader, parts, context)
     with torch.no_grad():
         assert np.array_equal(found.logits, network.eval()(x[40:]).numpy())
     log_loss = metrics.log_losses(found.logits, parts[1].labels[40:]).mean()

@@ -1,16 +1,16 @@
 """A loss that is no number ends a run with exit code 8, and what was good before is kept."""
 
 import json
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 import transferkit as tk
-from tests.train.test_state import EXAMPLES, start, supply
+from tests.train.test_state import EXAMPLES, loader, start
+from transferkit.messages import Reporter
 from transferkit.train import descent, lbfgs, loop
-from transferkit.train.descent import Work
+from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
 from transferkit.zoo.errors import DivergedError
 
@@ -27,8 +27,8 @@ def poisoned(monkeypatch):
     def poison(*, epoch=2, calls=None):
         steps = loop.train_steps
 
-        def train_steps(network, optimizer, supply, examples, plan, *, epoch: int):
-            yield from steps(network, optimizer, supply, examples, plan, epoch=epoch)
+        def train_steps(network, optimizer, loader, examples, plan, *, epoch: int):
+            yield from steps(network, optimizer, loader, examples, plan, epoch=epoch)
             done.append(epoch)
             if epoch == at and (calls is None or len(done) > calls):
                 with torch.no_grad():
@@ -72,9 +72,9 @@ def test_no_checkpoint_holds_weights_that_are_no_numbers(tmp_path, poisoned):
     poisoned(epoch=1)
     network, optimizer = start()
     val = Examples(rows=EXAMPLES.rows, labels=EXAMPLES.labels, num_classes=2)
-    work = replace(Work.unheard(Plan(epochs=4, batch_size=4)), checkpoint=tmp_path)
+    context = FitContext(plan=Plan(epochs=4, batch_size=4), patience=4, reporter=Reporter(), checkpoint=tmp_path)
     with pytest.raises(DivergedError, match="after epoch 2") as caught:
-        descent.descend(network, optimizer, supply, (EXAMPLES, val), work)
+        descent.descend(network, optimizer, loader, (EXAMPLES, val), context)
     assert caught.value.epoch == 1
     assert [path.name for path in tmp_path.iterdir()] == ["epoch-0001"]
     assert all(tensor.isfinite().all() for tensor in network.state_dict().values())
@@ -95,5 +95,6 @@ def test_auto_keeps_the_probe_where_fine_tuning_diverges(digit_folder, tmp_path,
 def test_a_last_step_of_the_fit_to_all_images_that_leaves_no_numbers_is_found(poisoned):
     poisoned(epoch=0)
     network, optimizer = start()
+    context = FitContext(plan=Plan(epochs=1, batch_size=4), patience=1, reporter=Reporter())
     with pytest.raises(DivergedError, match="no longer finite"):
-        descent.repeat(network, optimizer, supply, EXAMPLES, Work.unheard(Plan(epochs=1, batch_size=4)))
+        descent.repeat(network, optimizer, loader, EXAMPLES, context)

@@ -1,18 +1,17 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
 
 from transferkit.config import FinetuneConfig
+from transferkit.messages import Reporter
 from transferkit.model.features import Features
 from transferkit.model.head import linear_head
 from transferkit.train import head, loop, optim, probe
-from transferkit.train.descent import Work
+from transferkit.train.context import FitContext
+from transferkit.train.feature_blocks import Rows
 from transferkit.train.loop import Examples, Plan
-from transferkit.train.plan import plan_of
-from transferkit.train.rows import Rows
+from transferkit.train.problem import Hyperparameters, Problem
 from transferkit.train.schedule import Schedule
 
 
@@ -27,7 +26,7 @@ def features():
 
 
 def supplied(scaled, rows, *, epoch):
-    return next(iter(scaled.supply([rows], epoch)))[0]
+    return next(iter(scaled.loader([rows], epoch)))[0]
 
 
 def fit(*views, labels, l2):
@@ -72,11 +71,12 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     exact = fit(plain, labels=labels, l2=l2)
     scaled = head.standardise(features, rows)
     layer = linear_head(300, 2)
-    config = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=100).resolved(images=120)
+    config_given = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=100)
+    config = config_given.resolved(images=120)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=config.lr, l2=l2))
     list(
         loop.train_epochs(
-            layer, made, scaled.supply, Examples(rows=rows, labels=labels, num_classes=2), plan_of(config)
+            layer, made, scaled.loader, Examples(rows=rows, labels=labels, num_classes=2), config_given.way.plan(config)
         )
     )
     found = scaled.for_raw(layer)
@@ -95,7 +95,7 @@ def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=0.05, l2=l2))
     plan = Plan(epochs=200, batch_size=16, schedule=Schedule(name="cosine", epochs=200))
     examples = Examples(rows=rows, labels=labels, num_classes=2)
-    list(loop.train_epochs(layer, made, scaled.supply, examples, plan))
+    list(loop.train_epochs(layer, made, scaled.loader, examples, plan))
     x = torch.from_numpy(features.plain[rows])
     difference = scaled.for_raw(layer).logits(x) - exact.logits(x)
     margins = difference[:, 1] - difference[:, 0]
@@ -106,10 +106,21 @@ def solved(features, labels, *, train, val, l2=None, groups=None):
     """What `fit_probe` finds, and the lines it wrote."""
     lines = []
     parts = tuple(Examples(rows=rows, labels=labels, num_classes=2) for rows in (train, val))
-    work = replace(Work.unheard(Plan(epochs=1, batch_size=4)), on_record=lines.append)
-    return head.fit_probe(features, parts, l2=l2, groups=groups, work=work), lines
+    problem = Problem(
+        **dict.fromkeys(("model", "network", "loader")),
+        features=features,
+        train=parts[0],
+        val=parts[1],
+        groups=groups,
+        context=FitContext(plan=None, patience=1, reporter=Reporter(append=lines.append)),
+        hyperparameters=HYPERPARAMETERS,
+    )
+    return head.fit_probe(problem, l2=l2), lines
 
 
+HYPERPARAMETERS = Hyperparameters(
+    optimizer="lbfgs", lr=None, layer_decay=1, l2=None, dropout=0, dropconnect=0, balance="none", seed=0
+)
 EVEN, ODD = np.arange(0, 80, 2), np.arange(1, 80, 2)
 
 
@@ -123,7 +134,8 @@ def test_every_image_of_train_and_val_is_judged_by_folds_without_it_and_nothing_
     found, _ = solved(*features, train=EVEN[:30], val=ODD[:30], l2=0.3)
     assert found.rows.tolist() == list(range(60))
     assert found.logits.shape == (60, 2)
-    assert found.note is None
+    assert found.by_cross_validation
+    assert not found.note
 
 
 def test_images_of_a_group_do_not_vouch_for_each_other():

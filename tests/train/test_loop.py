@@ -18,11 +18,11 @@ def inputs(examples):
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(12, 3)).astype(np.float32) + 2 * examples.labels[:, None]).float()
 
-    def supply(batches, epoch):
+    def loader(batches, epoch):
         for rows in batches:
             yield x[torch.from_numpy(rows)], rows
 
-    return supply
+    return loader
 
 
 def start(lr=0.1):

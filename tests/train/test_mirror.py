@@ -26,9 +26,9 @@ def fitted(monkeypatch):
     """The features of each probe that is solved for."""
     seen, fit = [], head.fit_probe
 
-    def fit_probe(features, *args, **kwargs):
-        seen.append(features)
-        return fit(features, *args, **kwargs)
+    def fit_probe(problem, **given):
+        seen.append(problem.features)
+        return fit(problem, **given)
 
     monkeypatch.setattr(head, "fit_probe", fit_probe)
     return seen

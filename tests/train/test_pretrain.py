@@ -13,7 +13,7 @@ from tests.conftest import write_digits
 from transferkit.data import cifar
 from transferkit.model.build import create
 from transferkit.progress import Progress
-from transferkit.train import pretrain, provenance, pupils, state
+from transferkit.train import pretrain, provenance, state, students
 from transferkit.train.recipe import Job, Recipe, read_recipe, recipe_of
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
@@ -90,10 +90,10 @@ def test_the_card_scores_the_weights_that_were_written_as_the_zoo_opens_them(rec
 
 def test_the_state_before_packing_is_that_of_the_network_in_training(images):
     labels = torch.zeros(12, dtype=torch.int64)
-    pupil = pupils.MlpPupil(images, num_classes=3, recipe=MLP, device="cpu", progress=Progress())
-    pupil.network.eval()
-    _, logits = pupil.loss(images, labels, rows=torch.arange(12), flipped=torch.zeros(12, dtype=torch.bool))
-    opened = pupil.opened(pupil.state())
+    student = students.MlpStudent(images, num_classes=3, recipe=MLP, device="cpu", progress=Progress())
+    student.network.eval()
+    _, logits = student.loss(images, labels, rows=torch.arange(12), flipped=torch.zeros(12, dtype=torch.bool))
+    opened = student.opened(student.state())
     with torch.no_grad():
         assert (opened(images / 255) - logits).norm() < 0.02 * logits.norm()  # trained in bfloat16
 
@@ -232,8 +232,8 @@ def test_cifar_10_is_known_by_its_classes_and_then_cited(few, tmp_path):
     files.write_bytes(given.out, b"weights")
     found = dataclasses.replace(cifar.read(few), classes=tuple(classes))
     images = torch.from_numpy(found.images).permute(0, 3, 1, 2)
-    pupil = pupils.ResNetPupil(images, num_classes=10, recipe=QUICK, device="cpu", progress=Progress())
-    card = provenance.card(pupil, found, given, stored=pupil.stored(), seconds=1.0)
+    student = students.ResNetStudent(images, num_classes=10, recipe=QUICK, device="cpu", progress=Progress())
+    card = provenance.card(student, found, given, stored=student.stored(), seconds=1.0)
     assert card.source == (
         "trained by transferkit on CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html)"
     )
@@ -282,7 +282,7 @@ def test_a_cut_square_has_the_mean_colour_and_the_rest_of_the_image_is_untouched
 
 
 def test_principal_components_are_those_of_the_covariance(images):
-    mean, basis = pupils.principal_components(images, 6)
+    mean, basis = students.principal_components(images, 6)
     both = torch.cat([images, images.flip(3)]).flatten(1).double().numpy() / 255
     assert mean.numpy() == pytest.approx(both.mean(0), abs=1e-6)
     centred = both - both.mean(0)
@@ -311,7 +311,7 @@ def test_a_whitened_stem_gives_uncorrelated_numbers_of_variance_one():
 def test_a_teachers_features_are_those_of_the_enlarged_images_standardised(digits):
     images = torch.from_numpy(cifar.read(digits).images[::5]).permute(0, 3, 1, 2)
     taught = dataclasses.replace(RESNET, teacher="cifar_resnet", teacher_size_px=48)
-    found = pupils.teacher_features(taught, images, device="cpu", progress=Progress()).float()
+    found = students.teacher_features(taught, images, device="cpu", progress=Progress()).float()
     teacher = create("cifar_resnet").eval()
     prepared = teacher.card.preprocessing
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in (prepared.mean, prepared.std))

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
 from transferkit.data import split
-from transferkit.train import probe, rows, selection
+from transferkit.train import feature_blocks, probe, selection
+from transferkit.train.feature_blocks import Rows, Scale
 from transferkit.train.objective import Objective, shares_of
-from transferkit.train.rows import Rows, Scale
 
 
 def seen(*views, labels, of=None):
@@ -84,7 +84,7 @@ def test_a_constant_feature_changes_nothing(wine):
 
 
 def test_a_scale_is_numpys_mean_and_deviation_also_far_from_zero(monkeypatch):
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(feature_blocks, "BLOCK_BYTES", 1000)
     x = (np.random.default_rng(0).normal(size=(300, 3)) * [1, 0.1, 5] + [0, 1000, -7]).astype(np.float32)
     scale = Scale.of(seen(x, labels=np.zeros(300, np.int64)).blocks(2))
     assert scale.mean.numpy() == pytest.approx(x.mean(0, dtype=np.float64), rel=1e-6)
@@ -100,7 +100,7 @@ def test_value_and_gradient_are_autograds_however_the_rows_are_cut_into_blocks(w
     value = torch.nn.functional.cross_entropy(logits, y, weight=weights.double()) + l2 * leaf[:, :-1].square().sum()
     value.backward()
     for size in (2**20, 500):  # bytes: one block, a block for every five rows
-        monkeypatch.setattr(rows, "BLOCK_BYTES", size)
+        monkeypatch.setattr(feature_blocks, "BLOCK_BYTES", size)
         blocks = tuple(wine.rows.blocks(3))
         assert len(blocks) == {2**20: 1, 500: 36}[size]
         shares = shares_of(wine.y, weights, views=1)
@@ -112,8 +112,8 @@ def test_value_and_gradient_are_autograds_however_the_rows_are_cut_into_blocks(w
 
 def test_a_probe_of_streamed_blocks_is_the_probe_of_features_held(wine, monkeypatch):
     held = probe.fit(wine.rows, 0.01, class_weights=wine.even)
-    monkeypatch.setattr(rows, "BLOCK_BYTES", 2000)
-    monkeypatch.setattr(rows, "HELD_BYTES", 0)
+    monkeypatch.setattr(feature_blocks, "BLOCK_BYTES", 2000)
+    monkeypatch.setattr(feature_blocks, "HELD_BYTES", 0)
     streamed = probe.fit(wine.rows, 0.01, class_weights=wine.even)
     assert np.abs(probabilities(streamed, wine.x) - probabilities(held, wine.x)).max() < 1e-4
 
@@ -189,8 +189,8 @@ def test_on_one_part_few_images_walk_the_path_once(clouds):
 BOUNDED = """
 import resource, sys
 import numpy as np, torch
-from transferkit.train import probe, rows as sizes
-from transferkit.train.rows import Rows
+from transferkit.train import feature_blocks as sizes, probe
+from transferkit.train.feature_blocks import Rows
 
 path, count, width, megabytes = sys.argv[1], *map(int, sys.argv[2:])
 sizes.BLOCK_BYTES, sizes.HELD_BYTES = megabytes * 2**16, megabytes * 2**18

@@ -17,7 +17,7 @@ PLAN = Plan(epochs=6, batch_size=4)
 EXAMPLES = Examples(rows=np.arange(12), labels=np.array([0, 1, 1, 1] * 3), num_classes=2)
 
 
-def supply(batches, epoch):
+def loader(batches, epoch):
     """Small pictures of noise, brighter for class 1."""
     rng = np.random.default_rng(0)
     x = torch.from_numpy(rng.normal(size=(12, 3, 8, 8)) + EXAMPLES.labels[:, None, None, None]).float()
@@ -47,10 +47,10 @@ def same(one, other):
 @pytest.mark.parametrize("name", ["adamw", "adam", "momentum", "nesterov", "sgd"])
 def test_a_training_stopped_and_resumed_has_the_bits_of_one_that_was_not(name, memory_format, tmp_path):
     straight, unstopped = start(name, memory_format)
-    records = list(loop.train_epochs(straight, unstopped, supply, EXAMPLES, PLAN))
+    records = list(loop.train_epochs(straight, unstopped, loader, EXAMPLES, PLAN))
 
     network, optimizer = start(name, memory_format)
-    epochs = loop.train_epochs(network, optimizer, supply, EXAMPLES, PLAN)
+    epochs = loop.train_epochs(network, optimizer, loader, EXAMPLES, PLAN)
     state.save(tmp_path, held(network, optimizer, [next(epochs), next(epochs)]))
 
     resumed, again = start(name, memory_format)
@@ -64,7 +64,7 @@ def test_a_training_stopped_and_resumed_has_the_bits_of_one_that_was_not(name, m
                     parameter.dtype, parameter.device, parameter.stride()
                 )  # fmt: skip
     plan = Plan(epochs=6, batch_size=4, first_epoch=2)
-    found = saved.records + list(loop.train_epochs(resumed, again, supply, EXAMPLES, plan))
+    found = saved.records + list(loop.train_epochs(resumed, again, loader, EXAMPLES, plan))
     without_times = [[{**line, "seconds": 0} for line in lines] for lines in (records, found)]
     assert without_times[0] == without_times[1]
     assert same(straight.state_dict(), resumed.state_dict())
@@ -94,7 +94,7 @@ def test_a_checkpoint_written_beside_training_is_that_of_its_moment(tmp_path):
     network, optimizer = start()
     moments = []
     with state.saving(tmp_path) as save:
-        for record in loop.train_epochs(network, optimizer, supply, EXAMPLES, Plan(epochs=3, batch_size=4)):
+        for record in loop.train_epochs(network, optimizer, loader, EXAMPLES, Plan(epochs=3, batch_size=4)):
             weights, slots = state.snapshot(network), state.optimizer_snapshot(optimizer)
             moments.append((weights, slots, copy.deepcopy(weights), copy.deepcopy(slots)))
             if record["epoch"] < 2:

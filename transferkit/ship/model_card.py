@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from transferkit.messages import seen_words
 from transferkit.model.build import Backbone, Preprocessing
-from transferkit.ship.news import seen_words
 from transferkit.zoo.text import printable
 
 HEADER = """---

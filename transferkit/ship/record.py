@@ -10,17 +10,17 @@ import torch
 
 from transferkit import ranks, runtime
 from transferkit.data import cells, manifest
-from transferkit.judge.evaluate import Judged
+from transferkit.evaluate import Result
 from transferkit.model.build import Backbone
 from transferkit.ship import artifact, begun, report, run_files
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.train import state
-from transferkit.train.intake import Intake
+from transferkit.train.first_pass import FirstPass
 from transferkit.zoo.errors import StorageError
 
 
-def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
+def start(run: RunFolder, setting: dict[str, Any], taken: FirstPass) -> None:
     """Write run.json: from now on the run can be resumed.
 
     Args: setting, of run.json config, every option with its value; given, the same before defaults were filled in;
@@ -49,7 +49,7 @@ def start(run: RunFolder, setting: dict[str, Any], taken: Intake) -> None:
     run.write_json("run.json", begun.sealed(record))
 
 
-def begin(run: RunFolder, taken: Intake) -> None:
+def begin(run: RunFolder, taken: FirstPass) -> None:
     """Write manifest.csv and quarantine.csv, and begin metrics.jsonl; a run that is resumed may lack them, too.
 
     Raises: StorageError.
@@ -72,27 +72,25 @@ def finished(run: RunFolder) -> dict[str, Any] | None:
     return scores
 
 
-def finish(run: RunFolder, networks: Sequence[Backbone], scores: dict[str, Any], judged: list[Judged]) -> None:
-    """Write metrics.json, the model, the report and the curves; several `networks` are the members of an ensemble.
+def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None:
+    """Write the model, metrics.json, the report and the curves; several `networks` are the members of an ensemble.
 
     Raises: StorageError.
     """
-    record = {"backbone": scores["backbone"], "strategy": scores["kept"]}
-    for part in ("val", "test"):
-        if scores[part]:
-            record[part] = {key: scores[part][key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
-    ship = functools.partial(
-        _save_model, run.place / "model", networks, classes=tuple(scores["classes"]), record=record
-    )
+    record = {"backbone": result.backbone, "strategy": result.chosen}
+    for part, block in (("val", result.val), ("test", result.test)):
+        if block:
+            record[part] = {key: block[key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
+    ship = functools.partial(_save_model, run.place / "model", networks, classes=tuple(result.classes), record=record)
     try:
         ship()
     except StorageError:  # the older checkpoint makes room for it
         state.prune(run.checkpoints, kept=1)
         ship()
     run.metrics.finish()
-    said = ((image, label, predicted, f"{p:.6f}") for image, label, predicted, p in judged)
+    said = ((image, label, predicted, f"{p:.6f}") for image, label, predicted, p in result.judged)
     cells.write(run.place / run_files.PREDICTIONS, run_files.PREDICTION_COLUMNS, said)
-    run.write_json("metrics.json", scores)
+    run.write_json("metrics.json", result.as_metrics())
     write_report(run.place, name=run.path)
 
 

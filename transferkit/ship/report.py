@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from transferkit.data.decode import DecodeError, decode
+from transferkit.messages import seen_words
 from transferkit.metrics import wilson_interval
 from transferkit.ship import curves, run_files, tables
 from transferkit.ship.markup import duration, percent, section, shown, table
-from transferkit.ship.news import seen_words
 from transferkit.zoo.files import write_text
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _notes(record: dict[str, Any], scores: dict[str, Any]) -> list[str]:
 
 def _is_out_of_fold(record: dict[str, Any], scores: dict[str, Any]) -> bool:
     """Whether validation judged more images than are in val: a probe is judged by cross-validation."""
-    return scores["kept"] == "probe" and scores["val"]["n"] > record["data"]["images"]["val"]
+    return scores["val"]["n"] > record["data"]["images"]["val"]
 
 
 def _facts(record: dict[str, Any], scores: dict[str, Any]) -> str:

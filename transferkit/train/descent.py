@@ -2,9 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,44 +13,12 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from transferkit import metrics, ranks
 from transferkit.runtime import FP32
 from transferkit.train import ensemble, loop, state
-from transferkit.train.loop import Examples, Plan, Supply
+from transferkit.train.context import FitContext
+from transferkit.train.loop import Examples, Loader, Plan
 from transferkit.train.state import State
 from transferkit.zoo.errors import DivergedError
 
 PHASES = {"finetune": "fine-tuning", "head": "head on cached features"}  # as a person reads them
-
-
-@dataclass(frozen=True, kw_only=True)
-class Work:
-    """How fitting is done, and who is told.
-
-    Fields: on_record gets every line of metrics.jsonl, on_phase the name and the number of images of what begins;
-    say any other line; counted wraps a supply so that the images trained on are counted; checkpoint is the folder of
-    what a stopped run goes on from, without it nothing is kept.
-    """
-
-    plan: Plan
-    patience: int
-    checkpoint: Path | None
-    resume: bool
-    on_record: Callable[[dict[str, Any]], None]
-    on_phase: Callable[[str, int], None]
-    say: Callable[[str], None]
-    counted: Callable[[Supply], Supply]
-
-    @classmethod
-    def unheard(cls, plan: Plan) -> "Work":
-        """Work that nobody is told of and that leaves nothing behind."""
-        return cls(
-            plan=plan,
-            patience=plan.epochs,
-            checkpoint=None,
-            resume=False,
-            on_record=lambda record: None,
-            on_phase=lambda name, images: None,
-            say=lambda line: None,
-            counted=lambda supply: supply,
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,36 +36,41 @@ class Descent:
 
 
 def descend(
-    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, parts: tuple[Examples, Examples], work: Work
+    network: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    loader: Loader,
+    parts: tuple[Examples, Examples],
+    context: FitContext,
 ) -> Descent:
     """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
 
     What is validated, in the plan's precision, and kept is a running average of the weights over about one epoch. Best
-    is the lowest validation log loss, ties by accuracy. Training ends early after `work.patience` epochs without a
-    better one. An interrupted descent goes on from its checkpoint if `work.resume`. A snapshot schedule runs to its
+    is the lowest validation log loss, ties by accuracy. Training ends early after `context.patience` epochs without a
+    better one. An interrupted descent goes on from its checkpoint if `context.resume`. A snapshot schedule runs to its
     end; its snapshots are the weights themselves at the end of each cycle; the last of them is left in the network.
 
     Raises: DivergedError; if an epoch was complete before, its `epoch` is the best, whose weights are in the network.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
-    judged = _judged_network(network, optimizer, train, work.plan)
-    course = _resumed(network, judged, optimizer, work) if work.resume else _Course()
-    plan = dataclasses.replace(work.plan, first_epoch=len(course.records))
-    work.on_phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
+    judged = _judged_network(network, optimizer, train, context.plan)
+    course = _resumed(network, judged, optimizer, context) if context.resume else _Course()
+    plan = dataclasses.replace(context.plan, first_epoch=len(course.records))
+    context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
+    inputs = loop.counted(loop.divided(loader), context.reporter)
     try:
-        with state.saving(work.checkpoint if ranks.is_first() else None, say=work.say) as save:
-            for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), train, plan):
-                logits = _validate(judged, supply, val, record, precision=plan.precision)
+        with state.saving(context.checkpoint if ranks.is_first() else None, say=context.reporter.say) as save:
+            for record in loop.train_epochs(network, optimizer, inputs, train, plan):
+                logits = _validate(judged, loader, val, record, precision=plan.precision)
                 averaged = course.add(record, judged, logits=logits)
                 is_last = record["epoch"] + 1 == plan.epochs
                 since = record["epoch"] - best_epoch(course.records)
-                if not plan.has_cycles and not is_last and since >= work.patience:
+                if not plan.has_cycles and not is_last and since >= context.patience:
                     record["stopped"] = f"epoch {best_epoch(course.records) + 1} is still the best"
-                work.on_record(record)
+                context.reporter.record(record)
                 if "stopped" in record:
                     break
-                if not is_last and work.checkpoint and ranks.is_first():
+                if not is_last and context.checkpoint and ranks.is_first():
                     save(course.checkpoint(network, averaged, optimizer, is_one=judged is network))
     except DivergedError as error:
         if course.best:
@@ -107,11 +78,11 @@ def descend(
             error.epoch = best_epoch(course.records) + 1
         raise
     if plan.has_cycles:
-        return _judged(network, supply, val, work, course.snapshots)
+        return _judged(network, loader, val, context, course.snapshots)
     network.load_state_dict(course.best)
     logits = course.best_logits
     if logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
-        logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes)
+        logits = loop.logits_of(network, loader, val.rows, num_classes=val.num_classes)
     return Descent(epochs=best_epoch(course.records) + 1, logits=logits)
 
 
@@ -148,27 +119,27 @@ class _Course:
         )
 
 
-def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optimizer, work: Work) -> _Course:
+def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optimizer, context: FitContext) -> _Course:
     """What a stopped descent had come to, put into the networks and the optimiser; nothing if no epoch was complete."""
-    saved = work.checkpoint and state.newest(work.checkpoint, optimizer, say=work.say)
+    saved = context.checkpoint and state.newest(context.checkpoint, optimizer, say=context.reporter.say)
     if not saved:
-        work.say("no epoch is complete: training begins with the first")
+        context.reporter.say("no epoch is complete: training begins with the first")
         return _Course()
     network.load_state_dict(saved.model)
     judged.load_state_dict(saved.averaged)
     state.restore_optimizer(optimizer, saved.optimizer)
-    work.say(f"going on after epoch {len(saved.records)} of {work.plan.epochs}")
+    context.reporter.say(f"going on after epoch {len(saved.records)} of {context.plan.epochs}")
     for record in saved.records:
-        work.on_record(record)
+        context.reporter.record(record)
     return _Course(records=saved.records, best=saved.best, snapshots=list(saved.snapshots))
 
 
 def _validate(
-    network: nn.Module, supply: Supply, val: Examples, record: dict[str, Any], *, precision: str
+    network: nn.Module, loader: Loader, val: Examples, record: dict[str, Any], *, precision: str
 ) -> np.ndarray:
     """Complete an epoch's record with the scores on `val` and the seconds they took; the logits (n, K)."""
     started = time.monotonic()
-    logits = loop.logits_of(network, supply, val.rows, num_classes=val.num_classes, precision=precision)
+    logits = loop.logits_of(network, loader, val.rows, num_classes=val.num_classes, precision=precision)
     if not np.isfinite(logits).all():
         raise DivergedError(
             f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use a lower --lr"
@@ -179,36 +150,37 @@ def _validate(
     return logits
 
 
-def _judged(network: nn.Module, supply: Supply, val: Examples, work: Work, snapshots: list[State]) -> Descent:
+def _judged(network: nn.Module, loader: Loader, val: Examples, context: FitContext, snapshots: list[State]) -> Descent:
     """All snapshots if they validate better together than the last one alone, else that; it is left in the network."""
-    logits = _logits_of_each(network, snapshots, supply, val)
+    logits = _logits_of_each(network, snapshots, loader, val)
     block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows]))
     if block["kept"] == "single":
-        return Descent(epochs=work.plan.epochs, logits=logits[-1], snapshots=block)
+        return Descent(epochs=context.plan.epochs, logits=logits[-1], snapshots=block)
     averaged = ensemble.mean_softmax(logits)
-    return Descent(epochs=work.plan.epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
+    return Descent(epochs=context.plan.epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
 
 
-def _logits_of_each(network: nn.Module, states: list[State], supply: Supply, val: Examples) -> list[np.ndarray]:
+def _logits_of_each(network: nn.Module, states: list[State], loader: Loader, val: Examples) -> list[np.ndarray]:
     found = []
     for held in states:
         network.load_state_dict(held)
-        found.append(loop.logits_of(network, supply, val.rows, num_classes=val.num_classes))
+        found.append(loop.logits_of(network, loader, val.rows, num_classes=val.num_classes))
     return found
 
 
 def repeat(
-    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, work: Work
+    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, context: FitContext
 ) -> tuple[State, ...]:
     """Train `network` once more on all of `examples`, without validation, and leave it with what `descend` would keep.
 
     Returns: the states at the ends of the cycles, if the schedule has any.
     Raises: DivergedError.
     """
-    plan, snapshots = work.plan, []
+    plan, snapshots = context.plan, []
     kept = _judged_network(network, optimizer, examples, plan)
-    work.on_phase("refitting", plan.epochs * len(examples.rows))
-    for record in loop.train_epochs(network, optimizer, work.counted(loop.divided(supply)), examples, plan):
+    context.reporter.phase("refitting", plan.epochs * len(examples.rows))
+    inputs = loop.counted(loop.divided(loader), context.reporter)
+    for record in loop.train_epochs(network, optimizer, inputs, examples, plan):
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
     if not loop.is_finite(kept):

@@ -1,18 +1,18 @@
 """Two ways to fit a head to features computed once: solve for it, or train it by mini-batches."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit import metrics, ranks
 from transferkit.data import split
 from transferkit.model.features import Features
 from transferkit.train import loop, probe, selection
-from transferkit.train.descent import Work
-from transferkit.train.loop import Examples
-from transferkit.train.rows import Rows, Scale
+from transferkit.train.feature_blocks import Rows, Scale
+from transferkit.train.problem import Problem
 
 FOLDS = 5
 FOLDS_UP_TO = 2e8  # rows x features x classes; the path over five folds then takes half a minute to a minute
@@ -20,11 +20,11 @@ JUDGED_UP_TO = 5e7  # logits, 200 MB in float32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probe:
+class ProbeFit:
     """A probe and its evidence.
 
     Fields: final is fitted on train and val, of_train on train alone; logits (n, K) are those of `rows` (n,), each from
-    a fit without the image; note says how they and the L2 were found where that is not by cross-validation.
+    a fit without the image; by_cross_validation, whether these and the L2 come from folds; note says it where not.
     """
 
     final: probe.Linear
@@ -32,41 +32,47 @@ class Probe:
     l2: float
     rows: np.ndarray
     logits: np.ndarray
-    note: str | None = None
+    by_cross_validation: bool
+    note: str = ""
 
 
-def fit_probe(
-    features: Features,
-    parts: tuple[Examples, Examples],
-    *,
-    l2: float | None,
-    groups: np.ndarray | None,
-    work: Work,
-) -> Probe:
-    """Solve for a head on train and val, and on train alone, both `parts`; L2 by 5-fold cross-validation over both.
+def solve(problem: Problem, *, l2: float | None) -> ProbeFit:
+    """The probe; each rank solves for it, which takes no longer than waiting, and all take that of the first.
+
+    Args: l2, None to choose it.
+    """
+    found = fit_probe(problem, l2=l2)
+    linear = [weights for fit in (found.final, found.of_train) for weights in (fit.weight, fit.bias)]
+    ranks.copy_first([*linear, torch.from_numpy(found.logits)])
+    return replace(found, l2=ranks.from_first(found.l2))
+
+
+def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
+    """Solve for a head on train and val, and on train alone; L2 by 5-fold cross-validation over both.
 
     Each image counts once a view; all views of an image, and all images of a group, lie in the same fold. Where rows x
     features x classes are more than `FOLDS_UP_TO`, the validation part takes the place of the folds; as many of its
     images judge as `JUDGED_UP_TO` allows.
 
-    Args: l2, None to choose it; groups (N,) names images that belong together.
+    Args: l2, None to choose it.
     """
-    train, val = parts
+    features, train, val = problem.features, problem.train, problem.val
     both = np.sort(np.concatenate([train.rows, val.rows]))
-    weights = _probe_weights(train.labels[both], train.num_classes, work.plan.balance)
-    asked = {"class_weights": weights, "on_value": work.on_record} | ({} if l2 is None else {"path": (l2,)})
+    weights = _probe_weights(train.labels[both], train.num_classes, problem.hyperparameters.balance)
+    asked = {"class_weights": weights, "on_value": problem.context.reporter.record}
+    asked |= {} if l2 is None else {"path": (l2,)}
 
     def seen(rows: np.ndarray) -> Rows:
         return Rows(views=features.views, rows=rows, labels=train.labels[rows])
 
-    everything = seen(both)
-    if len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO:
-        folds = split.folds(
-            everything.labels, FOLDS, seed=work.plan.seed, groups=None if groups is None else groups[both]
-        )
+    everything, note = seen(both), ""
+    by_cross_validation = len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO
+    if by_cross_validation:
+        groups = None if problem.groups is None else problem.groups[both]
+        folds = split.folds(everything.labels, FOLDS, seed=problem.hyperparameters.seed, groups=groups)
         chosen = selection.choose_by_folds(everything, folds, **asked)
         of_train = probe.fit(seen(train.rows), chosen.l2, class_weights=weights, start=chosen.found)
-        rows, logits, note = both, chosen.logits, None
+        rows, logits = both, chosen.logits
     else:
         judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows])
         chosen = selection.choose_on_part(seen(train.rows), judged, **asked)
@@ -74,8 +80,26 @@ def fit_probe(
         rows = judged.thinned(max(1, int(JUDGED_UP_TO / val.num_classes))).rows
         logits = of_train.predict(features.plain, rows)
         note = _note(len(rows), len(val.rows))
-    final = probe.fit(everything, chosen.l2, class_weights=weights, start=of_train)
-    return Probe(final=final, of_train=of_train, l2=chosen.l2, rows=rows, logits=logits, note=note)
+    return ProbeFit(
+        final=probe.fit(everything, chosen.l2, class_weights=weights, start=of_train),
+        of_train=of_train,
+        l2=chosen.l2,
+        rows=rows,
+        logits=logits,
+        by_cross_validation=by_cross_validation,
+        note=note,
+    )
+
+
+def validation_logits(problem: Problem, found: ProbeFit) -> np.ndarray:
+    """The logits of the validation rows by the fit that has not seen them; shape (n, K)."""
+    return found.of_train.predict(problem.features.plain, problem.val.rows)
+
+
+def validation_loss(problem: Problem, found: ProbeFit) -> float:
+    """The mean log loss of `validation_logits`, in nats."""
+    logits = validation_logits(problem, found)
+    return float(metrics.log_losses(logits, problem.val.labels[problem.val.rows]).mean())
 
 
 def _note(judged: int, of: int) -> str:
@@ -97,8 +121,8 @@ class Standardised:
     features: Features
     scale: Scale
 
-    def supply(self, batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
-        """A supply for the training loop: epoch e has view e mod V of the images."""
+    def loader(self, batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        """A loader for the training loop: epoch e has view e mod V of the images."""
         view = self.features.plain if epoch is None else self.features.views[epoch % len(self.features.views)]
         for rows in batches:
             yield self.scale.apply_(torch.from_numpy(view[rows])), rows

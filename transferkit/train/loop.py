@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import ranks, seeds
+from transferkit.messages import Reporter
 from transferkit.model.features import EVAL_BATCH
 from transferkit.runtime import FP32, arithmetic, compile_errors
 from transferkit.train import optim, replica
@@ -19,7 +20,7 @@ from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError
 
 # (batches of rows, epoch) -> the network's input and the rows of each; epoch None asks for images as they are
-Supply = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]
+Loader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]
 
 LR_POINTS = 8  # of an epoch at which the learning rate is recorded, the last one at its end
 
@@ -95,13 +96,25 @@ def eval_batches(rows: np.ndarray) -> list[np.ndarray]:
     return [rows[start : start + EVAL_BATCH] for start in range(0, len(rows), EVAL_BATCH)]
 
 
-def divided(supply: Supply) -> Supply:
-    """`supply` that gives only what this rank computes of each batch."""
+def divided(loader: Loader) -> Loader:
+    """`loader` that gives only what this rank computes of each batch."""
 
     def parts(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
-        return supply([replica.part(batch) for batch in batches], epoch)
+        return loader([replica.part(batch) for batch in batches], epoch)
 
-    return parts if ranks.size() > 1 else supply
+    return parts if ranks.size() > 1 else loader
+
+
+def counted(loader: Loader, reporter: Reporter) -> Loader:
+    """`loader` of which `reporter` hears how many training images have gone through."""
+
+    def batches_of(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        for batch, inputs in zip(batches, loader(batches, epoch)):
+            yield inputs
+            if epoch is not None:
+                reporter.advance(len(batch))
+
+    return batches_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,11 +128,11 @@ class Step:
 
 
 def train_steps(
-    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, plan: Plan, *, epoch: int
+    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, plan: Plan, *, epoch: int
 ) -> Iterator[Step]:
     """Train `network` in place for one epoch and yield what each step did.
 
-    Where there are several ranks, `supply` gives this one's parts of the batches; a step is that of whole batches.
+    Where there are several ranks, `loader` gives this one's parts of the batches; a step is that of whole batches.
 
     Raises: DivergedError when a loss is not finite.
     """
@@ -132,7 +145,7 @@ def train_steps(
     batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
     network.train()
     statistics = replica.statistics(network)
-    for number, (x, rows) in enumerate(supply(batches, epoch)):
+    for number, (x, rows) in enumerate(loader(batches, epoch)):
         stops.check()
         step = epoch * len(batches) + number
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
@@ -157,7 +170,7 @@ def train_steps(
 
 
 def train_epochs(
-    network: nn.Module, optimizer: torch.optim.Optimizer, supply: Supply, examples: Examples, plan: Plan
+    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, plan: Plan
 ) -> Iterator[dict[str, Any]]:
     """Train `network` in place under the plan's schedule; yield a record an epoch.
 
@@ -174,7 +187,7 @@ def train_epochs(
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
         with compile_errors():
-            steps = list(train_steps(network, optimizer, supply, examples, plan, epoch=epoch))
+            steps = list(train_steps(network, optimizer, loader, examples, plan, epoch=epoch))
         images = sum(step.images for step in steps)
         points = np.maximum(np.linspace(0, len(steps), LR_POINTS + 1)[1:].round().astype(int) - 1, 0)
         yield {
@@ -203,7 +216,7 @@ def _weights_for(examples: Examples, plan: Plan) -> np.ndarray | None:
 
 @torch.no_grad()
 def logits_of(
-    network: nn.Module, supply: Supply, rows: np.ndarray, *, num_classes: int, precision: str = FP32
+    network: nn.Module, loader: Loader, rows: np.ndarray, *, num_classes: int, precision: str = FP32
 ) -> np.ndarray:
     """The logits (n, K) of `network` in eval mode for the images of `rows`, not augmented.
 
@@ -213,7 +226,7 @@ def logits_of(
     found = np.empty((len(rows), num_classes), np.float32)
     blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
     start = blocks[ranks.rank()].start
-    for x, batch in supply(eval_batches(rows[blocks[ranks.rank()]]), None):
+    for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]]), None):
         with arithmetic(x.device, precision):
             logits = network(x)
         found[start : start + len(batch)] = logits.float().cpu().numpy()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit.train.rows import Blocks, Scale
+from transferkit.train.feature_blocks import Blocks, Scale
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,30 +1,26 @@
 """From the options of a run to the numbers of its training by mini-batches."""
 
-from transferkit import runtime
-from transferkit.config import FinetuneConfig
-from transferkit.model.precision import Precision
+from transferkit.options import Options
 from transferkit.train.loop import Plan
 from transferkit.train.schedule import Schedule
 
 
-def plan_of(config: FinetuneConfig) -> Plan:
-    """The numbers of training by mini-batches in a config whose numbers are filled in."""
-    schedule = config.schedule and Schedule(
-        name=config.schedule,
-        epochs=config.epochs,
-        decay=config.decay,
-        step_epochs=config.step_epochs,
-        cycles=config.snapshots or 1,
-    )
+def plan_of(options: Options, *, phase: str, precision: str) -> Plan:
+    """The numbers of training by mini-batches in options that are filled in."""
     return Plan(
-        epochs=config.epochs or 1,
-        schedule=schedule,
-        phase="head" if config.fits_on_batches else "finetune",
-        batch_size=config.batch_size or 2,
-        label_smoothing=config.label_smoothing,
-        max_gradient_norm=None if config.fits_on_batches else 1.0,  # a clipped gradient would outweigh less L2
-        balance=config.balance,
-        seed=config.seed,
-        precision=runtime.FP32 if config.fits_on_batches else Precision.read(config.precision).training,
-        is_compiled=config.compile,
+        epochs=options.epochs,
+        schedule=Schedule(
+            name=options.schedule,
+            epochs=options.epochs,
+            decay=options.decay,
+            step_epochs=options.step_epochs,
+            cycles=options.snapshots or 1,
+        ),
+        phase=phase,
+        batch_size=options.batch_size,
+        label_smoothing=options.label_smoothing,
+        balance=options.balance,
+        seed=options.seed,
+        precision=precision,
+        is_compiled=options.compile,
     )

@@ -16,8 +16,8 @@ from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard
 from transferkit.progress import Progress
 from transferkit.train import loop, optim, provenance, schedule, state
-from transferkit.train.pupils import PUPILS, Pupil
 from transferkit.train.recipe import Job, Recipe, read_recipe
+from transferkit.train.students import STUDENTS, Student
 from transferkit.zoo import files, removal
 from transferkit.zoo.errors import DivergedError, RunConflictError, UsageError
 
@@ -63,19 +63,19 @@ def cut_out(images: Tensor, recipe: Recipe, *, epoch: int) -> Tensor:
 
 
 def train_epochs(
-    pupil: Pupil, images: Tensor, labels: Tensor, *, checkpoint: Path, progress: Progress
+    student: Student, images: Tensor, labels: Tensor, *, checkpoint: Path, progress: Progress
 ) -> Iterator[Record]:
-    """Train `pupil` in place and yield one record an epoch; go on from `checkpoint` if it is there.
+    """Train `student` in place and yield one record an epoch; go on from `checkpoint` if it is there.
 
     Shapes: images (N, 3, 32, 32) uint8, labels (N,).
     Raises: UsageError for a layer in lr_factors that the network lacks, DivergedError when the loss is not finite,
     StorageError.
     """
-    recipe = pupil.recipe
-    optimizer = optim.make(recipe.optimizer, _groups(pupil.network, recipe))
+    recipe = student.recipe
+    optimizer = optim.make(recipe.optimizer, _groups(student.network, recipe))
     records: list[Record] = []
     if saved := state.newest(checkpoint, optimizer, say=progress.say):
-        pupil.network.load_state_dict(saved.model)
+        student.network.load_state_dict(saved.model)
         state.restore_optimizer(optimizer, saved.optimizer)
         records = saved.records
         yield from records
@@ -84,7 +84,7 @@ def train_epochs(
     progress.start("training", (recipe.all_epochs - len(records)) * seen)
     for epoch in range(len(records), recipe.all_epochs):
         started = time.monotonic()
-        pupil.network.train()
+        student.network.train()
         order = torch.from_numpy(seeds.generator(recipe.seed, "order", epoch).permutation(len(images)))
         views, flipped = augmented(images, recipe, epoch=epoch)
         if recipe.cutout_px:
@@ -94,8 +94,8 @@ def train_epochs(
             optim.set_lr(optimizer, rate_factor(epoch * batches + number, recipe, steps_per_epoch=batches))
             torch.manual_seed(seeds.integer(recipe.seed, "dropout", epoch, number))
             rows = order[number * recipe.batch_size : (number + 1) * recipe.batch_size]
-            y = labels[rows].to(pupil.device)
-            loss, logits = pupil.loss(views[rows], y, rows=rows, flipped=flipped[rows])
+            y = labels[rows].to(student.device)
+            loss, logits = student.loss(views[rows], y, rows=rows, flipped=flipped[rows])
             if not torch.isfinite(loss):
                 raise DivergedError(f"the loss is not finite in epoch {epoch}; lower the peak_lr of {recipe.peak_lr:g}")
             optimizer.zero_grad(set_to_none=True)
@@ -104,11 +104,11 @@ def train_epochs(
             loss_sum += loss.item()
             hits += (logits.argmax(1) == y).sum().item()
             progress.advance(len(rows))
-        if not loop.is_finite(pupil.network):
+        if not loop.is_finite(student.network):
             raise DivergedError(f"weights are not finite after epoch {epoch}; lower the peak_lr of {recipe.peak_lr:g}")
         seconds = time.monotonic() - started
         records.append({"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds})
-        weights = state.snapshot(pupil.network)
+        weights = state.snapshot(student.network)
         held = {"model": weights, "averaged": weights, "best": weights}
         state.save(checkpoint, state.Checkpoint(**held, optimizer=optimizer.state_dict(), records=records))
         yield records[-1]
@@ -171,15 +171,15 @@ def _pretrain(job: Job, *, on_record: Callable[[Record], None], progress: Progre
     images = torch.from_numpy(found.images).permute(0, 3, 1, 2)
     torch.manual_seed(seeds.integer(recipe.seed, "weights"))
     work = {"num_classes": len(found.classes), "recipe": recipe, "device": device, "progress": progress}
-    pupil = PUPILS[recipe.network](images, **work)
+    student = STUDENTS[recipe.network](images, **work)
     labels = torch.from_numpy(found.labels)
     seconds = 0.0  # of all sessions
-    for record in train_epochs(pupil, images, labels, checkpoint=job.checkpoint / STATE, progress=progress):
+    for record in train_epochs(student, images, labels, checkpoint=job.checkpoint / STATE, progress=progress):
         seconds += record["seconds"]
         on_record(record)
-    tensors = {name: tensor.contiguous() for name, tensor in pupil.stored().items()}
+    tensors = {name: tensor.contiguous() for name, tensor in student.stored().items()}
     files.write_safetensors(job.out, tensors)
-    card = provenance.card(pupil, found, job, stored=tensors, seconds=seconds)
+    card = provenance.card(student, found, job, stored=tensors, seconds=seconds)
     files.write_json(job.recipe_file, dataclasses.asdict(recipe))
     files.write_text(job.card_file, card.to_json())
     removal.remove_at_once(job.checkpoint)  # a part of it would be taken for one to go on with

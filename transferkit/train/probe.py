@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from transferkit import metrics
 from transferkit.train import lbfgs
+from transferkit.train.feature_blocks import Blocks, Rows, Scale, standardised
 from transferkit.train.objective import Objective, scaled, shares_of, unscaled
-from transferkit.train.rows import Blocks, Rows, Scale, standardised
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,9 @@ from transferkit import metrics, runtime
 from transferkit.data.batches import normalise
 from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard, Preprocessing, unpack
-from transferkit.train.pupils import Pupil
 from transferkit.train.recipe import Job, Recipe
 from transferkit.train.state import State
+from transferkit.train.students import Student
 from transferkit.zoo import files
 
 CIFAR10_CLASSES = {
@@ -23,35 +23,35 @@ CIFAR10 = "CIFAR-10 (Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.htm
 BATCH = 500
 
 
-def card(pupil: Pupil, found: Cifar, job: Job, *, stored: State, seconds: float) -> ModelCard:
+def card(student: Student, found: Cifar, job: Job, *, stored: State, seconds: float) -> ModelCard:
     """The card of a trained network whose weights are written; it scores them, and those before they were packed.
 
     Args: stored, what was written.
     """
     is_cifar10 = set(found.classes) == CIFAR10_CLASSES
-    network = pupil.opened(pupil.state())
-    before = _score(network, found, pupil.preprocessing)
+    network = student.opened(student.state())
+    before = _score(network, found, student.preprocessing)
     network.load_state_dict(unpack(stored))
-    shipped = _score(network, found, pupil.preprocessing)
+    shipped = _score(network, found, student.preprocessing)
     size = f"{len(found.labels):,} images of {len(found.classes)} classes"
     tested = f"{len(found.test_labels):,} {found.tested} images"
     return ModelCard(
         name=job.recipe.network,
         architecture=job.recipe.network,
-        preprocessing=pupil.preprocessing,
+        preprocessing=student.preprocessing,
         classes=found.classes,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         license="Apache-2.0" if is_cifar10 else "unknown",
         source=f"trained by transferkit on {CIFAR10 if is_cifar10 else f'the images of {_name(job.data)}'}",
         sha256=files.sha256(job.out),
-        description=f"{pupil.description()} {_training_words(job.recipe, found)}",
+        description=f"{student.description()} {_training_words(job.recipe, found)}",
         measured={tested: shipped, f"{tested}, before the weights were packed": before},
         training={
             "data": f"{_name(job.data)}: {size}, {found.encoding}",
             "command": _command(job),
             "seed": job.recipe.seed,
             "seconds": round(seconds),
-            "machine": _machine(pupil.device),
+            "machine": _machine(student.device),
         },
     )
 

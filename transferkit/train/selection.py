@@ -11,9 +11,9 @@ from torch import Tensor
 
 from transferkit import metrics
 from transferkit.train import probe
+from transferkit.train.feature_blocks import Rows, Scale
 from transferkit.train.objective import Objective, scaled, shares_of
 from transferkit.train.probe import Linear
-from transferkit.train.rows import Rows, Scale
 
 L2_PATH = tuple(
     round(float(v), 5) for v in 10 ** np.arange(0, -4.5, -0.5)

@@ -12,14 +12,14 @@ from transferkit.model.boundary import Activations, Boundary
 from transferkit.model.build import Backbone
 from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.progress import Progress
-from transferkit.train import supply
-from transferkit.train.loop import Supply, eval_batches
+from transferkit.train import loader
+from transferkit.train.loop import Loader, eval_batches
 
 VIEWS = 4  # that epochs repeat where the network is frozen in part
 WORTH_REPEATING = 1.2  # times as fast; below, new views each epoch are worth more
 
 
-def augmented(extractor: Extractor, features: Features, images: Supply, rows: np.ndarray) -> Features:
+def augmented(extractor: Extractor, features: Features, images: Loader, rows: np.ndarray) -> Features:
     """`features` with as many augmented views of `rows` as the extractor wants; each rank computes a part."""
     rows = np.sort(rows)
     blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
@@ -35,7 +35,7 @@ def augmented(extractor: Extractor, features: Features, images: Supply, rows: np
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reuse:
+class ActivationReuse:
     """A network that is frozen in part, where it can be cut, and where what is computed once may be kept."""
 
     model: Backbone
@@ -63,7 +63,7 @@ class Reuse:
         self.progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
         return VIEWS
 
-    def trained_part(self, images: Supply, *, views: int, count: int) -> tuple[nn.Module, Supply]:
+    def trained_part(self, images: Loader, *, views: int, count: int) -> tuple[nn.Module, Loader]:
         """What training goes through and its inputs: the part above the boundary where there is room for what it takes.
 
         Args: images, of the whole network; views, how many of each the epochs repeat, 0 for none; count, how many
@@ -71,7 +71,7 @@ class Reuse:
         """
         if not views:
             return self.model, images
-        images = supply.repeated(images, views)
+        images = loader.repeated(images, views)
         if self.boundary is None:
             if self.model.frozen:
                 self.progress.say("the network cannot be cut where it is frozen: its frozen stages run in every epoch")
@@ -81,5 +81,5 @@ class Reuse:
         except OSError as error:
             self.progress.say(f"frozen stages run in every epoch, their outputs are not kept: {error.strerror.lower()}")
             return self.model, images
-        above = supply.above(images, self.boundary, kept, precision=self.precision, device=self.device)
+        above = loader.above(images, self.boundary, kept, precision=self.precision, device=self.device)
         return self.boundary.above, above

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from transferkit.ship.curves import BLUE, GREY, INK, STYLE, VERMILION, png
-from transferkit.train.rates import GOOD, HIGH, LOW, VERY_HIGH, Suggestion
+from transferkit.train.lr_find import GOOD, HIGH, LOW, VERY_HIGH, Suggestion
 from transferkit.zoo.files import write_bytes
 
 if TYPE_CHECKING:

@@ -1,11 +1,17 @@
-"""Which learning rate to take: what short runs at several of them say."""
+"""Which learning rate to take: what short runs at several of them, all from the same start, say."""
 
+import itertools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from transferkit.train import loop
+from transferkit.train.modes import TrainingMode
+from transferkit.train.problem import Problem
+from transferkit.train.schedule import Schedule
+from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import DivergedError
 
 VERY_HIGH, HIGH, GOOD, LOW = "very high", "high", "good", "low"
@@ -28,6 +34,29 @@ class Trial:
         """The mean loss over the last quarter of the steps; infinite if any loss is not finite."""
         last = self.losses[-math.ceil(QUARTER * len(self.losses)) :]
         return float(np.mean(last)) if all(map(math.isfinite, self.losses)) else math.inf
+
+
+def try_each(problem: Problem, strategy: Strategy, rates: Sequence[float], *, steps: int) -> Iterator[Trial]:
+    """Train as `strategy` begins at each of `rates` for `steps` steps, or until the loss is not finite."""
+    for lr in rates:
+        changed = replace(problem, hyperparameters=replace(problem.hyperparameters, lr=lr))
+        mode = strategy.mode(changed)
+        yield Trial(lr, tuple(_losses(mode, changed, steps=steps)))
+        mode.restart()
+
+
+def _losses(mode: TrainingMode, problem: Problem, *, steps: int) -> Iterator[float]:
+    plan = replace(problem.context.plan, schedule=Schedule(name="constant", epochs=1))
+    optimizer, inputs = mode.optimizer(), loop.counted(mode.loader, problem.context.reporter)
+    epochs = (
+        loop.train_steps(mode.network, optimizer, inputs, problem.train, plan, epoch=epoch)
+        for epoch in itertools.count()
+    )
+    try:
+        for step in itertools.islice(itertools.chain.from_iterable(epochs), steps):
+            yield step.loss
+    except DivergedError:
+        yield math.inf
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from transferkit.train.rates import Trial, suggest
+from transferkit.train.lr_find import Trial, suggest
 from transferkit.zoo.errors import DivergedError
 
 STEPS = 40

@@ -14,20 +14,20 @@ from transferkit.data.folder import PathTable
 from transferkit.data.photos import Photos
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.runtime import FP32
-from transferkit.train.loop import Supply, eval_batches
+from transferkit.train.loop import Loader, eval_batches
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError
 
 
-def image_supply(
+def image_loader(
     paths: PathTable, augment: Augment, preprocessing: Preprocessing, *, seed: int, photos: Photos, device: str
-) -> Supply:
+) -> Loader:
     """Batches of normalised images on `device`; augmentation is a function of (seed, epoch, row).
 
     Raises: DataError if a file that was readable before is not any more.
     """
 
-    def supply(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
         def view(image, row: int) -> np.ndarray:
             if epoch is None:
                 return eval_view(image, preprocessing)
@@ -38,26 +38,26 @@ def image_supply(
                 raise DataError(f"{paths[row]} changed while training: {reason}; start again")
             yield batches.normalise(to_device(batch.pixels, device), preprocessing), batch.rows
 
-    return supply
+    return loader
 
 
-def repeated(images: Supply, views: int) -> Supply:
+def repeated(images: Loader, views: int) -> Loader:
     """The same in turn: epoch e has the augmentation of epoch e mod `views`."""
 
-    def supply(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
         return images(rows, None if epoch is None else epoch % views)
 
-    return supply
+    return loader
 
 
-def above(images: Supply, boundary: Boundary, kept: Activations, *, precision: str, device: str) -> Supply:
+def above(images: Loader, boundary: Boundary, kept: Activations, *, precision: str, device: str) -> Loader:
     """Batches of what the part above `boundary` takes; what lies below runs once for each image and view of `kept`.
 
     Args: images, which repeat after as many epochs as `kept` has views, less one for the images as they are. precision,
     that of the views to train on; images as they are, which judge, are computed in single precision.
     """
 
-    def supply(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
         view = 0 if epoch is None else 1 + epoch % (kept.views - 1)
         missing = kept.missing(np.concatenate(rows), view)
         for x, some in images(eval_batches(missing), epoch):
@@ -65,7 +65,7 @@ def above(images: Supply, boundary: Boundary, kept: Activations, *, precision: s
         for batch in rows:
             yield kept.get(batch, view, device=device), batch
 
-    return supply
+    return loader
 
 
 def to_device(pixels: Tensor, device: str) -> Tensor:

@@ -19,7 +19,7 @@ TEACHER_BATCH = 250
 WHITENED_IMAGES = 5000  # enough for the covariance of 12 numbers
 
 
-class Pupil(Protocol):
+class Student(Protocol):
     """A network in training. `network` holds what is trained; images are (B, 3, 32, 32) uint8."""
 
     network: nn.Module
@@ -43,7 +43,7 @@ class Pupil(Protocol):
         """What the network is, in sentences."""
 
 
-class MlpPupil:
+class MlpStudent:
     """The perceptron, its first layer trained in the principal components of the zero-centred images.
 
     A photo's fine detail is mostly noise to a perceptron. In `rank` components the first layer has a quarter of the
@@ -111,7 +111,7 @@ def principal_components(images: Tensor, rank: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(found.mean_), torch.from_numpy(found.components_ * scale)
 
 
-class ResNetPupil:
+class ResNetStudent:
     """The residual network, which learns the labels and, with a linear map to help, a teacher's features."""
 
     def __init__(self, images: Tensor, *, num_classes: int, recipe: Recipe, device: str, progress: Progress):
@@ -197,4 +197,4 @@ def teacher_features(recipe: Recipe, images: Tensor, *, device: str, progress: P
     return torch.stack([(plain - mean) / deviation, (mirrored - mean) / deviation]).half()
 
 
-PUPILS: Mapping[str, type] = {"cifar_mlp": MlpPupil, "cifar_resnet": ResNetPupil}
+STUDENTS: Mapping[str, type] = {"cifar_mlp": MlpStudent, "cifar_resnet": ResNetStudent}

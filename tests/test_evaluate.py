@@ -1,17 +1,17 @@
 import numpy as np
 import pytest
 
+from transferkit import evaluate
 from transferkit.data.folder import read
-from transferkit.judge import evaluate
-from transferkit.train.intake import Intake
-from transferkit.train.strategies import Fitted
+from transferkit.train.first_pass import FirstPass
+from transferkit.train.fitted import Fitted
 
 
-def intake(digit_folder, parts):
+def passed_over(digit_folder, parts):
     listing = read(digit_folder)
     listing = type(listing)(**{**vars(listing), "parts": np.array(parts, "<U5")})
     digests = [f"{row:064x}" for row in range(len(parts))]
-    return Intake(listing=listing, features=None, bytes=[], sha256=digests, quarantine=[])
+    return FirstPass(listing=listing, features=None, bytes=[], sha256=digests, quarantine=[])
 
 
 def certain(labels, rows):
@@ -24,11 +24,14 @@ def certain(labels, rows):
 @pytest.mark.parametrize("with_test", [True, False])
 def test_test_images_are_judged_where_there_are_any_and_else_those_that_validated(digit_folder, with_test):
     last = "test" if with_test else "val"
-    taken = intake(digit_folder, (["train"] * 8 + ["val"] * 8 + [last] * 8) * 3)
+    taken = passed_over(digit_folder, (["train"] * 8 + ["val"] * 8 + [last] * 8) * 3)
     labels = taken.listing.labels
     val = np.flatnonzero(taken.listing.parts == "val")
-    fitted = Fitted(kept="probe", rows=val, logits=certain(labels, val), predict=lambda rows: certain(labels, rows))
-    scores, judged = evaluate.judge(fitted, taken)
+    fitted = Fitted(
+        chosen="probe", networks=(), rows=val, logits=certain(labels, val), predict=lambda rows: certain(labels, rows)
+    )
+    result = evaluate.judge(fitted, taken, backbone="b", strategy="auto", precision="fp32")
+    scores, judged = result.as_metrics(), result.judged
     assert scores["val"]["n"] == len(val)
     assert scores["val"]["accuracy"] == (len(val) - 1) / len(val)
     assert (scores["test"] is None) != with_test

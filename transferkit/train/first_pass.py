@@ -18,15 +18,15 @@ from transferkit.model.build import Preprocessing
 from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.progress import Progress
 from transferkit.train.keeping import Keeping
+from transferkit.train.loader import to_device
 from transferkit.train.loop import eval_batches
-from transferkit.train.supply import to_device
 from transferkit.zoo.errors import DataError
 
 UNSEEN = np.empty((0, 0, 3), np.uint8)  # the view of an image that is only read to know that it can be
 
 
 @dataclass(frozen=True, kw_only=True)
-class Intake:
+class FirstPass:
     """The readable images, their files' sizes and hashes, the features if asked for, and what was refused and why."""
 
     listing: Listing
@@ -72,7 +72,7 @@ class _Table:
         return [self.sizes, self.hashes, *(self.features.views if self.features else ())]
 
 
-def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Intake:
+def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> FirstPass:
     """Read every image; an extractor also gets it, and the mirror image of all but test where it wants these.
 
     What is kept from an earlier run is not read again. Each rank reads a part: batches of the same rows as one process
@@ -101,7 +101,7 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
     if keeping and ranks.is_first():
         keeping.merge(left[(table.sizes[left] > 0) & ~is_dim[left]], pieces)
     _check_classes(listing, good, quarantine)
-    return Intake(
+    return FirstPass(
         listing=listing.subset(good),
         features=table.features and table.features.subset(good),
         bytes=table.sizes[good].tolist(),
@@ -110,7 +110,7 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Inta
     )
 
 
-def divide(taken: Intake, *, fraction: float, seed: int, progress: Progress) -> Intake:
+def divide(taken: FirstPass, *, fraction: float, seed: int, progress: Progress) -> FirstPass:
     """The images each with its part: we divide no copies of one file; those that DATA divides are said.
 
     Raises: DataError if there are too few to validate on.

@@ -9,8 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 from PIL import Image
 
-from transferkit.ship import rates
-from transferkit.train.rates import Trial, suggest
+from transferkit.ship import lr_curves
+from transferkit.train.lr_find import Trial, suggest
 
 
 def descent(lr: float, *, steps: int = 60) -> Trial:
@@ -28,7 +28,7 @@ BLOWN_UP = [descent(0.5), *(Trial(lr, (2.0, 2.1, math.inf)) for lr in (3.0, 4.0,
 
 @pytest.mark.parametrize("trials", [LADDER, CROWDED, BLOWN_UP], ids=["ladder", "crowded", "blown up"])
 def test_each_rate_has_one_label_with_its_word_inside_the_picture_and_clear_of_the_others(trials):
-    picture = rates.figure(suggest(trials))
+    picture = lr_curves.figure(suggest(trials))
     FigureCanvasAgg(picture).draw()
     (axes,) = picture.axes
     words = suggest(trials).words
@@ -41,7 +41,7 @@ def test_each_rate_has_one_label_with_its_word_inside_the_picture_and_clear_of_t
 
 
 def test_runs_that_leave_through_the_top_are_marked_where_they_cross_it():
-    (axes,) = rates.figure(suggest(BLOWN_UP)).axes
+    (axes,) = lr_curves.figure(suggest(BLOWN_UP)).axes
     top = axes.get_ylim()[1]
     marks = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "^"]
     assert len(marks) == 4
@@ -51,19 +51,19 @@ def test_runs_that_leave_through_the_top_are_marked_where_they_cross_it():
 
 
 def test_the_raw_losses_are_drawn_as_they_are_behind_the_smoothed_ones():
-    (axes,) = rates.figure(suggest(LADDER)).axes
+    (axes,) = lr_curves.figure(suggest(LADDER)).axes
     faint = [line for line in axes.lines if line.get_alpha()]
     assert [tuple(line.get_ydata()) for line in faint] == [trial.losses for trial in LADDER]
 
 
 def test_the_four_words_differ_by_dash_as_well_as_by_colour():
-    assert len({style["linestyle"] for style in rates.STYLES.values()}) == 4
-    assert len({style["color"] for style in rates.STYLES.values()}) == 4
+    assert len({style["linestyle"] for style in lr_curves.STYLES.values()}) == 4
+    assert len({style["color"] for style in lr_curves.STYLES.values()}) == 4
 
 
 def test_the_file_is_a_png_for_print_and_the_same_runs_give_the_same_bytes(tmp_path):
     for name in ("a.png", "b.png"):
-        rates.draw(suggest(LADDER), tmp_path / name)
+        lr_curves.draw(suggest(LADDER), tmp_path / name)
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
         assert image.width == 1600

@@ -1,5 +1,5 @@
+from transferkit.messages import Reporter
 from transferkit.progress import Progress
-from transferkit.ship.news import TrainingNews
 
 
 class Heard(Progress):
@@ -18,9 +18,9 @@ def line(epoch, phase, **more):
 def test_a_run_that_patience_ends_says_so_even_where_not_every_epoch_is_told():
     for phase in ("finetune", "head"):
         heard, lines = Heard(), []
-        news = TrainingNews(lines.append, heard, epochs=30)
-        news.record(line(10, phase))
-        news.record(line(11, phase, stopped="epoch 4 is still the best"))
+        reporter = Reporter(heard, append=lines.append, epochs=30)
+        reporter.record(line(10, phase))
+        reporter.record(line(11, phase, stopped="epoch 4 is still the best"))
         assert len(lines) == 2
         told = "epoch 12/30: loss 0.500, val loss 0.500, val accuracy 0.750; stopped, epoch 4 is still the best"
         assert heard.notes[-1] == told

@@ -16,7 +16,7 @@ from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
 from transferkit.train import head
-from transferkit.train.intake import Reader, read_images
+from transferkit.train.first_pass import Reader, read_images
 
 HOUR_AGO = time.time() - 3600
 
@@ -46,7 +46,7 @@ def _settled(monkeypatch):
     monkeypatch.setattr("transferkit.data.known.MARGIN_NS", -(10**18))
 
 
-def take_in(images, model, cache):
+def passed_over(images, model, cache):
     photos = Counted(side=384, workers=0, index=Known(cache / "known.sqlite"))
     photos.count = 0
     extractor = Extractor(
@@ -66,39 +66,39 @@ def same(one, other):
 
 
 def test_a_second_run_reads_no_image_and_has_every_bit_of_the_first(images, model, tmp_path):
-    first, read = take_in(images, model, tmp_path / "cache")
-    again, read_again = take_in(images, model, tmp_path / "cache")
+    first, read = passed_over(images, model, tmp_path / "cache")
+    again, read_again = passed_over(images, model, tmp_path / "cache")
     assert (read, read_again) == (72, 0)
     assert same(first, again)
 
 
 def test_only_new_and_changed_images_are_read_and_all_have_the_bits_of_a_fresh_run(images, model, tmp_path):
-    take_in(images, model, tmp_path / "cache")
+    passed_over(images, model, tmp_path / "cache")
     changed = images / "digit 0" / "003.png"
     Image.open(changed).rotate(90).save(changed)
     shutil.copy(changed, images / "digit 1" / "another.png")
-    found, read = take_in(images, model, tmp_path / "cache")
-    fresh, _ = take_in(images, model, tmp_path / "other cache")
+    found, read = passed_over(images, model, tmp_path / "cache")
+    fresh, _ = passed_over(images, model, tmp_path / "other cache")
     assert read == 2
     assert same(found, fresh)
 
 
 def test_other_weights_find_nothing_kept(images, model, tmp_path):
-    take_in(images, model, tmp_path / "cache")
+    passed_over(images, model, tmp_path / "cache")
     with torch.no_grad():
         next(model.parameters()).mul_(1.01)
-    assert take_in(images, model, tmp_path / "cache")[1] == 72
+    assert passed_over(images, model, tmp_path / "cache")[1] == 72
 
 
 def test_images_that_cannot_be_read_are_refused_each_time(images, model, tmp_path):
     (images / "digit 0" / "broken.png").write_bytes(b"no image")
     for _ in range(2):
-        found, _ = take_in(images, model, tmp_path / "cache")
+        found, _ = passed_over(images, model, tmp_path / "cache")
         assert [path for path, _ in found.quarantine] == ["digit 0/broken.png"]
 
 
 def test_without_a_network_every_image_is_decoded_and_no_view_of_it_made(images, model, monkeypatch):
-    monkeypatch.setattr("transferkit.train.intake.eval_view", None)
+    monkeypatch.setattr("transferkit.train.first_pass.eval_view", None)
     (images / "digit 0" / "broken.png").write_bytes(b"no image")
     photos = Photos(side=384, workers=2)
     reader = Reader(photos=photos, preprocessing=model.card.preprocessing, device="cpu", extractor=None)
@@ -122,9 +122,9 @@ def test_a_head_is_fitted_to_as_many_views_as_asked_for(views, images, tmp_path,
     seen = []
     fit = head.fit_probe
 
-    def fit_probe(features, *args, **kwargs):
-        seen.append(features)
-        return fit(features, *args, **kwargs)
+    def fit_probe(problem, **given):
+        seen.append(problem.features)
+        return fit(problem, **given)
 
     monkeypatch.setattr(head, "fit_probe", fit_probe)
     options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}

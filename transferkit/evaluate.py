@@ -1,0 +1,81 @@
+"""What a fitted network is worth: on the test images if there are any, else on those that validated it."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from transferkit import metrics
+from transferkit.data import copies
+from transferkit.data.source import absolute
+from transferkit.train.first_pass import FirstPass
+from transferkit.train.fitted import Fitted
+
+Judged = tuple[str, str, str, float]  # path, label, predicted, probability of that
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run came to; its fields, but for `judged`, are those of metrics.json.
+
+    Fields: val and test, blocks of scores; classes, in the order of the outputs; chosen, the way that won, as "kept" in
+    the file; notes, lines for the reader; snapshots, what averaging them gave; judged, what was said of each image.
+    """
+
+    val: dict[str, Any]
+    test: dict[str, Any] | None
+    classes: list[str]
+    chosen: str
+    notes: list[str]
+    snapshots: dict[str, Any] | None
+    backbone: str
+    strategy: str
+    precision: str
+    seconds: dict[str, float] = field(default_factory=dict)
+    judged: list[Judged]
+
+    def as_metrics(self) -> dict[str, Any]:
+        """The contents of metrics.json."""
+        fields = asdict(self)
+        del fields["judged"]
+        return {"kept" if name == "chosen" else name: value for name, value in fields.items()}
+
+
+def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
+    """The result of a run, judged on the test images, else on those that validated.
+
+    Args: about, the other fields of the result: backbone, strategy, precision.
+    """
+    listing = taken.listing
+    rows, logits = fitted.rows, fitted.logits
+    seen = copies.seen(listing.parts, taken.contents)
+    by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
+    val, test = _scores(logits, listing.labels[rows], seen[rows] & ~by_folds), None
+    test_rows = np.flatnonzero(listing.parts == "test")
+    if len(test_rows):
+        rows, logits = test_rows, fitted.predict(test_rows)
+        test = _scores(logits, listing.labels[rows], seen[rows])
+    probabilities = metrics.softmax(logits)
+    judged = [
+        (
+            absolute(listing.paths[row]),
+            listing.classes[listing.labels[row]],
+            listing.classes[label],
+            float(p[label]),
+        )
+        for row, p, label in zip(rows, probabilities, probabilities.argmax(1))
+    ]
+    return Result(
+        val=val,
+        test=test,
+        classes=list(listing.classes),
+        chosen=fitted.chosen,
+        notes=[*fitted.notes, *copies.contradiction(listing, taken.contents)],
+        snapshots=fitted.snapshots,
+        judged=judged,
+        **about,
+    )
+
+
+def _scores(logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    return metrics.scores(logits, labels) | metrics.seen_scores(logits, labels, seen)

@@ -1,0 +1,102 @@
+"""What a run tells while it goes on, in words: what was found, what was left out, how training stands."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from transferkit.progress import Progress
+
+MAX_LINES = 5  # about files; the run folder lists them all
+MAX_CLASSES = 20
+HEAD_EPOCHS = 10  # of a head on cached features pass between two lines: each takes milliseconds
+
+
+def found(
+    counts: Mapping[str, int], *, notes: Sequence[str], ignored: Sequence[tuple[str, str]], progress: Progress
+) -> None:
+    """Say which classes there are, in the order of the network's outputs, how DATA was understood, what was ignored.
+
+    Args: counts, of the images of each class.
+    """
+    shown = [f"{name} ({count})" for name, count in counts.items()]
+    more = ["..."] if len(shown) > MAX_CLASSES else []
+    progress.say(f"{sum(counts.values())} images, {len(shown)} classes: {', '.join([*shown[:MAX_CLASSES], *more])}")
+    for note in notes:
+        progress.say(note)
+    _list("ignored", ignored, "run.json", progress)
+
+
+def trained(trainable: int, parameters: int, *, frozen: Sequence[str], progress: Progress) -> None:
+    """Say how many parameters training may change, and which stages it leaves as they are."""
+    line = f"trains {trainable:,} of {parameters:,} parameters"
+    progress.say(line + (f"; frozen: {', '.join(frozen)}" if frozen else ""))
+
+
+def left_out(quarantine: Sequence[tuple[str, str]], progress: Progress) -> None:
+    """Say which images cannot be read."""
+    _list("left out", quarantine, "quarantine.csv", progress)
+
+
+def seen_words(block: dict[str, Any]) -> str:
+    """How many of the judged images were also trained on, and the score without them; "" if it is none or not known."""
+    count, rest = block.get("seen"), block.get("unseen")
+    if not count:
+        return ""
+    if not rest:
+        return "all of which are also training or validation images: no measure of others"
+    low, high = rest["interval"]
+    return (
+        f"of which {count:,} are also training or validation images; without them {100 * rest['accuracy']:.1f} % of "
+        f"{rest['n']:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
+    )
+
+
+def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Progress) -> None:
+    for path, reason in entries[:MAX_LINES]:
+        progress.say(f"{what}: {path}: {reason}")
+    if len(entries) > MAX_LINES:
+        progress.say(f"{what}: {len(entries) - MAX_LINES} more, see {file}")
+
+
+class Reporter:
+    """Hears how fitting goes: each line of metrics.jsonl goes to `append`, and what a person should know to `progress`.
+
+    Args: epochs, how many there will be at most, where there are any.
+    """
+
+    def __init__(
+        self,
+        progress: Progress | None = None,
+        *,
+        append: Callable[[dict[str, Any]], None] | None = None,
+        epochs: int | None = None,
+    ):
+        self._progress = progress or Progress()
+        self._append = append
+        self._epochs = epochs
+
+    def phase(self, name: str, images: int) -> None:
+        """Work on so many images begins."""
+        self._progress.start(name, images)
+
+    def say(self, line: str) -> None:
+        """A line worth reading."""
+        self._progress.say(line)
+
+    def record(self, line: dict[str, Any]) -> None:
+        """A line of metrics.jsonl is there."""
+        if self._append:
+            self._append(line)
+        val = f"val loss {line['val']['loss']:.3f}, val accuracy {line['val']['accuracy']:.3f}"
+        if line["phase"] == "probe":
+            self._progress.note(f"probe, L2 {line['l2']:g}: {val}")
+            return
+        number = line["epoch"] + 1
+        is_notable = number == self._epochs or "snapshot" in line or "stopped" in line
+        if line["phase"] == "head" and number % HEAD_EPOCHS and not is_notable:
+            return
+        stopped = f"; stopped, {line['stopped']}" if "stopped" in line else ""
+        self._progress.note(f"epoch {number}/{self._epochs}: loss {line['train']['loss']:.3f}, {val}{stopped}")
+
+    def advance(self, images: int) -> None:
+        """So many more images of the phase are done. Raises: StoppedError, if a signal has asked for the end."""
+        self._progress.advance(images)

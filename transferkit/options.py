@@ -1,0 +1,238 @@
+"""The options of a fine-tuning run, each declared once: its kind, what it may be, its default, what it is for.
+
+They are checked when a config is made; the command line, its help, the signature of `transferkit.finetune` and
+docs/options.md are made of them. A new option is a field here.
+"""
+
+import dataclasses
+import functools
+import typing
+from dataclasses import dataclass
+from typing import Any
+
+from transferkit import augment_file, kinds, presets
+from transferkit.option import (
+    BATCHES,
+    DATA,
+    MACHINE,
+    NETWORK,
+    REGULARISATION,
+    RUN,
+    STAGES,
+    TRAINING,
+    Option,
+    option,
+)  # fmt: skip
+
+FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
+OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
+SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "onecycle", "snapshot")
+PRECISIONS = ("auto", "fp32", "bf16", "fp32/bf16", "bf16/fp32")
+BALANCES = ("none", "weights", "sampler")
+LR = {"sgd": 3e-2, "momentum": 3e-3, "nesterov": 3e-3, "adam": 1e-3, "adamw": 3e-4}  # Adam's is the lecture's
+MAX_VIEWS = 64
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Every option of `transferkit finetune`; None means that a default is worked out from the data.
+
+    Raises: UsageError naming the option, the value and what is allowed.
+    """
+
+    data: str
+    out: str | None = option(None, RUN, "Folder of the run.", rule="runs/NAME-N", metavar="RUN", short="-o")
+    backbone: str = option(
+        "auto",
+        NETWORK,
+        "The pretrained network: a name, as `transferkit zoo list` shows some, or the path of a model folder.",
+        metavar="NAME",
+    )
+    weights: str | None = option(
+        None, NETWORK, "A safetensors file for the backbone; none: random weights.", metavar="FILE"
+    )
+    strategy: str = option("auto", TRAINING, "How the network becomes a classifier.")
+    freeze: str | None = option(
+        None,
+        NETWORK,
+        "Freeze up to and including this stage (--dry-run lists them), or `backbone`.",
+        metavar="STAGE",
+    )
+    epochs: int | None = option(
+        None,
+        TRAINING,
+        "Passes over the images.",
+        rule="4 to 20, about 3000 images in all; of a head alone 10 to 100",
+        low=1,
+        high=100_000,
+        needs=BATCHES,
+    )
+    batch_size: int | None = option(
+        None,
+        TRAINING,
+        "Images a step.",
+        rule="a sixteenth of the images, 4 to 32",
+        low=2,
+        high=65_536,
+        needs=BATCHES,
+    )
+    lr: float | None = option(
+        None,
+        TRAINING,
+        "Peak learning rate of the last stage before the head; deeper stages get less.",
+        rule=", ".join(f"{name} {rate:g}" for name, rate in LR.items()),
+        low=1e-9,
+        high=100,
+        needs=BATCHES,
+    )
+    optimizer: str | None = option(
+        None,
+        TRAINING,
+        "lbfgs solves for the head of a probe; any other trains by mini-batches.",
+        rule="adamw; of a probe lbfgs, or adam where another option needs mini-batches",
+        choices=OPTIMIZERS,
+    )
+    schedule: str | None = option(
+        None,
+        TRAINING,
+        "How the learning rate falls.",
+        rule="cosine, after a warm-up; snapshot with --snapshots",
+        choices=SCHEDULES,
+    )
+    decay: float | None = option(
+        None,
+        TRAINING,
+        "Constant of the schedule: factor of a step, or the k of exponential, exp(-kt), and inverse, 1 / (1 + kt), t "
+        "in epochs.",
+        rule="0.5; a k that ends at 5 % of --lr",
+        low=0,
+        high=100,
+    )
+    step_epochs: int | None = option(
+        None, TRAINING, "Epochs between two steps.", rule="a quarter of all", low=1, high=100_000
+    )
+    layer_decay: float = option(
+        0.8, TRAINING, "Learning rate of a stage over that of the one above it.", low=0.01, high=1, needs=STAGES
+    )
+    l2: float | None = option(
+        None,
+        REGULARISATION,
+        "lambda of lambda * sum(W ** 2) in the loss; with adamw, decoupled weight decay.",
+        rule="for a head alone found by cross-validation, else 0.0001; with adamw 0.05",
+        low=0,
+        high=100,
+    )
+    dropout: float = option(
+        0.0, REGULARISATION, "Share of features dropped before the head in training.", low=0, high=0.99
+    )
+    dropconnect: float = option(
+        0.0,
+        REGULARISATION,
+        "Share of the head's weights dropped in training, others for each image.",
+        low=0,
+        high=0.99,
+    )
+    snapshots: int | None = option(
+        None,
+        TRAINING,
+        "Run M cosine cycles and average the outputs of their minima, if that validates better than the last alone.",
+        low=2,
+        high=100,
+        metavar="M",
+    )
+    label_smoothing: float = option(
+        0.0, REGULARISATION, "Share of the target spread over all classes.", low=0, high=0.99, needs=BATCHES
+    )
+    balance: str = option("none", TRAINING, "Make rare classes count as much as common ones.", choices=BALANCES)
+    augment: str = option(
+        "default",
+        DATA,
+        presets.help_text(),
+        metavar="NAME|FILE",
+    )
+    views: int | None = option(
+        None,
+        DATA,
+        "Views of each image that epochs repeat in turn; 0: a new one each epoch. For a head alone: as it is, mirrored "
+        "if --augment mirrors, then augmented ones.",
+        rule="2 for a head alone, 1 where --augment does not mirror; else 0, or 4 with --freeze STAGE where that saves "
+        "much, since what is frozen runs once a view",
+        low=0,
+        high=MAX_VIEWS,
+        why="each view is one more pass over all images, and is kept",
+        metavar="V",
+    )
+    image_size: int | None = option(None, DATA, "Side in pixels.", rule="that of the weights", low=8, high=4096)
+    bit_depth: int | None = option(
+        None,
+        DATA,
+        "Bits of the values in 16-bit files that do not say it, as 12.",
+        rule="those the model remembers, or 16",
+        low=8,
+        high=16,
+        metavar="N",
+    )
+    val_fraction: float = option(0.2, DATA, "Share kept for validation if DATA has no val/.", low=0.01, high=0.9)
+    patience: int = option(
+        8, TRAINING, "Stop after so many epochs without a better validation loss.", low=1, high=100_000, needs=BATCHES
+    )
+    seed: int = option(0, RUN, "Of all that is drawn at random.", low=0, high=MAX_SEED)
+    device: str = option("auto", MACHINE, "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")
+    precision: str = option(
+        "auto",
+        MACHINE,
+        "auto, fp32 or bf16; A/B for A of features and B of training. auto: bf16 where it is faster here and safe for "
+        "the backbone.",
+        choices=PRECISIONS,
+        metavar="NAME",
+    )
+    compile: bool = option(
+        False,
+        MACHINE,
+        "Train through torch.compile, which is made for GPUs and long runs: a minute or more before the first step.",
+    )
+    workers: int | None = option(None, MACHINE, "Threads that decode images.", rule="one a core", low=0, high=1024)
+    cache_dir: str | None = option(
+        None,
+        MACHINE,
+        "Where decoded photos are kept from run to run; in DIR/transferkit if DIR holds other things.",
+        rule="the user's cache",
+        metavar="DIR",
+    )
+    offline: bool = option(False, MACHINE, "Use only weights that are on this machine.")
+    keep_checkpoints: bool = option(False, RUN, "Keep the resume state after success.")
+
+    def __post_init__(self):
+        kinds.check(vars(self), Options)
+        for name, about in DECLARED.items():
+            about.check(name, getattr(self, name))
+
+    @functools.cached_property
+    def mirrors(self) -> bool:
+        """Whether the augmentation mirrors images, so that a head may be fitted to mirror images."""
+        return augment_file.mirrors(self.augment)
+
+
+DECLARED: dict[str, Option] = {
+    field.name: field.metadata["option"] for field in dataclasses.fields(Options) if field.metadata
+}
+
+
+def default_of(name: str) -> Any:
+    """The default of an option; None where it is worked out."""
+    return Options.__dataclass_fields__[name].default
+
+
+def kind_of(name: str) -> type:
+    """The type of an option's value: bool, int, float or str."""
+    declared = typing.get_type_hints(Options)[name]
+    return next((part for part in typing.get_args(declared) if part is not type(None)), declared)
+
+
+def default_words(name: str) -> str:
+    """The default as a person reads it: the value, or the rule; "" for a flag, and where there is none."""
+    default = default_of(name)
+    if default is None or kind_of(name) is bool:
+        return DECLARED[name].rule
+    return f"{default:g}" if isinstance(default, float) else str(default)

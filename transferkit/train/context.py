@@ -1,0 +1,23 @@
+"""How fitting is done, and who is told."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transferkit.messages import Reporter
+from transferkit.train.loop import Plan
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitContext:
+    """How fitting is done, and who is told.
+
+    Fields: plan, the numbers of training by mini-batches, None where nothing is; patience, epochs without a better
+    validation loss; checkpoint, the folder of what a stopped run goes on from, without it nothing is kept; resume,
+    whether to go on from it.
+    """
+
+    plan: Plan | None
+    patience: int
+    reporter: Reporter
+    checkpoint: Path | None = None
+    resume: bool = False

@@ -1,0 +1,92 @@
+"""Modes of training by mini-batches: through the network, or a head alone on features computed once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+from torch import nn
+from torch.optim import Optimizer
+
+from transferkit.model.head import linear_head
+from transferkit.train import descent, head, optim, state
+from transferkit.train.descent import Descent
+from transferkit.train.loop import Loader
+from transferkit.train.problem import Problem
+from transferkit.zoo.errors import DivergedError
+
+FRESH_HEAD_FACTOR = 5  # learning rate of a head that starts at random, over that of the stage below it
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingMode:
+    """A mode of training by mini-batches.
+
+    Fields: network, what is trained, and loader, its inputs; optimizer makes a fresh one; restart puts the network
+    where the fit to training and validation images together begins; settle puts into the model what it has learned.
+    """
+
+    name: str
+    network: nn.Module
+    loader: Loader
+    optimizer: Callable[[], Optimizer]
+    restart: Callable[[], None]
+    settle: Callable[[], None]
+
+
+def through_network(problem: Problem, *, name: str, restart: Callable[[], None], head_factor: float) -> TrainingMode:
+    """All stages that are not frozen; `head_factor` is the head's learning rate over that of the stage below it."""
+    given = problem.hyperparameters
+
+    def optimizer() -> Optimizer:
+        groups = optim.parameter_groups(
+            problem.model, lr=given.lr, layer_decay=given.layer_decay, l2=given.l2, head_factor=head_factor
+        )
+        return optim.make(given.optimizer, groups)
+
+    return TrainingMode(
+        name=name,
+        network=problem.network,
+        loader=problem.loader,
+        optimizer=optimizer,
+        restart=restart,
+        settle=lambda: None,
+    )
+
+
+def on_features(problem: Problem, *, name: str) -> TrainingMode:
+    """A head alone, on the features computed once."""
+    model, given = problem.model, problem.hyperparameters
+    features = head.standardise(problem.features, problem.train.rows)
+    layer = linear_head(
+        model.num_features,
+        model.num_classes,
+        dropout=given.dropout,
+        dropconnect=given.dropconnect,
+        seed=given.seed,
+    )
+
+    def settle() -> None:
+        found = features.for_raw(layer)
+        model.set_linear(found.weight, found.bias)
+
+    return TrainingMode(
+        name=name,
+        network=layer,
+        loader=features.loader,
+        optimizer=lambda: optim.make(given.optimizer, optim.groups_of(layer.parameters(), lr=given.lr, l2=given.l2)),
+        restart=partial(layer.load_state_dict, state.snapshot(layer)),
+        settle=settle,
+    )
+
+
+def descend(problem: Problem, mode: TrainingMode) -> Descent:
+    """Train on the training images; if that diverges, the model has the best epoch before.
+
+    Raises: DivergedError.
+    """
+    parts = (problem.train, problem.val)
+    try:
+        return descent.descend(mode.network, mode.optimizer(), mode.loader, parts, problem.context)
+    except DivergedError:
+        mode.settle()
+        raise

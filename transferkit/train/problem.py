@@ -1,0 +1,49 @@
+"""What a strategy is given: a network, images, features, and the numbers of the fit."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import nn
+
+from transferkit.model.build import Backbone
+from transferkit.model.features import Features
+from transferkit.train.context import FitContext
+from transferkit.train.loop import Examples, Loader
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hyperparameters:
+    """The constants of a fit; `optimizer` "lbfgs" solves for the head, the others train by mini-batches.
+
+    `l2` None lets cross-validation choose it, which L-BFGS alone can; `lr` and `layer_decay` are of mini-batches.
+    `dropout` and `dropconnect` are for a head on features; a network has them in its own head.
+    """
+
+    optimizer: str
+    lr: float | None
+    layer_decay: float
+    l2: float | None
+    dropout: float
+    dropconnect: float
+    balance: str
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """A network with a fresh head, frozen as asked, the images to fit it to, and how.
+
+    `features` are those of the network as it is, None where none are wanted; `groups` (N,) names images that
+    belong together. `network` is what training goes through, the model or its part above what is frozen, and `loader`
+    has its inputs.
+    """
+
+    model: Backbone
+    features: Features | None
+    network: nn.Module
+    loader: Loader
+    train: Examples
+    val: Examples
+    groups: np.ndarray | None
+    context: FitContext
+    hyperparameters: Hyperparameters

@@ -1,0 +1,115 @@
+"""What all strategies have in common, and what they answer before anything is trained."""
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from transferkit.option import dashed
+from transferkit.options import DECLARED, LR, Options, default_of
+from transferkit.zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from transferkit.train.fitted import Fitted
+    from transferkit.train.loop import Plan
+    from transferkit.train.modes import TrainingMode
+    from transferkit.train.problem import Problem
+
+IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
+DECOUPLED_DECAY = 0.05  # of adamw
+L2 = 1e-4  # of a network, in the loss
+
+
+class Strategy(ABC):
+    """A way from a pretrained network with a fresh head to a classifier.
+
+    Fields: name and help, as the command line shows them; needs_features, of the network as it is, computed once;
+    trains_network, all stages that are not frozen; fits_on_batches, anything at all; manner, how a head alone is
+    fitted; optimizer, the usual one; lr_search, what `transferkit lr --through` calls a search for its learning rate.
+    """
+
+    name: str
+    help: str
+    needs_features = True
+    trains_network = True
+    fits_on_batches = True
+    manner = ""
+    optimizer = "adamw"
+    lr_search = ""
+
+    @abstractmethod
+    def run(self, problem: "Problem") -> "Fitted":
+        """Fit `problem.model` in place. Raises: DivergedError."""
+
+    def mode(self, problem: "Problem") -> "TrainingMode":
+        """How its first training by mini-batches is done. Raises: TypeError for a strategy with another beginning."""
+        raise TypeError(f"{self.name} does not begin with training by mini-batches")
+
+    def variant(self, options: Options) -> "Strategy":
+        """The strategy that the options make of this one."""
+        return self
+
+    def check(self, options: Options) -> None:
+        """Refuse options that contradict the strategy. Raises: UsageError saying what to do."""
+        if options.optimizer == "lbfgs":
+            raise UsageError(
+                "--optimizer lbfgs needs the whole gradient, on mini-batches its estimate of curvature is noise; "
+                "use it with --strategy probe, on cached features"
+            )
+
+    def unused(self, options: Options) -> list[str]:
+        """The options given that the strategy does not use, as they are written."""
+        needs = {name: about.needs for name, about in DECLARED.items() if about.needs}
+        return [
+            dashed(name)
+            for name, need in needs.items()
+            if not getattr(self, need) and getattr(options, name) != default_of(name)
+        ]
+
+    @property
+    def phases(self) -> tuple[str, ...]:
+        """The passes through the network: of features, of training, or of both in this order."""
+        return ("features",) * self.needs_features + ("training",) * self.trains_network
+
+    def freezes(self, options: Options) -> str | None:
+        """The stage up to which the network stays as it is, or "backbone"."""
+        return options.freeze
+
+    def feature_views(self, options: Options) -> int:
+        """How many views features are computed of: the image as it is, mirrored if that may be, then augmented ones."""
+        return 2 if options.mirrors else 1
+
+    def takes_one_pass(self, options: Options) -> bool:
+        """Whether features of the images and their mirror images are all that is fitted to."""
+        return False
+
+    def defaults(self, options: Options, images: int) -> dict[str, Any]:
+        """The options whose defaults depend on how many images there are to train on, filled in."""
+        optimizer = options.optimizer or self.optimizer
+        epochs = min(max(round(IMAGE_PASSES / images), 4), 20)
+        return batch_defaults(options, images, optimizer=optimizer, epochs=epochs) | {
+            "l2": default_l2(options, optimizer, otherwise=L2)
+        }
+
+    def plan(self, options: Options) -> "Plan | None":
+        """The numbers of training by mini-batches, for options that are filled in; None where nothing is."""
+        from transferkit.model.precision import Precision
+        from transferkit.train.plan import plan_of
+
+        return plan_of(options, phase="finetune", precision=Precision.read(options.precision).training)
+
+
+def batch_defaults(options: Options, images: int, *, optimizer: str, epochs: int) -> dict[str, Any]:
+    """The defaults of training by mini-batches; an epoch more where the cycles of snapshots need it."""
+    return {
+        "epochs": options.epochs or max(epochs, 4 * (options.snapshots or 0)),
+        "batch_size": options.batch_size or min(max(images // 16, 4), 32),
+        "optimizer": optimizer,
+        "schedule": options.schedule or ("snapshot" if options.snapshots else "cosine"),
+        "lr": options.lr or LR[optimizer],
+    }
+
+
+def default_l2(options: Options, optimizer: str, *, otherwise: float | None) -> float | None:
+    """The L2 given, or that of the optimiser, or another one."""
+    if options.l2 is not None:
+        return options.l2
+    return DECOUPLED_DECAY if optimizer == "adamw" else otherwise

@@ -1,0 +1,34 @@
+"""finetune: all stages that are not frozen are trained from a fresh head on."""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from transferkit.train.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from transferkit.train.fitted import Fitted
+    from transferkit.train.modes import TrainingMode
+    from transferkit.train.problem import Problem
+
+
+class Finetune(Strategy):
+    """Train the network by mini-batches, the head at a higher rate as it starts at random."""
+
+    name = "finetune"
+    help = "train all stages"
+    needs_features = False
+    lr_search = "network"
+
+    def run(self, problem: "Problem") -> "Fitted":
+        """Train the network."""
+        from transferkit.train import fitted, modes
+
+        mode = self.mode(problem)
+        return fitted.trained(problem, mode, modes.descend(problem, mode))
+
+    def mode(self, problem: "Problem") -> "TrainingMode":
+        """Through the network; it restarts from where it is now."""
+        from transferkit.train import modes, state
+
+        restart = partial(problem.model.load_state_dict, state.snapshot(problem.model))
+        return modes.through_network(problem, name=self.name, restart=restart, head_factor=modes.FRESH_HEAD_FACTOR)

@@ -1,0 +1,46 @@
+"""lp-ft: the head is solved for, then the network is trained from it on.
+
+Source: Kumar et al. 2022, section 4, https://arxiv.org/abs/2202.10054
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from transferkit.train.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from transferkit.train.fitted import Fitted
+    from transferkit.train.head import ProbeFit
+    from transferkit.train.modes import TrainingMode
+    from transferkit.train.problem import Problem
+
+
+class LpFt(Strategy):
+    """Probe, then fine-tune from it, so that a random head's gradients do not tear up the features."""
+
+    name = "lp-ft"
+    help = "probe, then fine-tune from it"
+
+    def run(self, problem: "Problem") -> "Fitted":
+        """Solve for the head, then train the network."""
+        from transferkit.train import fitted, modes
+
+        _, mode, _ = from_probe(problem)
+        return fitted.trained(problem, mode, modes.descend(problem, mode))
+
+
+def from_probe(problem: "Problem") -> "tuple[ProbeFit, TrainingMode, Callable[[], None]]":
+    """The probe, the training that begins with its head, which the model has now, and what puts the probe back."""
+    from transferkit.train import head, modes, state
+
+    model = problem.model
+    untouched = state.snapshot(model)
+    found = head.solve(problem, l2=None)
+
+    def restart() -> None:
+        model.load_state_dict(untouched)
+        model.set_linear(found.final.weight, found.final.bias)
+
+    mode = modes.through_network(problem, name=LpFt.name, restart=restart, head_factor=1)
+    model.set_linear(found.of_train.weight, found.of_train.bias)
+    return found, mode, restart
