@@ -1,5 +1,7 @@
 """Makes docs/options.md: python -m transferkit.cli.options_page > docs/options.md"""
 
+import click
+
 from transferkit.cli import options
 from transferkit.option import GROUPS, dashed
 from transferkit.options import DECLARED, default_words, kind_of
@@ -7,8 +9,8 @@ from transferkit.train import strategies
 
 HEAD = """# Options of a run
 
-Made by `python -m transferkit.cli.options_page > docs/options.md` from `transferkit/options.py`, where each option is declared once.
-On the command line they are `--options`; in Python keyword arguments of `transferkit.finetune`, fields of
+Made by `python -m transferkit.cli.options_page > docs/options.md` from `transferkit/options.py`, where each option is
+declared once. On the command line they are `--options`; in Python keyword arguments of `transferkit.finetune`, fields of
 `FinetuneConfig`, and keys of a file given with `--config`. *Used by* names the strategies that use an option.
 """
 KINDS = {bool: "flag", int: "whole number", float: "number", str: "text"}
@@ -56,4 +58,4 @@ def _users(needs: str) -> str:
 
 
 if __name__ == "__main__":
-    print(page(), end="")
+    click.echo(page(), nl=False)
