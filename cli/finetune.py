@@ -46,7 +46,8 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
       transferkit finetune photos --processes 4
       transferkit finetune "s3://bucket/photos-{000..099}.tar" --strategy probe --workers 16
     """
-    from transferkit import flow, launch, ranks
+    from transferkit import flow, ranks
+    from transferkit.cli import launch
 
     if ranks.launched() and processes not in (None, ranks.size()):
         raise UsageError(f"torchrun has started {ranks.size()} processes; drop --processes {processes}")

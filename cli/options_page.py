@@ -10,8 +10,8 @@ from transferkit.train import strategies
 HEAD = """# Options of a run
 
 Made by `python -m transferkit.cli.options_page > docs/options.md` from `transferkit/options.py`, where each option is
-declared once. On the command line they are `--options`; in Python keyword arguments of `transferkit.finetune`, fields of
-`FinetuneConfig`, and keys of a file given with `--config`. *Used by* names the strategies that use an option.
+declared once. On the command line they are `--options`; in Python keyword arguments of `transferkit.finetune`, fields
+of `FinetuneConfig`, and keys of a file given with `--config`. *Used by* names the strategies that use an option.
 """
 KINDS = {bool: "flag", int: "whole number", float: "number", str: "text"}
 

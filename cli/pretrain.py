@@ -49,9 +49,9 @@ def pretrain(
       transferkit pretrain cifar_mlp --data cifar-10-binary.tar.gz -o mlp.safetensors
       transferkit pretrain cifar_resnet --data cifar10 --teacher none --epochs 5 -o small.safetensors
     """
-    from transferkit.train import pretrain as training
-    from transferkit.train import recipe as recipes
-    from transferkit.train.recipe import Job
+    from transferkit.pretraining import pretrain as training
+    from transferkit.pretraining import recipe as recipes
+    from transferkit.pretraining.recipe import Job
     from transferkit.zoo.errors import UsageError
 
     given: dict[str, Any] = {key: value for key, value in changes.items() if value is not None}

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import transferkit
+from transferkit.train import strategies
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
@@ -22,6 +23,7 @@ FLOORS = [
     "evaluate",
     "ship",
     "flow",
+    "pretraining",
     "cli",
 ]  # each may import those before it
 GROUND_FILES = {
@@ -32,16 +34,18 @@ GROUND_FILES = {
     "messages",
     "signature",
     "kinds",
+    "config_file",
     "augment_file",
     "presets",
     "metrics",
     "ranks",
-    "launch",
+    "rendezvous",
     "runtime",
     "progress",
     "lock",
     "_checkout",
 }
+PUBLIC_OF_STRATEGIES = {f"transferkit.train.strategies.{name}" for name in strategies.__all__}
 EVERYWHERE = {
     f"transferkit.zoo.{name}"
     for name in (
@@ -83,8 +87,6 @@ def floor(module: str) -> str | None:
     parts = module.split(".")
     if parts[0] != "transferkit" or len(parts) == 1:
         return None
-    if parts[1] in ("config", "caches", "network", "prepare", "evaluate", "flow", "cli"):
-        return parts[1]
     if parts[1] == "zoo":
         return "zoo.ground" if ".".join(parts[:3]) in EVERYWHERE else "zoo"
     if parts[1] in GROUND_FILES or parts[1].startswith("__"):
@@ -116,6 +118,20 @@ def test_a_file_imports_only_from_rooms_below_its_own(path):
             assert FLOORS.index(below) <= FLOORS.index(own), f"{path} imports {module} from a floor above"
 
 
+def test_every_file_stands_on_a_floor():
+    above_all = {"transferkit.__init__", "transferkit.__main__"}
+    modules = {own_module(path) for path in sources()} - above_all
+    assert not [module for module in sorted(modules) if floor(module) is None]
+    assert not GROUND_FILES - {module.split(".")[1] for module in modules}  # no name without a file
+    assert not EVERYWHERE - modules
+
+
+def test_pretraining_takes_nothing_of_a_run_from_above_training():
+    for path in sorted((ROOT / "transferkit" / "pretraining").rglob("*.py")):
+        floors = {floor(module) for module in imports(path)} - {None, "pretraining"}
+        assert floors <= set(FLOORS[: FLOORS.index("train") + 1]), path
+
+
 def test_rooms_import_each_other_without_a_circle():
     graph = {own_module(path): set(imports(path)) for path in sources() if path.name != "__init__.py"}
     done, open_now = set(), []
@@ -141,6 +157,33 @@ def test_no_file_is_longer_than_250_lines_and_no_function_than_60():
         for node in ast.walk(ast.parse(text)):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
+
+
+def test_no_function_takes_more_than_five_arguments():
+    """But commands, whose arguments are options, and what keywords alone configure: constructors, `reset_head`."""
+    for path in sources():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if not isinstance(node, ast.FunctionDef):
+                continue
+            positional = [each.arg for each in (*node.args.posonlyargs, *node.args.args)]
+            own = [name for name in positional if name not in ("self", "cls")]
+            is_command = any("click.command" in ast.unparse(each) for each in node.decorator_list)
+            if is_command or (node.name in ("__init__", "reset_head") and len(own) <= 2):
+                continue
+            assert len(own) + len(node.args.kwonlyargs) <= 5, f"{path}: {node.name}"
+
+
+def test_no_file_outside_the_strategies_names_one():
+    """Whoever needs to know asks the strategy; commands may name one on a command line, as a user does."""
+    names = {strategy.name for strategy in strategies.EVERY}
+    for path in sources():
+        if "strategies" in path.parts or path.name == "demo.py":
+            continue
+        tree = ast.parse(path.read_text())
+        compared = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+        assert not [each for each in compared if "strategy" in each and any(name in each for name in names)], path
+        imported = [module for module in imports(path) if module.startswith("transferkit.train.strategies.")]
+        assert set(imported) <= PUBLIC_OF_STRATEGIES, path
 
 
 def test_packages_can_be_walked_and_end():

@@ -13,7 +13,7 @@ from transferkit.options import LR
 from transferkit.prepare import Prepared, prepare, problem_of, read_images, space_for
 from transferkit.progress import Progress
 from transferkit.signature import with_options
-from transferkit.train.strategies import LR_SEARCHES
+from transferkit.train.strategies import LR_SEARCHES, Strategy
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError, UsageError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from transferkit.ship.begun import Begun
     from transferkit.ship.classifier import Classifier
     from transferkit.ship.runs import RunFolder
+    from transferkit.train.context import FitContext
     from transferkit.train.first_pass import FirstPass
     from transferkit.train.fitted import Fitted
     from transferkit.train.lr_find import Suggestion
@@ -140,7 +141,9 @@ def _train(
             record.start(run, about | {"hashes": prepared.hashes}, taken)
         record.begin(run, taken)
     read_seconds = time.monotonic() - started
-    fitted = _fit(run, config, taken, prepared, resume=old is not None, progress=progress)
+    context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
+    fitted = _fit(run, config, taken, prepared, context)
+    progress.finish()
     about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
     result = evaluate.judge(fitted, taken, **about)
     result = replace(
@@ -153,30 +156,30 @@ def _train(
     return result.as_metrics()
 
 
-def _fit(
-    run: "RunFolder",
-    config: ResolvedConfig,
-    taken: "FirstPass",
-    prepared: Prepared,
-    *,
-    resume: bool,
-    progress: Progress,
-) -> "Fitted":
-    """Fit the network in place by the strategy asked for; of one that diverges, the best epoch before is kept."""
-    from transferkit.ship import record
+def _context(
+    run: "RunFolder", config: ResolvedConfig, strategy: Strategy, *, resume: bool, progress: Progress
+) -> "FitContext":
+    """How the run is fitted: its metrics lines go to its folder, and what a person should know to `progress`."""
     from transferkit.train.context import FitContext
 
-    strategy = prepared.strategy
     append = run.metrics.add if ranks.is_first() else None
-    context = FitContext(
+    return FitContext(
         plan=strategy.plan(config),
         patience=config.patience,
         reporter=Reporter(progress, append=append, epochs=config.epochs),
         checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
         resume=resume,
     )
+
+
+def _fit(
+    run: "RunFolder", config: ResolvedConfig, taken: "FirstPass", prepared: Prepared, context: "FitContext"
+) -> "Fitted":
+    """Fit the network in place by its strategy; of a fit that diverges, the best epoch before is kept."""
+    from transferkit.ship import record
+
     try:
-        fitted = strategy.run(problem_of(config, taken, prepared, context=context))
+        return prepared.strategy.run(problem_of(config, taken, prepared, context=context))
     except DivergedError as error:
         if error.epoch is None:
             raise
@@ -184,8 +187,6 @@ def _fit(
         # all ranks have come here, and wait: the first to fail would end this one
         kept = ranks.from_first(str(record.keep_best(run, prepared.model, **named)) if ranks.is_first() else None)
         raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error
-    progress.finish()
-    return fitted
 
 
 def try_rates(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> "Backbone":
     """The network on `device`, with the head it came with.
 
-    For a head alone it is a shell, if an earlier run kept one: should all features be kept too, nothing is computed.
+    For a head alone it is a lazy one, if an earlier run kept it: should all features be kept too, nothing is computed.
     """
     from transferkit.model import build
     from transferkit.model.network_cache import NetworkCache

@@ -181,7 +181,6 @@ def problem_of(config: ResolvedConfig, taken: "FirstPass", prepared: Prepared, *
     images = loader.image_loader(
         listing.paths,
         prepared.augment,
-        model.card.preprocessing,
         seed=config.seed,
         photos=prepared.photos,
         device=prepared.device,

@@ -1,7 +1,7 @@
 """The processes that share a run, called ranks: which part is whose, and what all of them are to know.
 
-`launch.py` or `torchrun` starts them. With one process every function here does nothing, and torch.distributed is not
-imported. What travels are bytes of arrays and JSON, never a pickle.
+`cli/launch.py` or `torchrun` starts them. With one process every function here does nothing, and torch.distributed is
+not imported. What travels are bytes of arrays and JSON, never a pickle.
 """
 
 import json
@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from transferkit import launch
+from transferkit import rendezvous
 from transferkit.zoo import children, stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError
 
@@ -29,7 +29,7 @@ FAILURE = "failure"  # the key under which the first rank to fail says so
 
 
 def launched() -> bool:
-    """Whether `launch.py`, `torchrun`, or whoever set their variables, has started several processes for this run."""
+    """Whether `cli/launch.py`, `torchrun`, or whoever set their variables, has started several processes for it."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
@@ -68,7 +68,7 @@ def joined() -> Iterator[None]:
     import torch.distributed as dist
 
     has_nccl = torch.cuda.is_available() and dist.is_nccl_available()
-    store, number, count = launch.meet(timeout=TIMEOUT)
+    store, number, count = rendezvous.meet(timeout=TIMEOUT)
     backend = "cpu:gloo,cuda:nccl" if has_nccl else "gloo"
     dist.init_process_group(backend, store=store, rank=number, world_size=count, timeout=TIMEOUT)
     try:

@@ -9,7 +9,8 @@ import numpy as np
 
 from slides.small import SmallCifar
 from transferkit import seeds
-from transferkit.data import cifar, folder
+from transferkit.data import folder
+from transferkit.pretraining import cifar
 
 
 @dataclass(frozen=True, kw_only=True)

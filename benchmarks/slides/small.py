@@ -12,8 +12,8 @@ from torch import Tensor
 
 from transferkit import seeds
 from transferkit.data import augment
-from transferkit.data.cifar import Cifar
 from transferkit.model.build import CifarMlp, Preprocessing
+from transferkit.pretraining.cifar import Cifar
 from transferkit.train import loop, optim
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule

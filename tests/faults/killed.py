@@ -32,8 +32,9 @@ from transferkit import (
 )
 from transferkit.data import augment  # noqa: F401
 from transferkit.model import precision  # noqa: F401
+from transferkit.pretraining import pretrain, recipe
 from transferkit.ship import classifier, record, report  # noqa: F401
-from transferkit.train import fitted, pretrain, recipe
+from transferkit.train import fitted
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from transferkit import config
 from transferkit.config import FinetuneConfig
-from transferkit.train.recipe import Recipe, read_recipe, recipe_of
+from transferkit.pretraining.recipe import Recipe, read_recipe, recipe_of
 from transferkit.zoo.errors import TransferkitError
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

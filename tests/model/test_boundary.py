@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 import transferkit as tk
 from transferkit.model import boundary, build
 from transferkit.model.boundary import Activations
+from transferkit.model.timings import Conditions
 from transferkit.progress import Progress
 
 
@@ -156,13 +157,11 @@ def test_views_are_repeated_where_that_saves_much_and_the_run_records_it(
 
 def test_the_saving_is_that_of_the_times_measured(tmp_path, monkeypatch):
     model = frozen_network("timm:test_resnet", "layer1")
-    found = boundary.find(model)
-    first = boundary.saving(model, found, epochs=10, views=4, precision="fp32", device="cpu", cache=tmp_path)
+    found, where = boundary.find(model), Conditions(device="cpu", precision="fp32", cache=tmp_path)
+    first = boundary.saving(model, found, epochs=10, views=4, where=where)
     (file,) = (tmp_path / "timings").iterdir()
     held = json.loads(file.read_text())
     below, above = held["found"]["below"], held["found"]["above"]
     assert first == pytest.approx(10 * (below + above) / (4 * below + 10 * above))
-    assert boundary.saving(model, found, epochs=10, views=4, precision="fp32", device="cpu", cache=tmp_path) == first
-    assert boundary.saving(
-        model, found, epochs=10, views=10, precision="fp32", device="cpu", cache=tmp_path
-    ) == pytest.approx(1)
+    assert boundary.saving(model, found, epochs=10, views=4, where=where) == first
+    assert boundary.saving(model, found, epochs=10, views=10, where=where) == pytest.approx(1)

@@ -43,7 +43,7 @@ class Augment:
     def __init__(self, make: Callable[[], Any] | None, preprocessing: Preprocessing, *, name: str):
         self.name = name
         self._make = make
-        self._preprocessing = preprocessing
+        self.preprocessing = preprocessing
         self._own = threading.local()
 
     def __call__(self, image: Image.Image, *, seed: int) -> np.ndarray:
@@ -54,7 +54,7 @@ class Augment:
         Raises: UsageError if the transforms fail on this image or give no uint8 RGB.
         """
         if self._make is None:
-            return eval_view(image, self._preprocessing)
+            return eval_view(image, self.preprocessing)
         if not hasattr(self._own, "pipeline"):
             self._own.pipeline = self._make()
         pipeline = self._own.pipeline
@@ -69,9 +69,9 @@ class Augment:
             raise UsageError(
                 f"augmentation {self.name} gives {view.dtype} of shape {view.shape}; it must give uint8 RGB"
             )
-        if view.shape[:2] == self._preprocessing.size_px:
+        if view.shape[:2] == self.preprocessing.size_px:
             return view
-        return eval_view(Image.fromarray(view), self._preprocessing)
+        return eval_view(Image.fromarray(view), self.preprocessing)
 
 
 @functools.cache

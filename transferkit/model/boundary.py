@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from transferkit.model import features, timings
 from transferkit.model.build import Backbone
+from transferkit.model.timings import Conditions
 from transferkit.runtime import arithmetic
 
 MEMORY_BYTES = 1 << 30  # activations beyond it lie in a file
@@ -89,9 +90,7 @@ def find(model: Backbone) -> Boundary | None:
     return Boundary(below=below, above=Above(suffix, model), shapes=tuple(tuple(value.shape[1:]) for value in values))
 
 
-def saving(
-    model: Backbone, boundary: Boundary, *, epochs: int, views: int, precision: str, device: str, cache: Path
-) -> float:
+def saving(model: Backbone, boundary: Boundary, *, epochs: int, views: int, where: Conditions) -> float:
     """How many times as fast `epochs` are when the part below runs once for each of `views`, by times measured here."""
 
     @torch.no_grad()
@@ -102,22 +101,22 @@ def saving(
         boundary.above(values).float().logsumexp(1).sum().backward()
 
     def measure() -> dict[str, float]:
-        x = timings.noise(model, device=device)
+        x = timings.noise(model, device=where.device)
         boundary.above.eval()  # no statistics move
-        with arithmetic(device, precision):
+        with arithmetic(where.device, where.precision):
             values = run_below(x)
             both = [
                 (
-                    timings.seconds(partial(run_below, x), device=device),
-                    timings.seconds(partial(run_above, values), device=device),
+                    timings.seconds(partial(run_below, x), device=where.device),
+                    timings.seconds(partial(run_above, values), device=where.device),
                 )
                 for _ in range(2)
             ]
         model.zero_grad(set_to_none=True)
         return dict(zip(("below", "above"), map(min, zip(*both))))
 
-    what = {"phase": "boundary", "frozen": sorted(model.frozen), "precision": precision}
-    found = timings.looked_up(model, what, measure, device=device, cache=cache)
+    what = {"phase": "boundary", "frozen": sorted(model.frozen), "precision": where.precision}
+    found = timings.looked_up(model, what, measure, device=where.device, cache=where.cache)
     return epochs * (found["below"] + found["above"]) / (views * found["below"] + epochs * found["above"])
 
 

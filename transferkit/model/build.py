@@ -7,10 +7,10 @@ from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import NetworkError, StorageError
 from transferkit.zoo.folding import fold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
+from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
-from transferkit.zoo.shell import assemble, describe
 from transferkit.zoo.sizes import refusal
 from transferkit.zoo.sources import families
 from transferkit.zoo.weights import check_finite

@@ -1,6 +1,6 @@
 """Networks kept as they were built, for runs that find all features kept: those need no code of timm or torchvision.
 
-What is kept is the shell of a network, which builds the network after all when something has to be computed.
+What is kept is the state of a network; a lazy network around it is built after all when something has to be computed.
 """
 
 import json
@@ -47,7 +47,7 @@ class NetworkCache:
         self._path = self._kept.folder / f"{cache_folder.digest(key)}.safetensors"
 
     def get(self, build_again: Callable[[], Backbone]) -> Backbone | None:
-        """The network in a shell, with the head it came with; None if it is not kept.
+        """The network, lazy, with the head it came with; None if it is not kept.
 
         Args: build_again, what builds it if it has to compute something after all.
         """

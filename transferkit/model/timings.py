@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,15 @@ from transferkit.zoo import cache_folder
 from transferkit.zoo.disk_cache import DiskCache
 
 IMAGES = 8  # a batch to time: tells by what factor one way is faster as 32 do, in a quarter of the time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Where and in what precision something is timed, and where that is kept."""
+
+    device: str
+    precision: str
+    cache: Path
 
 
 def looked_up(

@@ -37,20 +37,22 @@ class Fitted:
     snapshots: dict[str, Any] | None = None
 
 
-def probed(problem: Problem, found: head.ProbeFit, *notes: str, snapshots: dict[str, Any] | None = None) -> Fitted:
+def probed(
+    problem: Problem, found: head.ProbeFit, *notes: str, chosen: str, snapshots: dict[str, Any] | None = None
+) -> Fitted:
     """The model with a probe as its head, judged by logits from fits without the image: of folds, or to train alone.
 
-    Args: snapshots, the comparison of those that were not better than the probe.
+    Args: chosen, its name; snapshots, the comparison of those that were not better.
     """
     problem.model.set_linear(found.final.weight, found.final.bias)
     return Fitted(
-        chosen="probe",
+        chosen=chosen,
         networks=(problem.model,),
         rows=found.rows,
         logits=found.logits,
         predict=lambda rows: found.final.predict(problem.features.plain, rows),
         notes=(*notes, found.note) if found.note else notes,
-        snapshots=snapshots and snapshots | {"kept": "probe"},
+        snapshots=snapshots and snapshots | {"kept": chosen},
     )
 
 

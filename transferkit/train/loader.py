@@ -15,13 +15,10 @@ from transferkit.data.photos import Photos
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.runtime import FP32
 from transferkit.train.loop import Loader, eval_batches
-from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError
 
 
-def image_loader(
-    paths: PathTable, augment: Augment, preprocessing: Preprocessing, *, seed: int, photos: Photos, device: str
-) -> Loader:
+def image_loader(paths: PathTable, augment: Augment, *, seed: int, photos: Photos, device: str) -> Loader:
     """Batches of normalised images on `device`; augmentation is a function of (seed, epoch, row).
 
     Raises: DataError if a file that was readable before is not any more.
@@ -30,13 +27,13 @@ def image_loader(
     def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
         def view(image, row: int) -> np.ndarray:
             if epoch is None:
-                return eval_view(image, preprocessing)
+                return eval_view(image, augment.preprocessing)
             return augment(image, seed=seeds.integer(seed, "augment", epoch, row))
 
         for batch in batches.batches(paths, rows, view, photos=photos):
             for row, reason in batch.faults:
                 raise DataError(f"{paths[row]} changed while training: {reason}; start again")
-            yield batches.normalise(to_device(batch.pixels, device), preprocessing), batch.rows
+            yield batches.normalise(to_device(batch.pixels, device), augment.preprocessing), batch.rows
 
     return loader
 

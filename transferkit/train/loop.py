@@ -128,15 +128,15 @@ class Step:
 
 
 def train_steps(
-    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, plan: Plan, *, epoch: int
+    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, plan: Plan
 ) -> Iterator[Step]:
-    """Train `network` in place for one epoch and yield what each step did.
+    """Train `network` in place for the first epoch of `plan` and yield what each step did.
 
     Where there are several ranks, `loader` gives this one's parts of the batches; a step is that of whole batches.
 
     Raises: DivergedError when a loss is not finite.
     """
-    labels, device = torch.from_numpy(examples.labels), next(network.parameters()).device
+    labels, device, epoch = torch.from_numpy(examples.labels), next(network.parameters()).device, plan.first_epoch
     weights = _weights_for(examples, plan)
     criterion = nn.CrossEntropyLoss(
         None if weights is None else torch.from_numpy(weights).float(), label_smoothing=plan.label_smoothing
@@ -187,7 +187,7 @@ def train_epochs(
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
         with compile_errors():
-            steps = list(train_steps(network, optimizer, loader, examples, plan, epoch=epoch))
+            steps = list(train_steps(network, optimizer, loader, examples, replace(plan, first_epoch=epoch)))
         images = sum(step.images for step in steps)
         points = np.maximum(np.linspace(0, len(steps), LR_POINTS + 1)[1:].round().astype(int) - 1, 0)
         yield {

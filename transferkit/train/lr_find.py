@@ -49,7 +49,7 @@ def _losses(mode: TrainingMode, problem: Problem, *, steps: int) -> Iterator[flo
     plan = replace(problem.context.plan, schedule=Schedule(name="constant", epochs=1))
     optimizer, inputs = mode.optimizer(), loop.counted(mode.loader, problem.context.reporter)
     epochs = (
-        loop.train_steps(mode.network, optimizer, inputs, problem.train, plan, epoch=epoch)
+        loop.train_steps(mode.network, optimizer, inputs, problem.train, replace(plan, first_epoch=epoch))
         for epoch in itertools.count()
     )
     try:

@@ -11,6 +11,7 @@ from transferkit.model import boundary
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.model.build import Backbone
 from transferkit.model.features import EVAL_BATCH, Extractor, Features
+from transferkit.model.timings import Conditions
 from transferkit.progress import Progress
 from transferkit.train import loader
 from transferkit.train.loop import Loader, eval_batches
@@ -49,15 +50,8 @@ class ActivationReuse:
         """`VIEWS` where repeating them saves much of the time, as measured here; else 0, a new view each epoch."""
         if self.boundary is None:
             return 0
-        saving = boundary.saving(
-            self.model,
-            self.boundary,
-            epochs=epochs,
-            views=VIEWS,
-            precision=self.precision,
-            device=self.device,
-            cache=self.cache,
-        )
+        where = Conditions(device=self.device, precision=self.precision, cache=self.cache)
+        saving = boundary.saving(self.model, self.boundary, epochs=epochs, views=VIEWS, where=where)
         if saving < WORTH_REPEATING:
             return 0
         self.progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")

@@ -33,7 +33,8 @@ class Auto(Strategy):
             descended = modes.descend(problem, mode)
         except DivergedError as error:
             put_back()
-            return fitted.probed(problem, probe, f"the probe is kept: fine-tuning diverged, {error}")
+            note = f"the probe is kept: fine-tuning diverged, {error}"
+            return fitted.probed(problem, probe, note, chosen=Probe.name)
         labels = problem.val.labels[problem.val.rows]
         probed = head.validation_logits(problem, probe)
         before, after = (metrics.log_losses(logits, labels).mean() for logits in (probed, descended.logits))
@@ -42,4 +43,4 @@ class Auto(Strategy):
             return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}")
         put_back()
         note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
-        return fitted.probed(problem, probe, note, snapshots=descended.snapshots)
+        return fitted.probed(problem, probe, note, chosen=Probe.name, snapshots=descended.snapshots)

@@ -79,7 +79,7 @@ class Probe(Strategy):
         """Solve for the head."""
         from transferkit.train import fitted, head
 
-        return fitted.probed(problem, head.solve(problem, l2=problem.hyperparameters.l2))
+        return fitted.probed(problem, head.solve(problem, l2=problem.hyperparameters.l2), chosen=self.name)
 
 
 class HeadOnBatches(Probe):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data import cifar
+from transferkit.pretraining import cifar
 from transferkit.zoo.errors import DataError, UsageError
 
 CLASSES = ("ant", "ant eater", "bee", "cow", "dog")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from transferkit.data import encoding
+from transferkit.pretraining import encoding
 
 
 def written(form: str, *, mode: str = "RGB", **options) -> bytes:

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from tests.conftest import write_digits
-from transferkit.data import cifar
 from transferkit.model.build import create
+from transferkit.pretraining import cifar, pretrain, provenance, students
+from transferkit.pretraining.recipe import Job, Recipe, read_recipe, recipe_of
 from transferkit.progress import Progress
-from transferkit.train import pretrain, provenance, state, students
-from transferkit.train.recipe import Job, Recipe, read_recipe, recipe_of
+from transferkit.train import state
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 

@@ -9,11 +9,11 @@ from torch import Tensor, nn
 
 from transferkit import metrics, runtime
 from transferkit.data.batches import normalise
-from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard, Preprocessing, unpack
-from transferkit.train.recipe import Job, Recipe
+from transferkit.pretraining.cifar import Cifar
+from transferkit.pretraining.recipe import Job, Recipe
+from transferkit.pretraining.students import Student
 from transferkit.train.state import State
-from transferkit.train.students import Student
 from transferkit.zoo import files
 
 CIFAR10_CLASSES = {

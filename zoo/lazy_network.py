@@ -15,11 +15,11 @@ from transferkit.zoo.unfilled import Unfilled
 ATTRIBUTES = ("pretrained_cfg", "num_features", "num_classes")  # of timm's networks, which go into a model folder
 
 
-class Shell(nn.Module):
+class LazyNetwork(nn.Module):
     """The parameters and buffers of a network under their names, its final layers as what they are.
 
-    The network itself is built, by `build`, when the shell is called for the first time; until then neither timm nor
-    torchvision is imported. It gets the final layers that the shell has by then, and stays in evaluation mode.
+    The network itself is built, by `build`, when the lazy one is called for the first time; until then neither timm nor
+    torchvision is imported. It gets the final layers that the lazy one has by then, and stays in evaluation mode.
     """
 
     def __init__(self, state: Mapping[str, Tensor], anatomy: Anatomy, *, build: Callable[[], nn.Module]):
@@ -72,7 +72,7 @@ def _final_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear | nn.Conv2d:
 
 
 def describe(backbone: Backbone) -> dict[str, Any]:
-    """Plain data from which `assemble` makes a backbone around a shell."""
+    """Plain data from which `assemble` makes a lazy backbone."""
     attributes = {name: getattr(backbone.model, name) for name in ATTRIBUTES if hasattr(backbone.model, name)}
     return {
         "names": list(backbone.model.state_dict()),
@@ -84,13 +84,13 @@ def describe(backbone: Backbone) -> dict[str, Any]:
 
 
 def assemble(content: dict[str, Any], state: Mapping[str, Tensor], *, build: Callable[[], nn.Module]) -> Backbone:
-    """The backbone that was described, in evaluation mode, around a shell of its state.
+    """The backbone that was described, in evaluation mode, lazy, from its state.
 
     Args: build, what gives the native network, in evaluation mode.
     """
     fields = content["anatomy"]
     anatomy = Anatomy(heads=tuple(fields["heads"]), groups=fields["groups"], nonlinear=tuple(fields["nonlinear"]))
-    model = Shell({name: state[name] for name in content["names"]}, anatomy, build=build)
+    model = LazyNetwork({name: state[name] for name in content["names"]}, anatomy, build=build)
     for name, value in content["attributes"].items():
         setattr(model, name, value)
     card = ModelCard.from_json(json.dumps(content["card"]))

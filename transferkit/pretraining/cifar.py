@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import decode, encoding, folder, split, tar
+from transferkit.data import decode, folder, split
 from transferkit.data.listing import PARTS, Listing, PathTable, class_name
 from transferkit.data.photos import source_side
+from transferkit.pretraining import encoding, tar
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 

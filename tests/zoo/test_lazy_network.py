@@ -1,4 +1,4 @@
-"""A shell answers all questions about a network as the network does; the oracle is the network itself."""
+"""A lazy network answers all questions about a network as the network does; the oracle is the network itself."""
 
 import copy
 import json
@@ -8,7 +8,7 @@ import torch
 
 import transferkit as tk
 from transferkit import zoo
-from transferkit.zoo.shell import assemble, describe
+from transferkit.zoo.lazy_network import assemble, describe
 
 NETWORKS = {
     "test_resnet": 64,
@@ -25,8 +25,8 @@ def never():
     raise AssertionError("the network was built")
 
 
-def shell_of(backbone, build):
-    """The backbone around a shell, by way of JSON, with the tensors in the order of a safetensors file."""
+def lazy(backbone, build):
+    """The lazy backbone, by way of JSON, with the tensors in the order of a safetensors file."""
     content = json.loads(json.dumps(describe(backbone)))
     state = {name: tensor.clone() for name, tensor in sorted(backbone.model.state_dict().items())}
     return assemble(content, state, build=build)
@@ -54,42 +54,42 @@ def same_state(one, other):
 
 
 def test_a_shell_has_the_state_stages_and_head_of_the_network(network):
-    shell = shell_of(network, never)
-    assert same_state(list(shell.model.state_dict().items()), list(network.model.state_dict().items()))
+    unbuilt = lazy(network, never)
+    assert same_state(list(unbuilt.model.state_dict().items()), list(network.model.state_dict().items()))
     for attribute in ("heads", "stages", "num_features", "num_classes", "card"):
-        assert getattr(shell, attribute) == getattr(network, attribute)
-    assert json.dumps(shell.spec) == json.dumps(network.spec)
+        assert getattr(unbuilt, attribute) == getattr(network, attribute)
+    assert json.dumps(unbuilt.spec) == json.dumps(network.spec)
     names = [
         {stage: [name for name, _ in parameters] for stage, parameters in each.stage_parameters().items()}
-        for each in (shell, network)
+        for each in (unbuilt, network)
     ]
     assert names[0] == names[1]
-    assert not any(module.training for module in shell.modules())
+    assert not any(module.training for module in unbuilt.modules())
 
 
 def test_a_shell_is_fitted_as_the_network_is(network):
-    network, shell = copy.deepcopy(network), shell_of(network, never)
-    (report, state), (expected, expected_state) = fitted(shell), fitted(network)
+    network, unbuilt = copy.deepcopy(network), lazy(network, never)
+    (report, state), (expected, expected_state) = fitted(unbuilt), fitted(network)
     assert report == expected
     assert same_state(state, expected_state)
-    assert json.dumps(shell.spec) == json.dumps(network.spec)
+    assert json.dumps(unbuilt.spec) == json.dumps(network.spec)
     for name in ("num_classes", "num_features"):
-        assert getattr(shell.model, name, None) == getattr(network.model, name, None)
+        assert getattr(unbuilt.model, name, None) == getattr(network.model, name, None)
 
 
 @torch.no_grad()
 def test_a_shell_that_is_called_computes_what_the_network_does_and_copies_have_their_own_head(network):
     network = copy.deepcopy(network)
-    shell = shell_of(network, lambda: copy.deepcopy(network).model)
+    unbuilt = lazy(network, lambda: copy.deepcopy(network).model)
     x = torch.randn(2, 3, *network.card.preprocessing.size_px)
-    assert torch.equal(shell(x), network(x))
-    twin = copy.deepcopy(shell)
-    for each in (shell, network):
+    assert torch.equal(unbuilt(x), network(x))
+    twin = copy.deepcopy(unbuilt)
+    for each in (unbuilt, network):
         fitted(each)
         assert torch.equal(each.features(x), network.features(x))
-    assert torch.equal(shell(x), network(x))
+    assert torch.equal(unbuilt(x), network(x))
     assert twin(x).shape[1] != 3
-    assert torch.equal(shell(x), network(x))
+    assert torch.equal(unbuilt(x), network(x))
 
 
 def test_a_shell_builds_the_network_once(network):
@@ -99,7 +99,7 @@ def test_a_shell_builds_the_network_once(network):
         built.append(copy.deepcopy(network))
         return built[-1].model
 
-    shell = shell_of(network, build)
+    unbuilt = lazy(network, build)
     for _ in range(2):
-        shell.features(torch.zeros(1, 3, *network.card.preprocessing.size_px))
+        unbuilt.features(torch.zeros(1, 3, *network.card.preprocessing.size_px))
     assert len(built) == 1

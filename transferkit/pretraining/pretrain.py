@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import lock, runtime, seeds
-from transferkit.data import cifar
-from transferkit.data.cifar import Cifar
 from transferkit.model.build import ModelCard
+from transferkit.pretraining import cifar, provenance
+from transferkit.pretraining.cifar import Cifar
+from transferkit.pretraining.recipe import Job, Recipe, read_recipe
+from transferkit.pretraining.students import STUDENTS, Student
 from transferkit.progress import Progress
-from transferkit.train import loop, optim, provenance, schedule, state
-from transferkit.train.recipe import Job, Recipe, read_recipe
-from transferkit.train.students import STUDENTS, Student
+from transferkit.train import loop, optim, schedule, state
 from transferkit.zoo import files, removal
 from transferkit.zoo.errors import DivergedError, RunConflictError, UsageError
 

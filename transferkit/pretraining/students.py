@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from transferkit.data.batches import normalise
 from transferkit.model import build
 from transferkit.model.build import CifarMlp, CifarResNet, Preprocessing, he_normal, pack
+from transferkit.pretraining.recipe import Recipe
 from transferkit.progress import Progress
-from transferkit.train.recipe import Recipe
 from transferkit.train.state import State
 
 TEACHER_BATCH = 250

@@ -6,20 +6,14 @@ all interfaces where it reads pickles, and take a signal for an error of its own
 
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from datetime import timedelta
-from typing import TYPE_CHECKING
 
 from transferkit import scratch
 from transferkit.zoo import children, stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, UsageError
-
-if TYPE_CHECKING:
-    from torch.distributed.distributed_c10d import Store
 
 GRACE_SECONDS = 10.0  # between the end of a process, or a signal, and the end of those that do not notice it
 LOOK_SECONDS = 0.02
@@ -93,27 +87,3 @@ def _end(started: list[subprocess.Popen], number: int) -> None:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
-    """What all processes of a run write to and read from, once all are there; this one's number; how many they are.
-
-    They were started by `start`, or by `torchrun`.
-    """
-    import torch.distributed as dist
-    from torch.distributed.distributed_c10d import PrefixStore
-    from torch.distributed.rendezvous import rendezvous
-
-    if folder := os.environ.get(stops.LAUNCH):  # of our own launcher: a file, no port
-        number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        store = dist.FileStore(os.path.join(folder, "store"), count)
-        store.set_timeout(timeout)
-    else:
-        store, number, count = next(rendezvous("env://", timeout=timeout))
-        # after a restart the store still has the addresses of the processes that are gone
-        store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    store.set(f"process/{number}", f"{socket.gethostname()} {os.getpid()}")
-    until = time.monotonic() + timeout.total_seconds()
-    while not store.check([f"process/{other}" for other in range(count)]) and time.monotonic() < until:
-        time.sleep(0.02)  # in Python, where a signal is heard; the exchanges wait in C++
-    return store, number, count

@@ -1,0 +1,1 @@
+"""Training the embedded networks on CIFAR, which fine-tuning never imports."""
