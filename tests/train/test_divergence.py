@@ -29,8 +29,8 @@ def poisoned(monkeypatch):
 
         def train_steps(network, optimizer, loader, examples, plan):
             yield from steps(network, optimizer, loader, examples, plan)
-            done.append(epoch)
-            if epoch == at and (calls is None or len(done) > calls):
+            done.append(plan.first_epoch)
+            if plan.first_epoch == at and (calls is None or len(done) > calls):
                 with torch.no_grad():
                     for parameter in network.parameters():
                         parameter.fill_(float("nan"))
