@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 PICKLE_READER = "zoo/weights.py"  # its child process alone calls torch.load, with weights_only=True
-OWN_BYTES = "transferkit/ship/export.py"  # reads back, for the parity gate, the archive that it has just made in memory
+OWN_BYTES = "transferkit/ship/exporters/torch_export.py"  # reads back, for the gate, what it has just made in memory
 
 MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib", "runpy", "code"}
 NAMES = {"eval", "exec", "compile", "__import__"}  # as plain names: model.eval() and torch.compile() are others
