@@ -79,7 +79,8 @@ def passes(tests: list[str], seconds: float) -> bool:
 @click.argument("place", type=click.Choice(sorted(PLACES)))
 @click.option("--most", default=1000, help="Mutants of a file; of more, a sample that is always the same.")
 def main(place: str, most: int) -> None:
-    files = subprocess.run(["git", "ls-files", "-z"], check=True, capture_output=True, text=True).stdout.split("\0")
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
     with tempfile.TemporaryDirectory() as copy:
         for file in filter(os.path.isfile, files):
             (Path(copy) / file).parent.mkdir(parents=True, exist_ok=True)

@@ -144,5 +144,42 @@ def test_single_images_fill_up_what_a_group_leaves_uneven():
     assert np.bincount(fold).tolist() == [4, 4, 4]
 
 
+@given(st.lists(st.sampled_from("abcdef"), min_size=1, max_size=40), LABELS, FRACTIONS, SEEDS)
+@example(list("aabb"), np.array([0, 1, 0, 1]), 0.99, 0)
+@example(list("aabbc"), np.array([0, 0, 1, 1, 0]), 0.99, 0)
+def test_groups_of_several_classes_leave_every_class_an_image_to_train_on(names, labels, fraction, seed):
+    groups = np.array(names)[: len(labels)]
+    labels = labels[: len(groups)]
+    is_validation = split.stratified(labels, fraction, seed=seed, groups=groups)
+    assert set(labels[~is_validation]) == set(labels)
+
+
+def test_a_class_that_nobody_has_keeps_no_group_from_validating():
+    labels, groups = np.repeat([0, 2], 10), np.repeat([f"pair {i}" for i in range(10)], 2)
+    is_validation = split.stratified(labels, 0.5, seed=0, groups=groups)
+    assert all(is_validation[labels == label].sum() in (4, 6) for label in (0, 2))
+
+
+def test_groups_and_single_images_each_give_their_share():
+    groups = np.array([f"pair {i // 2}" for i in range(10)] + [""] * 10)
+    is_validation = split.stratified(np.zeros(20, int), 0.5, seed=0, groups=groups)
+    assert is_validation[:10].sum() in (4, 6)
+    assert is_validation.sum() == 10
+
+
+@given(LABELS, FRACTIONS, SEEDS)
+def test_a_group_of_one_image_is_no_group(labels, fraction, seed):
+    groups = np.array([f"image {i}" for i in range(len(labels))])
+    alone = split.stratified(labels, fraction, seed=seed)
+    assert np.array_equal(split.stratified(labels, fraction, seed=seed, groups=groups), alone)
+
+
+def test_large_groups_are_dealt_out_first_so_that_small_ones_even_them_out():
+    groups = np.repeat(list("abcdefg"), [6, 1, 1, 1, 1, 1, 1])
+    groups = np.repeat(groups, 2)  # of two images and more
+    fold = split.folds(np.zeros(24, int), 2, seed=0, groups=groups)
+    assert np.bincount(fold).tolist() == [12, 12]
+
+
 def test_no_images_have_no_folds():
     assert split.folds(np.zeros(0, int), 3, seed=0).tolist() == []

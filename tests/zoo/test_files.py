@@ -1,6 +1,9 @@
 import contextlib
+import hashlib
 import json
 import os
+import re
+import shutil
 import stat
 import subprocess
 import sys
@@ -126,3 +129,66 @@ def test_running_out_of_memory_says_nothing_of_a_file():
     assert is_out_of_memory(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried"))
     assert not is_out_of_memory(RuntimeError("shape '[2]' is invalid"))
     assert not is_out_of_memory(ValueError("out of memory"))
+
+
+def test_json_is_indented_by_one_and_keeps_its_letters(tmp_path):
+    files.write_json(tmp_path / "a.json", {"é": [1]})
+    assert (tmp_path / "a.json").read_bytes() == '{\n "é": [\n  1\n ]\n}\n'.encode()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_no_number_is_neither_written_nor_read(tmp_path, value):
+    with pytest.raises(ValueError, match="JSON"):
+        files.write_json(tmp_path / "a.json", [value])
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "b.json").write_text(json.dumps([value]))
+    with pytest.raises(ModelFileError, match=r"b\.json is not valid JSON: .* is no number"):
+        files.read_json(tmp_path / "b.json")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 200_000])
+def test_what_is_no_json_is_refused(tmp_path, text):
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(ModelFileError, match=r"a\.json is not valid JSON"):
+        files.read_json(tmp_path / "a.json")
+
+
+def test_sixteen_megabytes_are_read_and_not_a_byte_more(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b" " * (16 * 1024**2))
+    assert len(files.read_text(path)) == 16 * 1024**2
+    path.write_bytes(b" " * (16 * 1024**2 + 1))
+    with pytest.raises(ModelFileError, match="larger than the 16 MB allowed"):
+        files.read_text(path)
+
+
+def test_a_folder_in_the_place_of_a_text_cannot_be_read(tmp_path):
+    with pytest.raises(StorageError, match=f"cannot read {tmp_path}: Is a directory"):
+        files.read_text(tmp_path)
+
+
+def test_an_error_of_the_system_names_the_file_that_it_is_about(tmp_path):
+    with pytest.raises(StorageError, match=r"cannot read .*b: No such file"), files.read_errors(tmp_path / "a"):
+        (tmp_path / "b").read_bytes()
+    with pytest.raises(StorageError, match="cannot read a: odd"), files.read_errors("a"):
+        raise OSError("odd")
+
+
+def test_the_free_space_that_is_named_is_that_of_the_disk(tmp_path):
+    with pytest.raises(StorageError) as caught, files.storage_errors(tmp_path / "deep" / "x"):
+        raise OSError(28, "full")
+    assert str(caught.value).startswith(f"cannot write {tmp_path / 'deep' / 'x'}: full (")
+    megabytes = int(re.search(r"\((\d+) MB free there\)", str(caught.value))[1])
+    assert megabytes == pytest.approx(shutil.disk_usage(tmp_path).free / 1024**2, rel=0.05, abs=2)
+
+
+@pytest.mark.parametrize("size", [0, 1, 1 << 20, (3 << 20) + 5])
+def test_the_hash_is_that_of_all_bytes(tmp_path, size):
+    data = bytes(range(256)) * (size // 256 + 1)
+    (tmp_path / "x").write_bytes(data[:size])
+    assert files.sha256(tmp_path / "x") == hashlib.sha256(data[:size]).hexdigest()
+
+
+def test_files_are_read_and_written_without_torch():
+    code = "import sys; from transferkit.zoo import files; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
