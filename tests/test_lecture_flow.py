@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 
 import numpy as np
 import pytest
@@ -47,6 +48,18 @@ def test_a_head_on_mini_batches_is_shipped_as_a_plain_linear_head_that_scores_th
     import timm
 
     timm.create_model(f"local-dir:{run.folder / 'model'}", pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "fall"), [("exponential", lambda k, i: math.exp(-k * i)), ("inverse", lambda k, i: 1 / (1 + k * i))]
+)
+def test_the_rate_of_a_compounding_run_is_that_of_the_epoch_before_decayed_once_more(schedule, fall, data, tmp_path):
+    options = {"optimizer": "sgd", "l2": 1e-3, "lr": 0.1, "schedule": schedule, "decay": 0.2, "compounding": True}
+    run = tk.finetune(data, out=str(tmp_path / "r"), strategy="probe", epochs=6, **FAST, **options)
+    rate = 0.1
+    for number, line in enumerate(lines_of(run)):
+        assert line["lr"] == pytest.approx(rate)
+        rate *= fall(0.2, number)
 
 
 @pytest.mark.parametrize("strategy", ["probe", "finetune"])

@@ -44,6 +44,8 @@ class FinetuneConfig(Options):
             raise UsageError("--decay is a constant of --schedule step, exponential and inverse; name one of them")
         if self.schedule == "step" and self.decay is not None and not 0 < self.decay <= 1:
             raise UsageError(f"--decay {self.decay} is no factor for --schedule step; allowed: above 0, up to 1")
+        if self.compounding and (self.decay is None or self.schedule not in ("exponential", "inverse")):
+            raise UsageError("--compounding is for --schedule exponential and inverse with their --decay; add both")
         if self.step_epochs is not None and self.schedule != "step":
             raise UsageError("--step-epochs is a constant of --schedule step; add it")
         if self.snapshots and self.epochs and self.epochs < self.snapshots:

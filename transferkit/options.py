@@ -109,6 +109,9 @@ class Options:
         low=0,
         high=100,
     )
+    compounding: bool = option(
+        False, TRAINING, "Apply exponential or inverse decay anew to each epoch's rate, by a --decay ten times smaller."
+    )
     step_epochs: int | None = option(
         None, TRAINING, "Epochs between two steps.", rule="a quarter of all", low=1, high=100_000
     )

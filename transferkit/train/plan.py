@@ -13,6 +13,7 @@ def plan_of(options: Options, *, phase: str, precision: str) -> Plan:
             name=options.schedule,
             epochs=options.epochs,
             decay=options.decay,
+            compounding=options.compounding,
             step_epochs=options.step_epochs,
             cycles=options.snapshots or 1,
         ),
