@@ -1,21 +1,58 @@
 """Where mutants are made, and the tests that are to notice them: the quick ones that know the file best."""
 
-BOUNDARY = "parts or frozen_stages or folded or modes or memory or room or saving"
+BOUNDARY = "not run and not cached"
 ENSEMBLE = "plain_timm or one_pass or pass_of or passes_of or stacked or memory_once"
+REUSE = "runs_once or repeated or run_says"
+MEAN = "descent or cycle or mean"
 
 PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
     "metrics": {"transferkit/metrics.py": ["tests/test_metrics.py"]},
     "split": {"transferkit/data/split.py": ["tests/data/test_split.py"]},
     "files": {"zoo/files.py": ["tests/zoo/test_writing.py", "tests/zoo/test_files.py"]},
     "model": {
-        "transferkit/model/boundary.py": ["tests/model/test_boundary.py", "-k", BOUNDARY],
+        "transferkit/model/boundary.py": [
+            "tests/model/test_kept_activations.py",
+            "tests/model/test_boundary.py",
+            "-k",
+            BOUNDARY,
+        ],
         "transferkit/model/ensemble.py": ["tests/ship/test_ensemble.py", "-k", ENSEMBLE],
         "transferkit/model/feature_cache.py": ["tests/model/test_feature_cache.py"],
         "transferkit/model/features.py": ["tests/model/test_features.py"],
         "transferkit/model/freezer.py": ["tests/model/test_freezer.py"],
         "transferkit/model/head.py": ["tests/model/test_freezer.py"],
         "transferkit/model/network_cache.py": ["tests/model/test_network_cache.py"],
-        "transferkit/model/precision.py": ["tests/model/test_precision.py"],
-        "transferkit/model/timings.py": ["tests/model/test_precision.py", "tests/model/test_boundary.py", "-k", "time"],
+        "transferkit/model/precision.py": ["tests/model/test_timings.py", "tests/model/test_precision.py"],
+        "transferkit/model/timings.py": ["tests/model/test_timings.py", "tests/model/test_precision.py"],
+    },
+    "train": {
+        "transferkit/train/context.py": ["tests/train/test_descent.py"],
+        "transferkit/train/descent.py": ["tests/train/test_descent.py", "tests/train/test_divergence.py"],
+        "transferkit/train/ensemble.py": ["tests/train/test_descent.py", "tests/ship/test_ensemble.py", "-k", MEAN],
+        "transferkit/train/feature_blocks.py": ["tests/train/test_probe.py", "tests/train/test_head.py"],
+        "transferkit/train/first_pass.py": ["tests/train/test_first_pass.py"],
+        "transferkit/train/fitted.py": ["tests/train/test_divergence.py", "tests/train/test_mirror.py"],
+        "transferkit/train/head.py": ["tests/train/test_head.py"],
+        "transferkit/train/keeping.py": ["tests/train/test_first_pass.py"],
+        "transferkit/train/lbfgs.py": ["tests/train/test_lbfgs.py", "tests/train/test_probe.py"],
+        "transferkit/train/loader.py": ["tests/model/test_boundary.py", "-k", REUSE],
+        "transferkit/train/loop.py": ["tests/train/test_loop.py", "tests/train/test_state.py"],
+        "transferkit/train/lr_find.py": ["tests/train/test_lr_find.py"],
+        "transferkit/train/modes.py": ["tests/train/test_divergence.py"],
+        "transferkit/train/objective.py": ["tests/train/test_probe.py"],
+        "transferkit/train/optim.py": ["tests/train/test_optim.py"],
+        "transferkit/train/plan.py": ["tests/test_config.py"],
+        "transferkit/train/probe.py": ["tests/train/test_probe.py"],
+        "transferkit/train/problem.py": ["tests/train/test_head.py"],
+        "transferkit/train/replica.py": ["tests/test_ranks.py"],
+        "transferkit/train/schedule.py": ["tests/train/test_schedule.py"],
+        "transferkit/train/selection.py": ["tests/train/test_probe.py"],
+        "transferkit/train/state.py": ["tests/train/test_state.py"],
+        "transferkit/train/strategies/auto.py": ["tests/train/test_divergence.py"],
+        "transferkit/train/strategies/base.py": ["tests/test_config.py"],
+        "transferkit/train/strategies/finetune.py": ["tests/model/test_boundary.py", "-k", REUSE],
+        "transferkit/train/strategies/lp_ft.py": ["tests/train/test_mirror.py"],
+        "transferkit/train/strategies/probe.py": ["tests/test_config.py", "tests/train/test_mirror.py"],
+        "transferkit/train/views.py": ["tests/model/test_boundary.py", "-k", REUSE],
     },
 }

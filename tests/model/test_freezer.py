@@ -3,6 +3,7 @@ import torch
 from torch import nn
 
 import transferkit as tk
+from transferkit.model.head import linear_head
 from transferkit.zoo.errors import UsageError
 
 
@@ -92,3 +93,25 @@ def test_dropout_acts_in_training_only_and_leaves_the_names_of_the_state_alone(m
 def test_a_head_that_cannot_be_is_refused(model, classes, dropout):
     with pytest.raises(UsageError):
         tk.reset_head(model, classes, dropout=dropout)
+
+
+@pytest.mark.parametrize("options", [{}, {"seed": 0}, {"seed": 3}])
+def test_a_head_of_its_own_is_the_head_that_a_network_gets(model, options):
+    head = linear_head(model.num_features, 7, **options)
+    tk.reset_head(model, 7, **options)
+    assert torch.equal(head.weight, model.model.fc.weight)
+    assert torch.equal(head.bias, model.model.fc.bias)
+    assert torch.equal(head.weight, linear_head(model.num_features, 7, seed=0).weight) == (options != {"seed": 3})
+
+
+def test_a_head_drops_nothing_unless_asked(model):
+    x = torch.ones(5, model.num_features)
+    head = linear_head(model.num_features, 7).train()
+    assert torch.equal(head(x), nn.functional.linear(x, head.weight, head.bias))
+    for options in ({"dropout": 0.5}, {"dropconnect": 0.5}):
+        dropping = linear_head(model.num_features, 7, **options).train()
+        assert not torch.equal(dropping(x), nn.functional.linear(x, dropping.weight, dropping.bias))
+    images = torch.randn(5, 3, 64, 64)
+    tk.reset_head(model, 7)
+    tk.freeze(model, "backbone")
+    assert torch.equal(model.train()(images), model.eval()(images))
