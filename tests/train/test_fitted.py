@@ -1,0 +1,89 @@
+"""What a strategy hands out is its own: asking it changes nothing, and nothing else changes it."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import write_digits
+from transferkit.messages import Reporter
+from transferkit.prepare import prepare, problem_of, read_images
+from transferkit.progress import Progress
+from transferkit.train.context import FitContext
+
+TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
+RUNS = [
+    {"strategy": "probe"},
+    {"strategy": "probe", "snapshots": 2, "epochs": 4, "lr": 0.3},
+    {"strategy": "finetune", "epochs": 1},
+    {"strategy": "finetune", "snapshots": 2, "epochs": 2, "lr": 0.01},
+    {"strategy": "lp-ft", "snapshots": 2, "epochs": 2, "lr": 0.01, "freeze": "layer2", "views": 1},
+    {"strategy": "auto", "epochs": 1},
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("fitted") / "digits"
+    write_digits(folder / "train", classes=(3, 5, 8), per_class=10)
+    write_digits(folder / "test", classes=(3, 5, 8), per_class=3)
+    return folder
+
+
+def fit(data, cache, **options):
+    """The problem, what the strategy made of it, and the test rows."""
+    prepared = prepare(data, cache_dir=str(cache), **TINY, **options)
+    taken, config = read_images(prepared, Progress())
+    context = FitContext(plan=prepared.strategy.plan(config), patience=99, reporter=Reporter())
+    problem = problem_of(config, taken, prepared, context=context)
+    return problem, prepared.strategy.run(problem), np.flatnonzero(taken.listing.parts == "test")
+
+
+def weights(networks):
+    return [{name: tensor.clone() for name, tensor in network.state_dict().items()} for network in networks]
+
+
+def same(first, second):
+    return all(torch.equal(a[name], b[name]) for a, b in zip(first, second) for name in a)
+
+
+@pytest.mark.parametrize("options", RUNS, ids=lambda options: "-".join(map(str, options.values())))
+def test_predicting_changes_no_weight_and_each_network_answers_as_it_did(data, tmp_path, monkeypatch, options):
+    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
+    problem, fitted, rows = fit(data, tmp_path, **options)
+    before, frozen = weights([problem.model, *fitted.networks]), problem.model.frozen
+    first = fitted.predict(rows)
+    assert np.allclose(fitted.predict(rows[::-1].copy()), first[::-1], atol=1e-4)
+    assert same(before, weights([problem.model, *fitted.networks]))
+    assert problem.model.frozen == frozen
+    assert len(fitted.networks) == options.get("snapshots", 1)
+
+
+@pytest.mark.parametrize("options", [run for run in RUNS if "snapshots" in run], ids=lambda run: run["strategy"])
+def test_members_differ_where_they_were_trained_and_share_what_is_frozen(data, tmp_path, monkeypatch, options):
+    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
+    _, fitted, _ = fit(data, tmp_path, **options)
+    for first, second in itertools.combinations(fitted.networks, 2):
+        pairs = list(zip(first.parameters(), second.parameters()))
+        assert any(not torch.equal(a, b) for a, b in pairs)
+        assert all((a is b) == (not a.requires_grad) for a, b in pairs)
+
+
+@pytest.mark.parametrize("options", [run for run in RUNS if "snapshots" in run], ids=lambda run: run["strategy"])
+def test_an_ensemble_answers_the_same_whatever_becomes_of_the_network_it_was_trained_in(
+    data, tmp_path, monkeypatch, options
+):
+    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
+    problem, fitted, rows = fit(data, tmp_path, **options)
+    first = fitted.predict(rows)
+    with torch.no_grad():
+        for parameter in {*problem.model.parameters(), *problem.network.parameters()}:
+            if parameter.requires_grad:
+                parameter.zero_()
+    assert np.array_equal(fitted.predict(rows), first)
+
+
+def kept(logits, labels):
+    """The comparison of snapshots as if they were better together."""
+    return {"members": len(logits), "kept": "ensemble"}
