@@ -21,7 +21,7 @@ from transferkit.config import FinetuneConfig
 from transferkit.model.precision import Precision
 
 PROBE = FinetuneConfig(data=".", strategy="probe")
-VIEWS = PROBE.way.feature_views(PROBE)
+VIEWS = PROBE.chosen_strategy.feature_views(PROBE)
 IMPORTS = Command(name="imports", arguments=[sys.executable, "-c", "import torch, timm"])
 
 

@@ -134,7 +134,7 @@ def test_more_images_mean_fewer_epochs():
 def test_a_head_alone_is_solved_for_unless_something_needs_mini_batches(options, optimizer):
     made = config.make("photos", options)
     assert made.resolved(images=100).optimizer == optimizer
-    assert made.way.fits_on_batches == (optimizer != "lbfgs")
+    assert made.chosen_strategy.fits_on_batches == (optimizer != "lbfgs")
 
 
 @pytest.mark.parametrize(

@@ -34,7 +34,7 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
         bit_depth=bit_depth,
         index=Known(cache / "known" / "files.sqlite"),
         held_bytes=0
-        if config.way.takes_one_pass(config)
+        if config.chosen_strategy.takes_one_pass(config)
         else HELD_BYTES // ranks.local_size(),  # features take one pass
     )
 
@@ -49,5 +49,5 @@ def extractor_of(
 
     pixels = {"rule": store.decode_rule(), "side": photos.source_side(model.card.preprocessing)}
     cache = FeatureCache(folder_of(config), key_of(model, weights=weights, pixels=pixels, device=device))
-    views = config.way.feature_views(config)
+    views = config.chosen_strategy.feature_views(config)
     return Extractor(model=model, views=views, mirrors=config.mirrors, precision=precision, cache=cache)

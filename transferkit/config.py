@@ -33,7 +33,7 @@ class FinetuneConfig(Options):
 
     def __post_init__(self):
         super().__post_init__()
-        self.way  # noqa: B018 - it checks the options
+        self.chosen_strategy  # noqa: B018 - it checks the options
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
         if self.snapshots and self.schedule not in (None, "snapshot"):
@@ -52,7 +52,7 @@ class FinetuneConfig(Options):
             raise UsageError(f"{self.snapshots} snapshots need as many epochs; --epochs is {self.epochs}")
 
     @functools.cached_property
-    def way(self) -> Strategy:
+    def chosen_strategy(self) -> Strategy:
         """The strategy that the options come to."""
         return strategies.of(self)
 
@@ -63,7 +63,7 @@ class FinetuneConfig(Options):
         >>> config.epochs, config.batch_size
         (5, 32)
         """
-        return ResolvedConfig(**dataclasses.asdict(self) | self.way.defaults(self, images))
+        return ResolvedConfig(**dataclasses.asdict(self) | self.chosen_strategy.defaults(self, images))
 
 
 def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path | None = None) -> FinetuneConfig:

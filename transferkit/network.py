@@ -24,7 +24,7 @@ def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> "Backb
     anew = partial(_built, config, device=device)
     if ranks.size() > 1:
         return _in_turn(anew, progress)
-    if not config.way.takes_one_pass(config):
+    if not config.chosen_strategy.takes_one_pass(config):
         return anew(progress)
     name = build.named(config.backbone, device)
     cache = NetworkCache(caches.folder_of(config), name, weights=config.weights, image_size=config.image_size)

@@ -61,7 +61,7 @@ def prepare(
     from transferkit.data import folder
 
     config = configs.make(data, options, file=config_file)
-    strategy, progress = config.way, progress or Progress()
+    strategy, progress = config.chosen_strategy, progress or Progress()
     listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
     counts = np.bincount(listing.labels, minlength=len(listing.classes)).tolist()
     messages.found(dict(zip(listing.classes, counts)), notes=listing.notes, ignored=listing.ignored, progress=progress)
@@ -122,7 +122,7 @@ def _network(
         preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
         model.card = replace(model.card, preprocessing=preprocessing)
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
-    strategy = config.way
+    strategy = config.chosen_strategy
     drops = {"dropout": config.dropout, "dropconnect": config.dropconnect} if strategy.trains_network else {}
     reset_head(model, num_classes, seed=config.seed, **drops)
     report = freeze(model, strategy.freezes(config))
@@ -163,7 +163,7 @@ def space_for(config: FinetuneConfig, model: "Backbone") -> int:
     state = sum(tensor.nbytes for tensor in model.state_dict().values())
     moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
     members = config.snapshots or 0
-    return (3 + members) * state + ((2 + members) * state + moments if config.way.trains_network else 0)
+    return (3 + members) * state + ((2 + members) * state + moments if config.chosen_strategy.trains_network else 0)
 
 
 def problem_of(config: ResolvedConfig, taken: "FirstPass", prepared: Prepared, *, context: "FitContext") -> "Problem":

@@ -82,7 +82,7 @@ def test_other_commands_check_the_options_that_they_share(command, tmp_path, cap
 )
 def test_options_that_a_head_alone_does_not_use_are_named(given, unused):
     config = tk.FinetuneConfig(data="x", strategy="probe", **given)
-    assert config.way.unused(config) == unused
+    assert config.chosen_strategy.unused(config) == unused
 
 
 def test_no_flag_has_a_default_that_hides_that_it_was_not_given():

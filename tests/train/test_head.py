@@ -76,7 +76,11 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=config.lr, l2=l2))
     list(
         loop.train_epochs(
-            layer, made, scaled.loader, Examples(rows=rows, labels=labels, num_classes=2), config_given.way.plan(config)
+            layer,
+            made,
+            scaled.loader,
+            Examples(rows=rows, labels=labels, num_classes=2),
+            config_given.chosen_strategy.plan(config),
         )
     )
     found = scaled.for_raw(layer)
