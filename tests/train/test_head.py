@@ -74,15 +74,8 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     config_given = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=100)
     config = config_given.resolved(images=120)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=config.lr, l2=l2))
-    list(
-        loop.train_epochs(
-            layer,
-            made,
-            scaled.loader,
-            Examples(rows=rows, labels=labels, num_classes=2),
-            config_given.chosen_strategy.plan(config),
-        )
-    )
+    examples = Examples(rows=rows, labels=labels, num_classes=2)
+    list(loop.train_epochs(layer, made, scaled.loader, examples, config_given.chosen_strategy.plan(config)))
     found = scaled.for_raw(layer)
     deviation = torch.from_numpy(plain).std(0, correction=0)
     size, expected = ((each.weight * deviation).square().sum().item() for each in (found, exact))

@@ -1,4 +1,4 @@
-"""How many small errors in the code the tests notice: `python -m benchmarks.mutants PLACE`, survivors listed.
+"""How many small errors in the code the tests notice: `python -m tests.mutants PLACE`, survivors listed.
 
 cosmic-ray makes the errors, one at a time, in a copy of the repository. Each is judged by a fork of this process, which
 has imported what is slow to import: a second instead of ten.
@@ -22,7 +22,7 @@ from cosmic_ray import plugins
 from cosmic_ray.ast import ast_nodes, get_ast_from_path
 from cosmic_ray.mutating import use_mutation
 
-from benchmarks.harness.places import PLACES
+from tests.mutants.places import PLACES
 
 REWRITTEN = "ignore::pytest.PytestAssertRewriteWarning"  # of plugins that were imported before
 SLOW = (
