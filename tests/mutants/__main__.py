@@ -69,7 +69,9 @@ def passes(tests: list[str], seconds: float) -> bool:
         try:
             code = int(pytest.main([*options, *tests]))
         except BaseException as error:  # none may reach what the parent has on its stack
-            code = print(repr(error), flush=True) or 70
+            sys.stdout.write(f"{error!r}\n")
+            sys.stdout.flush()
+            code = 70
         os._exit(code)
     status = os.waitpid(child, 0)[1]
     return status == 0
