@@ -80,7 +80,9 @@ def passes(tests: list[str], seconds: float) -> bool:
 @click.command(help=__doc__)
 @click.argument("place", type=click.Choice(sorted(PLACES)))
 @click.option("--most", default=1000, help="Mutants of a file; of more, a sample that is always the same.")
-def main(place: str, most: int) -> None:
+@click.option("--again", type=click.File(), help="What an earlier run printed: only its survivors are tried again.")
+def main(place: str, most: int, again) -> None:
+    earlier = again.read() if again else None
     listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listing, check=True, capture_output=True, text=True).stdout.split("\0")
     with tempfile.TemporaryDirectory() as copy:
@@ -106,11 +108,12 @@ def main(place: str, most: int) -> None:
                 chosen = random.Random(0).sample(chosen, most)
             for operator, number in chosen:
                 with use_mutation(path, operator, number) as (code, changed):
-                    survived = passes(tests, seconds)
+                    lines = difflib.unified_diff(code.splitlines(), changed.splitlines(), lineterm="", n=0)
+                    shown = f"{module} " + "\n    ".join(list(lines)[2:])
+                    survived = (earlier is None or shown in earlier) and passes(tests, seconds)
                 own = [own[0] + (not survived), own[1] + 1]
                 if survived:
-                    lines = difflib.unified_diff(code.splitlines(), changed.splitlines(), lineterm="", n=0)
-                    click.echo(f"{module} " + "\n    ".join(list(lines)[2:]))
+                    click.echo(shown)
             click.echo(f"{module}: {own[0]} of {own[1]} killed")
             killed, total = killed + own[0], total + own[1]
     click.echo(f"{place}: {killed} of {total} killed, {100 * killed / total:.0f} %")

@@ -44,14 +44,15 @@ def steps(monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot open a folder")
 def test_a_file_is_flushed_then_renamed_then_its_folder_is_flushed(tmp_path, steps):
-    files.write_bytes(tmp_path / "x", b"1")
-    inode = (tmp_path / "x").stat().st_ino
-    assert steps == [("flush", inode), ("rename", inode), ("flush", tmp_path.stat().st_ino)]
+    path = tmp_path / "new" / "folder" / "x"
+    files.write_bytes(path, b"1")
+    inode = path.stat().st_ino
+    assert steps == [("flush", inode), ("rename", inode), ("flush", path.parent.stat().st_ino)]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot open a folder")
 def test_the_files_of_a_folder_are_flushed_before_it_appears_with_the_users_mode(tmp_path, steps):
-    target = tmp_path / "a" / "model"
+    target = tmp_path / "new" / "folder" / "model"
     with files.new_folder(target) as scratch:
         (scratch / "deep").mkdir()
         (scratch / "deep" / "file").write_text("1")

@@ -1,0 +1,126 @@
+"""What a strategy answers before anything is trained: the numbers that are worked out from the data, passes, views."""
+
+import pytest
+
+from transferkit import config
+from transferkit.train import strategies
+from transferkit.zoo.errors import UsageError
+
+
+def resolved(images=100, **options):
+    return config.make("photos", options).resolved(images=images)
+
+
+def way(**options):
+    made = config.make("photos", options)
+    return made.way, made
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs"), [(1, 20), (149, 20), (154, 19), (240, 12), (600, 5), (650, 5), (700, 4), (10**6, 4)]
+)
+@pytest.mark.parametrize("strategy", ["auto", "finetune", "lp-ft"])
+def test_a_network_sees_3000_images_in_4_to_20_epochs(strategy, images, epochs):
+    assert resolved(images, strategy=strategy).epochs == epochs
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(1, 100), (299, 100), (400, 75), (2900, 10), (10**6, 10)])
+def test_a_head_sees_30_000_in_10_to_100_epochs(images, epochs):
+    assert resolved(images, strategy="probe", optimizer="adam").epochs == epochs
+
+
+@pytest.mark.parametrize(("images", "size"), [(1, 4), (79, 4), (80, 5), (160, 10), (511, 31), (512, 32), (10**6, 32)])
+def test_a_batch_is_a_sixteenth_of_the_images_from_4_to_32(images, size):
+    assert resolved(images, strategy="finetune").batch_size == size
+    assert resolved(images, strategy="probe", optimizer="adam").batch_size == size
+
+
+def test_a_cycle_of_snapshots_has_four_epochs_at_least():
+    assert resolved(10**6, strategy="finetune", snapshots=3).epochs == 12
+    assert resolved(240, strategy="finetune", snapshots=2).epochs == 12
+    assert resolved(240, strategy="finetune", snapshots=3).schedule == "snapshot"
+    assert resolved(240, strategy="finetune").schedule == "cosine"
+
+
+def test_what_is_asked_for_is_taken():
+    given = {"epochs": 7, "batch_size": 6, "schedule": "step", "lr": 0.5, "l2": 0.25, "optimizer": "sgd"}
+    for strategy in ("finetune", "probe"):
+        found = resolved(strategy=strategy, **given)
+        assert {name: getattr(found, name) for name in given} == given
+
+
+@pytest.mark.parametrize(
+    ("options", "l2"),
+    [
+        ({"strategy": "finetune"}, 0.05),
+        ({"strategy": "finetune", "optimizer": "sgd"}, 1e-4),
+        ({"strategy": "finetune", "l2": 0.0}, 0.0),
+        ({"strategy": "probe", "optimizer": "adam"}, None),
+        ({"strategy": "probe", "optimizer": "adamw"}, 0.05),
+    ],
+)
+def test_the_l2_is_that_given_or_that_of_the_optimiser(options, l2):
+    assert resolved(**options).l2 == l2
+
+
+@pytest.mark.parametrize(
+    ("options", "phases", "freezes"),
+    [
+        ({"strategy": "finetune"}, ("training",), None),
+        ({"strategy": "finetune", "freeze": "layer2"}, ("training",), "layer2"),
+        ({"strategy": "lp-ft"}, ("features", "training"), None),
+        ({"strategy": "auto"}, ("features", "training"), None),
+        ({"strategy": "auto", "freeze": "backbone"}, ("features",), "backbone"),
+        ({"strategy": "probe"}, ("features",), "backbone"),
+    ],
+)
+def test_a_network_is_passed_through_for_what_the_strategy_needs(options, phases, freezes):
+    strategy, made = way(**options)
+    assert (strategy.phases, strategy.freezes(made)) == (phases, freezes)
+
+
+@pytest.mark.parametrize(
+    ("options", "views", "one_pass"),
+    [
+        ({"strategy": "probe"}, 2, True),
+        ({"strategy": "probe", "augment": "none"}, 1, True),
+        ({"strategy": "probe", "views": 1}, 1, True),
+        ({"strategy": "probe", "views": 3}, 3, False),
+        ({"strategy": "finetune"}, 2, False),
+        ({"strategy": "lp-ft", "augment": "none"}, 1, False),
+    ],
+)
+def test_features_are_of_as_many_views_as_are_asked_for_else_of_an_image_and_its_mirror_image(options, views, one_pass):
+    strategy, made = way(**options)
+    assert (strategy.feature_views(made), strategy.takes_one_pass(made)) == (views, one_pass)
+
+
+def test_a_head_alone_takes_two_views_of_a_photo_or_one_as_it_is_but_not_two_of_that():
+    way(strategy="probe", views=2)
+    way(strategy="probe", views=1, augment="none")
+    with pytest.raises(UsageError, match="gives one view"):
+        way(strategy="probe", views=2, augment="none")[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "phase", "clipped"),
+    [({"strategy": "finetune"}, "finetune", True), ({"strategy": "probe", "optimizer": "adam"}, "head", False)],
+)
+def test_the_plan_has_the_numbers_of_the_options(options, phase, clipped):
+    found = resolved(240, precision="fp32", seed=3, label_smoothing=0.125, **options)
+    plan = config.make("photos", options).way.plan(found)
+    names = ("epochs", "batch_size", "label_smoothing", "seed")
+    assert [getattr(plan, name) for name in names] == [getattr(found, name) for name in names]
+    assert plan.phase == phase
+    assert (plan.max_gradient_norm is not None) == clipped
+    assert config.make("photos", {"strategy": "probe"}).way.plan(found) is None
+
+
+def test_a_strategy_is_found_by_its_name_and_searches_a_rate_where_it_says_so():
+    assert [strategies.named(strategy.name) for strategy in strategies.TABLE] == list(strategies.TABLE)
+    assert {name: strategy.name for name, strategy in strategies.LR_SEARCHES.items()} == {
+        "head": "probe",
+        "network": "finetune",
+    }
+    with pytest.raises(UsageError, match="'best' is unknown; allowed: auto, probe, finetune, lp-ft"):
+        strategies.named("best")
