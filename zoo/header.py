@@ -12,6 +12,7 @@ from transferkit.zoo.errors import ModelFileError
 
 MAX_HEADER_BYTES = 4 << 20  # that of the largest timm network is under 200 kB
 MAX_DIMENSIONS = 8
+MAX_VALUES = 2**48  # of a tensor, and of an empty one without its zeros: strides are products of sizes and overflow
 BYTES = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2"), 1),
     **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
@@ -57,6 +58,8 @@ def _place(name: str, entry: Any) -> tuple[int, int]:
         raise ValueError(f"{name!r:.80} is of the unknown kind {dtype!r:.20}")
     if not (_are_sizes(shape) and len(shape) <= MAX_DIMENSIONS and _are_sizes(place) and len(place) == 2):
         raise ValueError(f"{name!r:.80} has no shape, or no place")
+    if math.prod(size or 1 for size in shape) > MAX_VALUES:
+        raise ValueError(f"{name!r:.80} has a shape beyond all memory")
     if place[1] - place[0] != math.prod(shape) * BYTES[dtype]:
         raise ValueError(f"{name!r:.80} has another size than its shape")
     return place[0], place[1]

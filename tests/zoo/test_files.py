@@ -94,6 +94,8 @@ def header(text: bytes) -> bytes:
         (header(b"{" + b'"a":{' * 100_000), "damaged header"),
         (header(b'{"a":{"dtype":"F32","shape":[9],"data_offsets":[0,36]}}'), "damaged"),
         (header(b'{"a":1,"a":2}'), "occurs twice"),
+        (header(b'{"__metadata__":{"a":1}}'), "is damaged"),
+        (header(b'{"a":{"dtype":"F32","shape":[0%s],"data_offsets":[0,0]}}' % (b",140737488355327" * 5)), "beyond all"),
     ],
 )
 def test_a_file_that_is_no_network_is_refused_with_a_reason(tmp_path, data, said):
