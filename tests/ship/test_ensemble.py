@@ -159,6 +159,7 @@ def test_stacked_heads_give_the_logits_of_each_network_and_leave_it_as_it_was(na
     with torch.no_grad():
         expected = torch.cat([networks[0](x), networks[1](x)[:, [2, 0, 1]]], dim=1)
         torch.testing.assert_close(stacked(x), expected, rtol=1e-5, atol=1e-5)
+    assert not any(parameter.requires_grad for parameter in stacked.parameters())
     for network, state in zip(networks, before):
         assert all(torch.equal(value, state[key]) for key, value in network.model.state_dict().items())
 
