@@ -36,7 +36,7 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/train/keeping.py": ["tests/train/test_first_pass.py"],
         "transferkit/train/lbfgs.py": ["tests/train/test_lbfgs.py", "tests/train/test_probe.py"],
         "transferkit/train/loader.py": ["tests/model/test_boundary.py", "-k", REUSE],
-        "transferkit/train/loop.py": ["tests/train/test_loop.py", "tests/train/test_state.py"],
+        "transferkit/train/loop.py": ["tests/train/test_steps.py", "tests/train/test_loop.py"],
         "transferkit/train/lr_find.py": ["tests/train/test_lr_find.py"],
         "transferkit/train/modes.py": ["tests/train/test_divergence.py"],
         "transferkit/train/objective.py": ["tests/train/test_probe.py"],

@@ -11,9 +11,9 @@ def resolved(images=100, **options):
     return config.make("photos", options).resolved(images=images)
 
 
-def way(**options):
+def chosen(**options):
     made = config.make("photos", options)
-    return made.way, made
+    return made.chosen_strategy, made
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_the_l2_is_that_given_or_that_of_the_optimiser(options, l2):
     ],
 )
 def test_a_network_is_passed_through_for_what_the_strategy_needs(options, phases, freezes):
-    strategy, made = way(**options)
+    strategy, made = chosen(**options)
     assert (strategy.phases, strategy.freezes(made)) == (phases, freezes)
 
 
@@ -91,15 +91,15 @@ def test_a_network_is_passed_through_for_what_the_strategy_needs(options, phases
     ],
 )
 def test_features_are_of_as_many_views_as_are_asked_for_else_of_an_image_and_its_mirror_image(options, views, one_pass):
-    strategy, made = way(**options)
+    strategy, made = chosen(**options)
     assert (strategy.feature_views(made), strategy.takes_one_pass(made)) == (views, one_pass)
 
 
 def test_a_head_alone_takes_two_views_of_a_photo_or_one_as_it_is_but_not_two_of_that():
-    way(strategy="probe", views=2)
-    way(strategy="probe", views=1, augment="none")
+    chosen(strategy="probe", views=2)
+    chosen(strategy="probe", views=1, augment="none")
     with pytest.raises(UsageError, match="gives one view"):
-        way(strategy="probe", views=2, augment="none")[0]
+        chosen(strategy="probe", views=2, augment="none")[0]
 
 
 @pytest.mark.parametrize(
@@ -108,12 +108,12 @@ def test_a_head_alone_takes_two_views_of_a_photo_or_one_as_it_is_but_not_two_of_
 )
 def test_the_plan_has_the_numbers_of_the_options(options, phase, clipped):
     found = resolved(240, precision="fp32", seed=3, label_smoothing=0.125, **options)
-    plan = config.make("photos", options).way.plan(found)
+    plan = config.make("photos", options).chosen_strategy.plan(found)
     names = ("epochs", "batch_size", "label_smoothing", "seed")
     assert [getattr(plan, name) for name in names] == [getattr(found, name) for name in names]
     assert plan.phase == phase
     assert (plan.max_gradient_norm is not None) == clipped
-    assert config.make("photos", {"strategy": "probe"}).way.plan(found) is None
+    assert config.make("photos", {"strategy": "probe"}).chosen_strategy.plan(found) is None
 
 
 def test_a_strategy_is_found_by_its_name_and_searches_a_rate_where_it_says_so():
