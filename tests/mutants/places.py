@@ -1,9 +1,9 @@
 """Where mutants are made, and the tests that are to notice them: the quick ones that know the file best."""
 
 BOUNDARY = "not run and not cached"
-ENSEMBLE = "plain_timm or one_pass or pass_of or passes_of or stacked or memory_once"
-REUSE = "runs_once or repeated or run_says"
-MEAN = "descent or cycle or mean"
+ENSEMBLE = "frozen or mean_of_what or one_pass or pass_of or passes_of or stacked or memory_once"
+REUSE = "frozen or runs_once or repeated or run_says"
+MEAN = "frozen or descent or cycle or mean"
 
 PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
     "metrics": {"transferkit/metrics.py": ["tests/test_metrics.py"]},
@@ -57,3 +57,6 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/train/views.py": ["tests/model/test_boundary.py", "-k", REUSE],
     },
 }
+for place in ("model", "train"):
+    for tests in PLACES[place].values():
+        tests.insert(0, "tests/test_dataclasses.py")
