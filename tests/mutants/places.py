@@ -1,7 +1,7 @@
 """Where mutants are made, and the tests that are to notice them: the quick ones that know the file best."""
 
 BOUNDARY = "not run and not cached"
-ENSEMBLE = "frozen or mean_of_what or one_pass or pass_of or passes_of or stacked or memory_once"
+ENSEMBLE = "frozen or joins or bodies or mean_of_what or one_pass or pass_of or passes_of or stacked or memory_once"
 REUSE = "frozen or runs_once or repeated or run_says"
 MEAN = "frozen or descent or cycle or mean"
 
@@ -16,7 +16,12 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
             "-k",
             BOUNDARY,
         ],
-        "transferkit/model/ensemble.py": ["tests/ship/test_ensemble.py", "-k", ENSEMBLE],
+        "transferkit/model/ensemble.py": [
+            "tests/model/test_ensemble.py",
+            "tests/ship/test_ensemble.py",
+            "-k",
+            ENSEMBLE,
+        ],
         "transferkit/model/feature_cache.py": ["tests/model/test_feature_cache.py"],
         "transferkit/model/features.py": ["tests/model/test_features.py"],
         "transferkit/model/freezer.py": ["tests/model/test_freezer.py"],

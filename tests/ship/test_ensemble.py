@@ -160,6 +160,9 @@ def test_stacked_heads_give_the_logits_of_each_network_and_leave_it_as_it_was(na
         expected = torch.cat([networks[0](x), networks[1](x)[:, [2, 0, 1]]], dim=1)
         torch.testing.assert_close(stacked(x), expected, rtol=1e-5, atol=1e-5)
     assert not any(parameter.requires_grad for parameter in stacked.parameters())
+    shared = {value.data_ptr() for value in first.backbone.state_dict().values()}
+    body = [key for key in before[0] if key.rpartition(".")[0] not in first.backbone.heads]
+    assert all(stacked.model.state_dict()[key].data_ptr() in shared for key in body)
     for network, state in zip(networks, before):
         assert all(torch.equal(value, state[key]) for key, value in network.model.state_dict().items())
 
