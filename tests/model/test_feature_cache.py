@@ -97,3 +97,9 @@ def test_the_key_tells_weights_preprocessing_and_threads_apart_but_not_the_head(
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-6
     assert key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu") != first
+
+
+def test_features_of_another_width_are_not_used(cache):
+    cache.add("plain", HASHES, FEATURES)
+    assert np.isnan(cache.get("plain", HASHES, width=5)).all()
+    assert cache.get("plain", HASHES, width=5).shape == (6, 5)
