@@ -1,6 +1,7 @@
 """Imports go one way: a file imports only from rooms below its own."""
 
 import ast
+import configparser
 import pkgutil
 from pathlib import Path
 
@@ -184,6 +185,13 @@ def test_no_file_outside_the_strategies_names_one():
         assert not [each for each in compared if "strategy" in each and any(name in each for name in names)], path
         imported = [module for module in imports(path) if module.startswith("transferkit.train.strategies.")]
         assert set(imported) <= PUBLIC_OF_STRATEGIES, path
+
+
+def test_a_wheel_has_every_package():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    listed = config["options"]["packages"].split()
+    assert sorted(listed) == sorted({own_module(path.parent / "__init__.py").rpartition(".")[0] for path in sources()})
 
 
 def test_packages_can_be_walked_and_end():
