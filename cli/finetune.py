@@ -51,7 +51,7 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
 
     if ranks.launched() and processes not in (None, ranks.size()):
         raise UsageError(f"torchrun has started {ranks.size()} processes; drop --processes {processes}")
-    if (processes or 1) > 1 and not ranks.launched() and not dry_run:
+    if processes and processes > 1 and not ranks.launched() and not dry_run:
         return launch.start(arguments, processes=processes)
     given = {name: value for name, value in given.items() if value is not None}
     progress = render.progress_for(quiet=quiet or not ranks.is_first())

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit import ranks, runtime
+from transferkit import kinds, ranks, runtime
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
 from transferkit.options import LR
@@ -214,10 +214,10 @@ def try_rates(
         from transferkit.train import lr_find  # not before the data is known to be there: torch takes seconds to import
         from transferkit.train.context import FitContext
 
-        candidates = [LR[config.optimizer] * factor for factor in RATE_FACTORS]
+        candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
         context = FitContext(plan=prepared.strategy.plan(config), patience=config.patience, reporter=Reporter(progress))
         problem = problem_of(config, taken, prepared, context=context)
-        progress.start("trying learning rates", len(candidates) * steps * config.batch_size)
+        progress.start("trying learning rates", len(candidates) * steps * kinds.present(config.batch_size))
         suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))
         progress.finish()
         if out is not None:

@@ -4,12 +4,14 @@ import reprlib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from transferkit.zoo.errors import UsageError
 
 WORDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "nothing"}
 LARGEST = 2**63 - 1
+
+Value = TypeVar("Value")
 
 
 def check(values: Mapping[str, Any], kinds: type, *, option: str = "--{}") -> None:
@@ -38,6 +40,13 @@ def plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return value.item() if getattr(value, "shape", None) == () and hasattr(value, "item") else value
+
+
+def present(value: Value | None) -> Value:
+    """`value`, where what was decided before says that it is there. Raises: TypeError for None."""
+    if value is None:
+        raise TypeError("nothing is here where a value was promised")
+    return value
 
 
 def _check_numbers(value: Any) -> None:

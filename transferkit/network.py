@@ -61,6 +61,6 @@ def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> "Backb
     )
     if note:
         progress.say(note)
-    model.to(device, memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
+    model.to(device).to(memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
     build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
     return model

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from transferkit import caches, messages, network, ranks, runtime
+from transferkit import caches, kinds, messages, network, ranks, runtime
 from transferkit import config as configs
 from transferkit.config import FinetuneConfig, ResolvedConfig
 from transferkit.progress import Progress
@@ -123,8 +123,8 @@ def _network(
         model.card = replace(model.card, preprocessing=preprocessing)
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
     strategy = config.chosen_strategy
-    drops = {"dropout": config.dropout, "dropconnect": config.dropconnect} if strategy.trains_network else {}
-    reset_head(model, num_classes, seed=config.seed, **drops)
+    dropout, dropconnect = (config.dropout, config.dropconnect) if strategy.trains_network else (0.0, 0.0)
+    reset_head(model, num_classes, seed=config.seed, dropout=dropout, dropconnect=dropconnect)
     report = freeze(model, strategy.freezes(config))
     stages = [stage.stage for stage in report.stages if not stage.trainable]
     messages.trained(report.trainable, report.trainable + report.frozen, frozen=stages, progress=progress)
@@ -154,7 +154,7 @@ def read_images(prepared: Prepared, progress: Progress) -> tuple["FirstPass", Re
     if config.views is None:
         found["views"] = strategy.feature_views(given)
         if strategy.trains_network:
-            found["views"] = ranks.from_first(prepared.reuse.choose_views(epochs=config.epochs))
+            found["views"] = ranks.from_first(prepared.reuse.choose_views(epochs=kinds.present(config.epochs)))
     return taken, replace(config, **found)
 
 
@@ -187,9 +187,12 @@ def problem_of(config: ResolvedConfig, taken: "FirstPass", prepared: Prepared, *
     )
     network, features, inputs = model, taken.features, images
     if strategy.trains_network:
-        network, inputs = prepared.reuse.trained_part(images, views=config.views, count=len(listing.labels))
+        network, inputs = prepared.reuse.trained_part(
+            images, views=kinds.present(config.views), count=len(listing.labels)
+        )
     elif not strategy.takes_one_pass(prepared.given):
-        features = augmented(prepared.extractor, features, images, np.concatenate([train.rows, val.rows]))
+        extractor, plain = kinds.present(prepared.extractor), kinds.present(features)
+        features = augmented(extractor, plain, images, np.concatenate([train.rows, val.rows]))
     return Problem(
         model=model,
         features=features,

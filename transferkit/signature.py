@@ -25,7 +25,7 @@ def with_options(function: Function) -> Function:
     ]
     function.__signature__ = declared.replace(parameters=[*kept, *added])
     lines = [_line(each.name) for each in added]
-    function.__doc__ = inspect.cleandoc(function.__doc__) + "\n\nOptions:\n" + "\n".join(lines)
+    function.__doc__ = inspect.cleandoc(function.__doc__ or "") + "\n\nOptions:\n" + "\n".join(lines)
     return function
 
 

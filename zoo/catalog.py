@@ -67,7 +67,7 @@ def _created(
             sizes.check_fits(found, file)
         backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
-        if native_px and isinstance(error, ModelFileError):
+        if image_size and native_px and isinstance(error, ModelFileError):
             sizes.check_builds(found, image_size, native_px=native_px)
         if error is (told := _told(error, name, is_foreign=source.is_foreign)):
             raise

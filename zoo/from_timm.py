@@ -36,6 +36,7 @@ FORBIDDEN = frozenset(
         "scriptable",
     ]
 )
+TimmNetwork = Any  # an nn.Module with what timm adds: get_classifier, group_matcher, num_classes, pretrained_cfg
 AUXILIARY = "aux_head."  # VOLO's second head, which adds the largest answer over positions: not linear in the features
 
 
@@ -90,7 +91,9 @@ class Blueprint:
             backbone.reset_head(num_classes or 1)
         return backbone
 
-    def _create(self, num_classes: int, *, tensors: dict[str, Tensor] | None = None, source: Path | None = None):
+    def _create(
+        self, num_classes: int, *, tensors: dict[str, Tensor] | None = None, source: Path | None = None
+    ) -> TimmNetwork:
         known = {field.name for field in dataclasses.fields(PretrainedCfg)}.difference(SOURCES)
         cfg = {key: value for key, value in self.cfg.items() if key in known}
         if tensors is not None:  # timm renames and resizes tensors as the network needs, but opens no file
@@ -98,7 +101,7 @@ class Blueprint:
                 cfg = cfg | {"num_classes": num_classes, "label_offset": 0}
             cfg["state_dict"] = tensors
         try:
-            model = timm.create_model(
+            model: TimmNetwork = timm.create_model(
                 self.architecture,
                 pretrained=tensors is not None,
                 pretrained_cfg=cfg,
@@ -116,7 +119,7 @@ class Blueprint:
         """`model_args`, with the image size where the network has one, since it may depend on the weights' tag."""
         if refused := FORBIDDEN.intersection(self.model_args):
             raise ModelFileError(f"{self.name} sets the argument {min(refused)!r}, which a model may not choose")
-        args = {"use_aux_head": False} if self.architecture.startswith("volo_") else {}
+        args: dict[str, Any] = {"use_aux_head": False} if self.architecture.startswith("volo_") else {}
         if self.cfg.get("fixed_input_size"):
             args["img_size"] = tuple(self.cfg["input_size"][-2:])
         return args | self.model_args
@@ -130,7 +133,7 @@ class Blueprint:
     def card(self) -> ModelCard:
         """What is known without building it: all but the number of parameters and the hash of the weights."""
         size = self.model_args.get("img_size")
-        cfg = self.cfg | ({"input_size": (3, *_pair(size))} if size else {})
+        cfg: dict[str, Any] = self.cfg | ({"input_size": (3, *_pair(size))} if size else {})
         return ModelCard(
             name=self.name,
             architecture=self.architecture,
@@ -141,7 +144,7 @@ class Blueprint:
             description=cfg.get("description") or "",
         )
 
-    def _wrap(self, model: nn.Module, *, sha256: str = "") -> Backbone:
+    def _wrap(self, model: TimmNetwork, *, sha256: str = "") -> Backbone:
         parameters = sum(parameter.numel() for parameter in model.parameters())
         card = dataclasses.replace(self.card(), parameters=parameters, sha256=sha256)
         if len(card.classes) != model.num_classes:
@@ -150,7 +153,7 @@ class Blueprint:
         return Backbone(model, dissect(model), card=card, spec=spec)
 
 
-def wrap(model: nn.Module) -> Backbone:
+def wrap(model: TimmNetwork) -> Backbone:
     """A network that timm made, as a Backbone that shares it."""
     cfg = dict(model.pretrained_cfg)
     args = {key: value for key, value in getattr(model, "_model_args", {}).items() if key != "num_classes"}
@@ -167,9 +170,10 @@ def by_name(name: str) -> Blueprint:
     if not is_model(architecture):
         raise UsageError(f"timm has no network named {name!r}")
     try:
-        values = get_pretrained_cfg(name, allow_unregistered=False).to_dict()
+        found = get_pretrained_cfg(name, allow_unregistered=False)
     except RuntimeError as error:  # the tag is unknown
         raise UsageError(f"timm has no weights named {name!r}") from error
+    values = found.to_dict() if found else {}
     filename = values.get("hf_hub_filename") or ""
     if not filename.endswith(".safetensors"):
         filename = "open_clip_model.safetensors" if filename.startswith("open_clip") else "model.safetensors"
@@ -202,7 +206,7 @@ def by_config(config: dict[str, Any], *, name: str, hub: str = "", folder: Path 
     return Blueprint(name=name, architecture=architecture, cfg=cfg, model_args=args, hub=hub, folder=folder)
 
 
-def dissect(model: nn.Module) -> Anatomy:
+def dissect(model: TimmNetwork) -> Anatomy:
     """The final layers and parameter groups of a timm network, by timm's own account of them.
 
     Raises: UsageError if its classifier is not linear.
@@ -239,5 +243,5 @@ def _classes_in(tensors: dict[str, Tensor], cfg: dict[str, Any]) -> int:
     return len(weight)
 
 
-def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
+def _pair(size: int | tuple[int, int]) -> tuple[int, ...]:
     return (size, size) if isinstance(size, int) else tuple(size)

@@ -101,7 +101,7 @@ def _from_file(path: Path) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message="Argument")  # one that albumentations would leave out
-            pipeline = A.from_dict({"transform": transform})
+            pipeline: Any = A.from_dict({"transform": transform})
     except Exception as error:  # constructors raise pydantic's errors, ValueError, TypeError, warnings
         raise UsageError(f"augmentation file {path} has an argument that is refused: {one_line(error)}") from error
     return pipeline if isinstance(pipeline, A.Compose) else A.Compose([pipeline])

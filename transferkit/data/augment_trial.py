@@ -102,7 +102,7 @@ def main() -> None:
     certain = _certain(transform)
     for each in (*_leaves(certain), certain):
         try:
-            made = albumentations.from_dict({"transform": each})
+            made: Any = albumentations.from_dict({"transform": each})
             albumentations.Compose([made])(image=image)
         except MemoryError:
             os._exit(TOO_LARGE)

@@ -6,6 +6,7 @@ from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import SupportsIndex
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class PathTable(Sequence):
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, row: int) -> Path:
+    def __getitem__(self, row: SupportsIndex) -> Path:
         return Path(os.fsdecode(self._bytes(range(len(self))[row])))
 
     def subset(self, rows: np.ndarray) -> "PathTable":

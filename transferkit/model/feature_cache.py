@@ -64,7 +64,7 @@ class FeatureCache:
             "features": torch.from_numpy(features),
             "check": torch.tensor([_check(codes, features)]),
         }
-        name = hashlib.sha256(codes).hexdigest()[:16]
+        name = hashlib.sha256(codes.data).hexdigest()[:16]
         path = self._folder / f"{view}.{name}.safetensors"
         return path if self._kept.write(path, files.write_safetensors, tensors) else None
 

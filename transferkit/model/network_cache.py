@@ -91,12 +91,13 @@ def _content(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
 def _identities(paths: list[Path]) -> Sources | None:
     """What tells whether files are as they were; None if one is gone or was changed a moment ago."""
     found = [identity(path) for path in paths]
-    return [[str(path), *each] for path, each in zip(paths, found)] if all(found) else None
+    known = [[str(path), *each] for path, each in zip(paths, found) if each]
+    return known if len(known) == len(found) else None
 
 
 def _check(content: str, tensors: dict[str, Tensor]) -> str:
     check = zlib.crc32(content.encode())
     for name, tensor in sorted(tensors.items()):
         check = zlib.crc32(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode(), check)
-        check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy(), check)
+        check = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).numpy().data, check)
     return str(check)

@@ -109,8 +109,10 @@ def train_epochs(
         seconds = time.monotonic() - started
         records.append({"epoch": epoch, "loss": loss_sum / batches, "accuracy": hits / seen, "seconds": seconds})
         weights = state.snapshot(student.network)
-        held = {"model": weights, "averaged": weights, "best": weights}
-        state.save(checkpoint, state.Checkpoint(**held, optimizer=optimizer.state_dict(), records=records))
+        held = state.Checkpoint(
+            model=weights, averaged=weights, best=weights, optimizer=optimizer.state_dict(), records=records
+        )
+        state.save(checkpoint, held)
         yield records[-1]
     progress.finish()
 

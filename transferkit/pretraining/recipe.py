@@ -111,11 +111,12 @@ def read_recipe(path: Path, **changes: Any) -> Recipe:
     Raises: UsageError if it is missing or has a value that no recipe has.
     """
     try:
-        values = {**files.read_json(path), **changes}
+        values: dict[str, Any] = {**files.read_json(path), **changes}
         if unknown := values.keys() - {field.name for field in dataclasses.fields(Recipe)}:
             raise TypeError(f"unknown are {', '.join(sorted(unknown))}")
         kinds.check(values, Recipe, option=f"{path}: {{}}")
-        return Recipe(**values | {"dropout": tuple(values.get("dropout", (0.0, 0.0)))})
+        values["dropout"] = tuple(values.get("dropout", (0.0, 0.0)))
+        return Recipe(**values)
     except TypeError as error:
         raise UsageError(f"{path} is not a recipe: {error}") from error
 

@@ -8,6 +8,7 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from transferkit import kinds
 from transferkit.data.batches import normalise
 from transferkit.model import build
 from transferkit.model.build import CifarMlp, CifarResNet, Preprocessing, he_normal, pack
@@ -29,18 +30,23 @@ class Student(Protocol):
 
     def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
         """The loss to descend and the logits (B, K) for views of the training images `rows`."""
+        ...
 
     def state(self) -> State:
         """The weights of the network that users get, in single precision."""
+        ...
 
     def stored(self) -> State:
         """The tensors of the weights file."""
+        ...
 
     def opened(self, state: State) -> nn.Module:
         """The network that users get, with these weights, in evaluation mode."""
+        ...
 
     def description(self) -> str:
         """What the network is, in sentences."""
+        ...
 
 
 class MlpStudent:
@@ -54,12 +60,14 @@ class MlpStudent:
         self.recipe = recipe
         self.device = device
         self.num_classes = num_classes
-        self.preprocessing = Preprocessing(size_px=(32, 32), mean=(0.0,) * 3, std=(1.0,) * 3, crop_pct=1.0)
+        self.preprocessing = Preprocessing(size_px=(32, 32), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0), crop_pct=1.0)
         progress.say(f"finding {recipe.rank} principal components of {len(images):,} images and their mirror images")
-        mean, basis = principal_components(images, recipe.rank)
+        rank = kinds.present(recipe.rank)
+        mean, basis = principal_components(images, rank)
         self.mean, self.basis = mean.to(device), basis.to(device)
-        self.network = CifarMlp(num_classes, dropout=recipe.dropout, dropconnect=recipe.dropconnect)
-        self.network.fc1 = nn.Linear(recipe.rank, self.network.fc1.out_features)
+        second, third = recipe.dropout  # shares of what these layers receive
+        self.network = CifarMlp(num_classes, dropout=(second, third), dropconnect=recipe.dropconnect)
+        self.network.fc1 = nn.Linear(rank, self.network.fc1.out_features)
         he_normal(self.network.fc1.weight)
         nn.init.zeros_(self.network.fc1.bias)
         nn.init.normal_(self.network.fc.weight, 0, 0.01)  # equal probabilities to begin with
@@ -124,6 +132,7 @@ class ResNetStudent:
         model = CifarResNet(num_classes)
         model.whiten(self._inputs(images[:WHITENED_IMAGES]).cpu())
         model.stem[0].weight.requires_grad_(False)  # it is a fixed change of coordinates
+        self.model = model
         self.network = nn.ModuleDict({"model": model})
         self.targets = None
         if recipe.teacher:
@@ -131,18 +140,17 @@ class ResNetStudent:
             self.targets = teacher_features(recipe, images, device=device, progress=progress)
             progress.finish()
             self.network["guess"] = nn.Linear(model.fc.in_features, self.targets.shape[2])
-        self.network.to(device, memory_format=torch.channels_last)
+        self.network.to(device).to(memory_format=torch.channels_last)
 
     def _inputs(self, images: Tensor) -> Tensor:
         x = normalise(images.to(self.device), self.preprocessing)
         return x.contiguous(memory_format=torch.channels_last)
 
     def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
-        model = self.network["model"]
         with torch.autocast(torch.device(self.device).type, torch.bfloat16):
-            features = model.features(self._inputs(images))
+            features = self.model.features(self._inputs(images))
         features = features.float()
-        logits = model.fc(features)
+        logits = self.model.fc(features)
         loss = nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         if self.targets is not None:
             wanted = self.targets[flipped.long(), rows].to(self.device).float()
@@ -150,7 +158,7 @@ class ResNetStudent:
         return loss, logits
 
     def state(self) -> State:
-        return {name: tensor.cpu() for name, tensor in self.network["model"].state_dict().items()}
+        return {name: tensor.cpu() for name, tensor in self.model.state_dict().items()}
 
     def stored(self) -> State:
         """In half precision."""
@@ -181,7 +189,12 @@ def teacher_features(recipe: Recipe, images: Tensor, *, device: str, progress: P
     Raises: UsageError, ModelFileError, NetworkError.
     """
     size_px = recipe.teacher_size_px
-    teacher = build.create(recipe.teacher, image_size=size_px).to(device, memory_format=torch.channels_last).eval()
+    teacher = (
+        build.create(kinds.present(recipe.teacher), image_size=size_px)
+        .to(device)
+        .to(memory_format=torch.channels_last)
+        .eval()
+    )
 
     def features(batch: Tensor) -> Tensor:
         progress.advance(len(batch))

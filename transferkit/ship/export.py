@@ -20,6 +20,9 @@ class FromPixels(nn.Module):
     Shapes: uint8 (B, 3, H, W) -> (B, K), rows sum to 1.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, networks: Sequence[nn.Module], preprocessing: Preprocessing, *, num_classes: int):
         super().__init__()
         self.networks = nn.ModuleList(networks)

@@ -77,7 +77,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None
 
     Raises: StorageError.
     """
-    record = {"backbone": result.backbone, "strategy": result.chosen}
+    record: dict[str, Any] = {"backbone": result.backbone, "strategy": result.chosen}
     for part, block in (("val", result.val), ("test", result.test)):
         if block:
             record[part] = {key: block[key] for key in ("accuracy", "loss", "n", "seen", "unseen")}

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from transferkit import metrics, ranks
+from transferkit import kinds, metrics, ranks
 from transferkit.runtime import FP32
 from transferkit.train import ensemble, loop, state
 from transferkit.train.context import FitContext
@@ -53,9 +53,10 @@ def descend(
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
-    judged = _judged_network(network, optimizer, train, context.plan)
+    whole = kinds.present(context.plan)
+    judged = _judged_network(network, optimizer, train, whole)
     course = _resumed(network, judged, optimizer, context) if context.resume else _Course()
-    plan = dataclasses.replace(context.plan, first_epoch=len(course.records))
+    plan = dataclasses.replace(whole, first_epoch=len(course.records))
     context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     inputs = loop.counted(loop.divided(loader), context.reporter)
     try:
@@ -128,7 +129,7 @@ def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optim
     network.load_state_dict(saved.model)
     judged.load_state_dict(saved.averaged)
     state.restore_optimizer(optimizer, saved.optimizer)
-    context.reporter.say(f"going on after epoch {len(saved.records)} of {context.plan.epochs}")
+    context.reporter.say(f"going on after epoch {len(saved.records)} of {kinds.present(context.plan).epochs}")
     for record in saved.records:
         context.reporter.record(record)
     return _Course(records=saved.records, best=saved.best, snapshots=list(saved.snapshots))
@@ -153,11 +154,12 @@ def _validate(
 def _judged(network: nn.Module, loader: Loader, val: Examples, context: FitContext, snapshots: list[State]) -> Descent:
     """All snapshots if they validate better together than the last one alone, else that; it is left in the network."""
     logits = _logits_of_each(network, snapshots, loader, val)
+    epochs = kinds.present(context.plan).epochs
     block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows]))
     if block["kept"] == "single":
-        return Descent(epochs=context.plan.epochs, logits=logits[-1], snapshots=block)
+        return Descent(epochs=epochs, logits=logits[-1], snapshots=block)
     averaged = ensemble.mean_softmax(logits)
-    return Descent(epochs=context.plan.epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
+    return Descent(epochs=epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
 
 
 def _logits_of_each(network: nn.Module, states: list[State], loader: Loader, val: Examples) -> list[np.ndarray]:
@@ -176,7 +178,7 @@ def repeat(
     Returns: the states at the ends of the cycles, if the schedule has any.
     Raises: DivergedError.
     """
-    plan, snapshots = context.plan, []
+    plan, snapshots = kinds.present(context.plan), []
     kept = _judged_network(network, optimizer, examples, plan)
     context.reporter.phase("refitting", plan.epochs * len(examples.rows))
     inputs = loop.counted(loop.divided(loader), context.reporter)

@@ -60,9 +60,10 @@ class Scale:
     @classmethod
     def of(cls, blocks: Blocks) -> "Scale":
         """That of all rows of `blocks`; a feature that never changes has deviation 1."""
-        count, shift, total, squares = 0, None, 0.0, 0.0
+        count, shift = 0, torch.zeros(())
+        total = squares = torch.zeros((), dtype=torch.float64)
         for x, _ in blocks:
-            if shift is None:
+            if not count:
                 shift = x.mean(0)  # near the mean, so that no digits of the variance are lost
             x = x - shift
             count += len(x)

@@ -88,7 +88,7 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Firs
     if len(left) < len(fitted):
         progress.say(f"features of {len(fitted) - len(left):,} images are kept from earlier runs")
     quarantine, keeping = list(listing.refused), None
-    if reader.extractor:
+    if reader.extractor and table.features:
         hashes = table.hashes
         keeping = Keeping(reader.extractor, reader.photos, table.features, hashes=hashes, fitted=fitted)
     if len(left):
@@ -133,12 +133,13 @@ def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
         hashes=np.full(count, "", "<U64"),
         features=extractor and Features.empty(count, extractor.model.num_features, views=extractor.first_views),
     )
-    if extractor and extractor.remembers and ranks.is_first():
+    if extractor and table.features and extractor.remembers and ranks.is_first():
         contents = reader.photos.contents(listing.paths)
         hashes = np.array([content.sha256 if content else "" for content in contents], "<U64")
+        sizes = np.array([content.bytes if content else 0 for content in contents], np.int64)
         is_known = extractor.recall(table.features, hashes, fitted=fitted)
         table.hashes[is_known] = hashes[is_known]
-        table.sizes[is_known] = [contents[row].bytes for row in np.flatnonzero(is_known)]
+        table.sizes[is_known] = sizes[is_known]
     for column in table.columns:
         ranks.fill(column, [slice(0, count), *[slice(0, 0)] * (ranks.size() - 1)])
     return table
@@ -168,7 +169,7 @@ def _read(
                     keeping.computed(batch.rows)
             progress.advance(ranks.size() * (len(batch.rows) + len(batch.faults)))  # the others are as far
 
-    if reader.extractor:
+    if reader.extractor and table.features:
         inputs = (
             (batches.normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows)
             for batch in read()
@@ -177,7 +178,8 @@ def _read(
             reader.extractor.fill(table.features, inputs, fitted=listing.parts != "test")
         except BaseException as error:  # stopped, or out of memory
             try:
-                keeping.keep()
+                if keeping:
+                    keeping.keep()
             except Exception as second:
                 raise error from second
             raise

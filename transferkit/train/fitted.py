@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
+from transferkit import kinds
 from transferkit.model.build import Backbone
 from transferkit.train import descent, ensemble, head, loop, state
 from transferkit.train.descent import Descent
@@ -44,13 +45,14 @@ def probed(
 
     Args: chosen, its name; snapshots, the comparison of those that were not better.
     """
+    features = kinds.present(problem.features)
     problem.model.set_linear(found.final.weight, found.final.bias)
     return Fitted(
         chosen=chosen,
         networks=(problem.model,),
         rows=found.rows,
         logits=found.logits,
-        predict=lambda rows: found.final.predict(problem.features.plain, rows),
+        predict=lambda rows: found.final.predict(features.plain, rows),
         notes=(*notes, found.note) if found.note else notes,
         snapshots=snapshots and snapshots | {"kept": chosen},
     )
@@ -97,7 +99,7 @@ def _refitted(problem: Problem, mode: TrainingMode, *, epochs: int) -> tuple[sta
     """Train the network of `mode` from its start on all images; the ends of the cycles. Raises: DivergedError."""
     mode.restart()
     rows = np.sort(np.concatenate([problem.train.rows, problem.val.rows]))
-    context = replace(problem.context, plan=problem.context.plan.shortened(epochs))
+    context = replace(problem.context, plan=kinds.present(problem.context.plan).shortened(epochs))
     everything = replace(problem.train, rows=rows)
     return descent.repeat(mode.network, mode.optimizer(), mode.loader, everything, context)
 

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit import metrics, ranks
+from transferkit import kinds, metrics, ranks
 from transferkit.data import split
 from transferkit.model.features import Features
 from transferkit.train import loop, probe, selection
@@ -56,7 +56,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
 
     Args: l2, None to choose it.
     """
-    features, train, val = problem.features, problem.train, problem.val
+    features, train, val = kinds.present(problem.features), problem.train, problem.val
     both = np.sort(np.concatenate([train.rows, val.rows]))
     weights = _probe_weights(train.labels[both], train.num_classes, problem.hyperparameters.balance)
     asked = {"class_weights": weights, "on_value": problem.context.reporter.record}
@@ -72,7 +72,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
         folds = split.folds(everything.labels, FOLDS, seed=problem.hyperparameters.seed, groups=groups)
         chosen = selection.choose_by_folds(everything, folds, **asked)
         of_train = probe.fit(seen(train.rows), chosen.l2, class_weights=weights, start=chosen.found)
-        rows, logits = both, chosen.logits
+        rows, logits = both, kinds.present(chosen.logits)
     else:
         judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows])
         chosen = selection.choose_on_part(seen(train.rows), judged, **asked)
@@ -93,7 +93,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
 
 def validation_logits(problem: Problem, found: ProbeFit) -> np.ndarray:
     """The logits of the validation rows by the fit that has not seen them; shape (n, K)."""
-    return found.of_train.predict(problem.features.plain, problem.val.rows)
+    return found.of_train.predict(kinds.present(problem.features).plain, problem.val.rows)
 
 
 def validation_loss(problem: Problem, found: ProbeFit) -> float:

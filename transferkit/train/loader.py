@@ -14,11 +14,11 @@ from transferkit.data.folder import PathTable
 from transferkit.data.photos import Photos
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.runtime import FP32
-from transferkit.train.loop import Loader, eval_batches
+from transferkit.train.loop import ImageLoader, Inputs, Loader, eval_batches
 from transferkit.zoo.errors import DataError
 
 
-def image_loader(paths: PathTable, augment: Augment, *, seed: int, photos: Photos, device: str) -> Loader:
+def image_loader(paths: PathTable, augment: Augment, *, seed: int, photos: Photos, device: str) -> ImageLoader:
     """Batches of normalised images on `device`; augmentation is a function of (seed, epoch, row).
 
     Raises: DataError if a file that was readable before is not any more.
@@ -38,7 +38,7 @@ def image_loader(paths: PathTable, augment: Augment, *, seed: int, photos: Photo
     return loader
 
 
-def repeated(images: Loader, views: int) -> Loader:
+def repeated(images: ImageLoader, views: int) -> ImageLoader:
     """The same in turn: epoch e has the augmentation of epoch e mod `views`."""
 
     def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
@@ -47,14 +47,14 @@ def repeated(images: Loader, views: int) -> Loader:
     return loader
 
 
-def above(images: Loader, boundary: Boundary, kept: Activations, *, precision: str, device: str) -> Loader:
+def above(images: ImageLoader, boundary: Boundary, kept: Activations, *, precision: str, device: str) -> Loader:
     """Batches of what the part above `boundary` takes; what lies below runs once for each image and view of `kept`.
 
     Args: images, which repeat after as many epochs as `kept` has views, less one for the images as they are. precision,
     that of the views to train on; images as they are, which judge, are computed in single precision.
     """
 
-    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Inputs, np.ndarray]]:
         view = 0 if epoch is None else 1 + epoch % (kept.views - 1)
         missing = kept.missing(np.concatenate(rows), view)
         for x, some in images(eval_batches(missing), epoch):

@@ -19,8 +19,10 @@ from transferkit.train.schedule import Schedule
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError
 
+Inputs = Tensor | tuple[Tensor, ...]  # of a network, or of its part above a boundary
 # (batches of rows, epoch) -> the network's input and the rows of each; epoch None asks for images as they are
-Loader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]
+Loader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Inputs, np.ndarray]]]
+ImageLoader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]  # of a whole network
 
 LR_POINTS = 8  # of an epoch at which the learning rate is recorded, the last one at its end
 
@@ -99,7 +101,7 @@ def eval_batches(rows: np.ndarray) -> list[np.ndarray]:
 def divided(loader: Loader) -> Loader:
     """`loader` that gives only what this rank computes of each batch."""
 
-    def parts(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def parts(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Inputs, np.ndarray]]:
         return loader([replica.part(batch) for batch in batches], epoch)
 
     return parts if ranks.size() > 1 else loader
@@ -108,7 +110,7 @@ def divided(loader: Loader) -> Loader:
 def counted(loader: Loader, reporter: Reporter) -> Loader:
     """`loader` of which `reporter` hears how many training images have gone through."""
 
-    def batches_of(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+    def batches_of(batches: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Inputs, np.ndarray]]:
         for batch, inputs in zip(batches, loader(batches, epoch)):
             yield inputs
             if epoch is not None:
@@ -183,7 +185,8 @@ def train_epochs(
     ends = plan.schedule.snapshot_epochs() if plan.schedule else ()
     network = replica.replicated(network)
     if plan.is_compiled:
-        network = torch.compile(network)
+        compiled: Any = torch.compile(network)  # a module, which its type does not say
+        network = compiled
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
         with compile_errors():

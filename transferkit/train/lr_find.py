@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from transferkit import kinds
 from transferkit.train import loop
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
@@ -46,7 +47,7 @@ def try_each(problem: Problem, strategy: Strategy, rates: Sequence[float], *, st
 
 
 def _losses(mode: TrainingMode, problem: Problem, *, steps: int) -> Iterator[float]:
-    plan = replace(problem.context.plan, schedule=Schedule(name="constant", epochs=1))
+    plan = replace(kinds.present(problem.context.plan), schedule=Schedule(name="constant", epochs=1))
     optimizer, inputs = mode.optimizer(), loop.counted(mode.loader, problem.context.reporter)
     epochs = (
         loop.train_steps(mode.network, optimizer, inputs, problem.train, replace(plan, first_epoch=epoch))

@@ -7,6 +7,7 @@ from functools import partial
 from torch import nn
 from torch.optim import Optimizer
 
+from transferkit import kinds
 from transferkit.model.head import linear_head
 from transferkit.train import descent, head, optim, state
 from transferkit.train.descent import Descent
@@ -29,17 +30,21 @@ class TrainingMode:
     network: nn.Module
     loader: Loader
     optimizer: Callable[[], Optimizer]
-    restart: Callable[[], None]
+    restart: Callable[[], object]
     settle: Callable[[], None]
 
 
-def through_network(problem: Problem, *, name: str, restart: Callable[[], None], head_factor: float) -> TrainingMode:
+def through_network(problem: Problem, *, name: str, restart: Callable[[], object], head_factor: float) -> TrainingMode:
     """All stages that are not frozen; `head_factor` is the head's learning rate over that of the stage below it."""
     given = problem.hyperparameters
 
     def optimizer() -> Optimizer:
         groups = optim.parameter_groups(
-            problem.model, lr=given.lr, layer_decay=given.layer_decay, l2=given.l2, head_factor=head_factor
+            problem.model,
+            lr=kinds.present(given.lr),
+            layer_decay=given.layer_decay,
+            l2=kinds.present(given.l2),
+            head_factor=head_factor,
         )
         return optim.make(given.optimizer, groups)
 
@@ -56,7 +61,7 @@ def through_network(problem: Problem, *, name: str, restart: Callable[[], None],
 def on_features(problem: Problem, *, name: str) -> TrainingMode:
     """A head alone, on the features computed once."""
     model, given = problem.model, problem.hyperparameters
-    features = head.standardise(problem.features, problem.train.rows)
+    features = head.standardise(kinds.present(problem.features), problem.train.rows)
     layer = linear_head(
         model.num_features,
         model.num_classes,
@@ -64,6 +69,10 @@ def on_features(problem: Problem, *, name: str) -> TrainingMode:
         dropconnect=given.dropconnect,
         seed=given.seed,
     )
+
+    def optimizer() -> Optimizer:
+        lr, l2 = kinds.present(given.lr), kinds.present(given.l2)
+        return optim.make(given.optimizer, optim.groups_of(layer.parameters(), lr=lr, l2=l2))
 
     def settle() -> None:
         found = features.for_raw(layer)
@@ -73,7 +82,7 @@ def on_features(problem: Problem, *, name: str) -> TrainingMode:
         name=name,
         network=layer,
         loader=features.loader,
-        optimizer=lambda: optim.make(given.optimizer, optim.groups_of(layer.parameters(), lr=given.lr, l2=given.l2)),
+        optimizer=optimizer,
         restart=partial(layer.load_state_dict, state.snapshot(layer)),
         settle=settle,
     )

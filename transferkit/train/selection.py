@@ -93,10 +93,12 @@ def choose_on_part(
 
 
 def _best(values: Iterable[Tried], on_value: OnValue) -> Tried:
-    best = None
-    for epoch, tried in enumerate(values):
+    left = iter(values)
+    best = next(left)
+    on_value(best.line(0))
+    for epoch, tried in enumerate(left, 1):
         on_value(tried.line(epoch))
-        if best is not None and tried.val["loss"] >= best.val["loss"]:
+        if tried.val["loss"] >= best.val["loss"]:
             break
         best = tried
     return best
@@ -125,12 +127,13 @@ def _on_part(
 def _over_folds(rows: Rows, folds: np.ndarray, class_weights: Tensor, path: tuple[float, ...]) -> Iterator[Tried]:
     started = time.monotonic()
     scale, fits = _folds(rows, folds, class_weights)
-    points: list[Tensor | None] = [None] * len(fits)
+    points: list[Tensor] = []
     for l2 in path:
         logits, scores = np.empty((len(folds), len(class_weights)), np.float32), []
-        for number, (objective, chosen, x) in enumerate(fits):
-            points[number] = probe.solve(objective, l2, points[number])
-            found = probe.linear(points[number], objective.scale)
+        starts, points = points or [None] * len(fits), []  # of each fold, what the L2 before has come to
+        for (objective, chosen, x), start in zip(fits, starts):
+            points.append(probe.solve(objective, l2, start))
+            found = probe.linear(points[-1], objective.scale)
             logits[chosen] = found.logits(x).numpy()
             scores.append(probe.score(objective.blocks, found))
         val = {

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from transferkit import kinds
 from transferkit.zoo import files, removal
 from transferkit.zoo.errors import ModelFileError, StorageError
 
@@ -88,10 +89,10 @@ def saving(
     with ThreadPoolExecutor(1, thread_name_prefix="checkpoint") as pool:
         writing: Future | None = None
 
-        def end() -> None:
+        def end(written: Future) -> None:
             nonlocal is_said
             try:
-                writing.result()
+                written.result()
             except StorageError as error:
                 if not is_said:
                     say(f"no checkpoint of this epoch: {error}; training goes on, a stop would lose the epochs since")
@@ -100,12 +101,12 @@ def saving(
         def begin(checkpoint: Checkpoint) -> None:
             nonlocal writing
             if writing:
-                end()
-            writing = pool.submit(save, folder, checkpoint)
+                end(writing)
+            writing = pool.submit(save, kinds.present(folder), checkpoint)
 
         yield begin
         if writing:
-            end()
+            end(writing)
 
 
 def save(folder: Path, checkpoint: Checkpoint) -> None:
@@ -139,7 +140,7 @@ def generations(folder: Path) -> list[Path]:
 
 
 def _epochs(path: Path) -> int:
-    return int(NAME.fullmatch(path.name)[1])
+    return int(path.name.removeprefix("epoch-"))
 
 
 def _write(folder: Path, checkpoint: Checkpoint) -> None:

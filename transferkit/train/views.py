@@ -14,13 +14,13 @@ from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.model.timings import Conditions
 from transferkit.progress import Progress
 from transferkit.train import loader
-from transferkit.train.loop import Loader, eval_batches
+from transferkit.train.loop import ImageLoader, Loader, eval_batches
 
 VIEWS = 4  # that epochs repeat where the network is frozen in part
 WORTH_REPEATING = 1.2  # times as fast; below, new views each epoch are worth more
 
 
-def augmented(extractor: Extractor, features: Features, images: Loader, rows: np.ndarray) -> Features:
+def augmented(extractor: Extractor, features: Features, images: ImageLoader, rows: np.ndarray) -> Features:
     """`features` with as many augmented views of `rows` as the extractor wants; each rank computes a part."""
     rows = np.sort(rows)
     blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
@@ -57,7 +57,7 @@ class ActivationReuse:
         self.progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
         return VIEWS
 
-    def trained_part(self, images: Loader, *, views: int, count: int) -> tuple[nn.Module, Loader]:
+    def trained_part(self, images: ImageLoader, *, views: int, count: int) -> tuple[nn.Module, Loader]:
         """What training goes through and its inputs: the part above the boundary where there is room for what it takes.
 
         Args: images, of the whole network; views, how many of each the epochs repeat, 0 for none; count, how many
@@ -73,7 +73,8 @@ class ActivationReuse:
         try:  # for each view, and each image as it is
             kept = Activations(self.boundary, count, views=1 + views, folder=self.cache)
         except OSError as error:
-            self.progress.say(f"frozen stages run in every epoch, their outputs are not kept: {error.strerror.lower()}")
+            reason = (error.strerror or str(error)).lower()
+            self.progress.say(f"frozen stages run in every epoch, their outputs are not kept: {reason}")
             return self.model, images
         above = loader.above(images, self.boundary, kept, precision=self.precision, device=self.device)
         return self.boundary.above, above

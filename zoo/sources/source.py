@@ -41,8 +41,8 @@ class Source(Protocol):
         return None
 
     def card(self, name: str) -> ModelCard:
-        """The card of one that `travels`."""
-        raise NotImplementedError
+        """The card of one that `travels`. Raises: LookupError for any other."""
+        raise LookupError(name)
 
 
 def prefix(name: str) -> str:

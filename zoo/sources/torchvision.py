@@ -34,4 +34,4 @@ class Torchvision(Source):
         from transferkit.zoo import from_torchvision
 
         is_linear = spec.get("linear_head", False)
-        return from_torchvision.Blueprint(architecture=spec.get("architecture"), is_linear=is_linear)
+        return from_torchvision.Blueprint(architecture=spec.get("architecture", ""), is_linear=is_linear)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferkit import kinds
 from transferkit.ship.exporters.exporter import Exporter
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.files import write_bytes
@@ -35,6 +36,7 @@ def _require() -> None:
 
 def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[bytes, Run]":
     """The graph as ONNX, with `facts` as its metadata, and how to run these bytes in onnxruntime."""
+    import numpy as np
     import onnxruntime
     import torch
 
@@ -48,10 +50,11 @@ def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[byte
         dynamic_shapes=ANY_BATCH,
         verbose=False,
     )
+    exported = kinds.present(exported)  # as dynamo=True is given
     exported.model.metadata_props.update(facts)
     data = exported.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return data, lambda x: session.run(None, {"pixels": x.numpy()})[0]
+    return data, lambda x: np.asarray(session.run(None, {"pixels": x.numpy()})[0])
 
 
 EXPORTER = Exporter(
