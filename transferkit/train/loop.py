@@ -226,11 +226,11 @@ def logits_of(
     Each rank computes a part, and all have the whole.
     """
     network.eval()
-    found = np.empty((len(rows), num_classes), np.float32)
+    found, device = np.empty((len(rows), num_classes), np.float32), next(network.parameters()).device
     blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
     start = blocks[ranks.rank()].start
     for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]]), None):
-        with arithmetic(x.device, precision):
+        with arithmetic(device, precision):
             logits = network(x)
         found[start : start + len(batch)] = logits.float().cpu().numpy()
         start += len(batch)
