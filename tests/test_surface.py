@@ -16,7 +16,7 @@ PUBLIC = {
     "transferkit": "Classifier FinetuneConfig Prediction Run __version__ ensemble finetune freeze load reset_head zoo",
     "transferkit.zoo": "cards create describe search suggest wrap",
 }
-MOST_ERRORS = 6  # of the package in pyright's basic mode; only ever lower it
+MOST_ERRORS = 1  # of the package in pyright's basic mode; only ever lower it
 
 HAS_CHECKER = importlib.util.find_spec("basedpyright") is not None
 HAS_LINKS = not (ROOT / ".types/transferkit/zoo").is_file()  # git on Windows may write a link as a text file

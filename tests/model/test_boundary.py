@@ -1,5 +1,6 @@
 import copy
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ from transferkit.model import boundary, build
 from transferkit.model.boundary import Activations
 from transferkit.model.timings import Conditions
 from transferkit.progress import Progress
+from transferkit.train import loader, loop
 
 
 def frozen_network(name, stage, *, size=64):
@@ -40,6 +42,21 @@ def test_the_two_parts_of_a_network_are_the_network(name, stage):
     with torch.no_grad():
         logits = found.above(values if len(values) > 1 else values[0])
         assert torch.allclose(logits, model(x), atol=1e-4, rtol=1e-4)
+
+
+def test_a_part_above_that_takes_several_tensors_is_validated_as_the_whole_network_is():
+    model = frozen_network("timm:coat_tiny", "parallel_blocks.4").eval()
+    found, rows = boundary.find(model), np.arange(40)
+    x = torch.randn(len(rows), 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    kept = Activations(found, len(rows), views=2, folder=Path())
+
+    def images(batches, epoch):
+        return ((x[torch.from_numpy(batch)], batch) for batch in batches)
+
+    above = loader.above(images, found, kept, precision="fp32", device="cpu")
+    expected = loop.logits_of(model, images, rows, num_classes=3)
+    assert len(found.shapes) == 4
+    assert np.allclose(loop.logits_of(found.above, above, rows, num_classes=3), expected, atol=1e-4)
 
 
 def test_a_network_without_frozen_stages_is_not_cut():

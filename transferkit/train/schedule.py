@@ -119,8 +119,6 @@ class Schedule:
         """The learning rate of a step over the base rate."""
         t, steps = step / steps_per_epoch, self.epochs * steps_per_epoch
         match self.name:
-            case "constant":
-                return constant(t)
             case "step":
                 every = self.step_epochs or max(1, round(self.epochs / 4))
                 return step_decay(t, decay=0.5 if self.decay is None else self.decay, every=every)
@@ -134,7 +132,9 @@ class Schedule:
                 return warmup_cosine(step, steps=steps, warmup=round(self.warmup_share * steps))
             case "onecycle":
                 return onecycle(step, steps=steps)
-            case "snapshot":
+            case "constant":
+                return constant(t)
+            case _:  # "snapshot"
                 first, end = next(bounds for bounds in self._cycles() if t < bounds[1])
                 return cosine(step - first * steps_per_epoch, steps=(end - first) * steps_per_epoch)
 
