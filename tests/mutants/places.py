@@ -1,6 +1,7 @@
 """Where mutants are made, and the tests that are to notice them: the quick ones that know the file best."""
 
 BOUNDARY = "not run and not cached"
+SAVING = "tests/model/test_boundary.py::test_the_saving_is_that_of_the_times_measured"
 ENSEMBLE = "frozen or joins or bodies or mean_of_what or one_pass or pass_of or passes_of or stacked or memory_once"
 REUSE = "frozen or runs_once or repeated or run_says"
 MEAN = "frozen or descent or cycle or mean"
@@ -28,11 +29,15 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/model/head.py": ["tests/model/test_freezer.py"],
         "transferkit/model/network_cache.py": ["tests/model/test_network_cache.py"],
         "transferkit/model/precision.py": ["tests/model/test_timings.py", "tests/model/test_precision.py"],
-        "transferkit/model/timings.py": ["tests/model/test_timings.py", "tests/model/test_precision.py"],
+        "transferkit/model/timings.py": ["tests/model/test_timings.py", "tests/model/test_precision.py", SAVING],
     },
     "train": {
-        "transferkit/train/context.py": ["tests/train/test_descent.py"],
-        "transferkit/train/descent.py": ["tests/train/test_descent.py", "tests/train/test_divergence.py"],
+        "transferkit/train/context.py": ["tests/train/test_told.py"],
+        "transferkit/train/descent.py": [
+            "tests/train/test_told.py",
+            "tests/train/test_descent.py",
+            "tests/train/test_divergence.py",
+        ],
         "transferkit/train/ensemble.py": ["tests/train/test_descent.py", "tests/ship/test_ensemble.py", "-k", MEAN],
         "transferkit/train/feature_blocks.py": ["tests/train/test_probe.py", "tests/train/test_head.py"],
         "transferkit/train/first_pass.py": ["tests/train/test_first_pass.py"],

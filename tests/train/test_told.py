@@ -1,0 +1,66 @@
+"""What a fit tells while it goes on: as many images as were announced go through."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from transferkit.messages import Reporter
+from transferkit.progress import Progress
+from transferkit.train import descent, optim
+from transferkit.train.context import FitContext
+from transferkit.train.loop import Examples, Plan
+
+LABELS = np.tile([0, 1, 1], 10)
+X = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32))
+PARTS = tuple(Examples(rows=rows, labels=LABELS, num_classes=2) for rows in (np.arange(21), np.arange(21, 30)))
+
+
+class Told(Progress):
+    def __init__(self):
+        self.phases, self.lines = [], []
+
+    def start(self, what, total):
+        self.phases.append([what, total, 0])
+
+    def advance(self, count):
+        self.phases[-1][2] += count
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+def loader(batches, epoch):
+    for rows in batches:
+        yield X[torch.from_numpy(rows)], rows
+
+
+def start():
+    torch.manual_seed(0)
+    network = nn.Linear(4, 2)
+    return network, optim.make("adam", optim.groups_of(network.parameters(), lr=0.01, l2=0.0))
+
+
+@pytest.mark.parametrize("what", ["fine-tuning", "refitting"])
+def test_as_many_images_go_through_as_were_announced(what):
+    told = Told()
+    context = FitContext(plan=Plan(epochs=5, batch_size=4), patience=5, reporter=Reporter(told))
+    if what == "refitting":
+        descent.repeat(*start(), loader, PARTS[0], context)
+    else:
+        descent.descend(*start(), loader, PARTS, context)
+    assert told.phases == [[what, 5 * 21, 5 * 21]]
+
+
+def test_a_fit_begins_with_the_first_epoch_and_says_nothing_unless_it_is_to_go_on(tmp_path):
+    for resume, said in (({}, []), ({"resume": True}, ["going on after epoch 4 of 5"])):
+        told = Told()
+        context = FitContext(
+            plan=Plan(epochs=5, batch_size=4),
+            patience=5,
+            reporter=Reporter(told),
+            checkpoint=tmp_path / "last",
+            **resume,
+        )
+        descent.descend(*start(), loader, PARTS, context)
+        assert [line for line in told.lines if line.startswith(("going on", "no epoch"))] == said
