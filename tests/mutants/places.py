@@ -41,7 +41,11 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/train/ensemble.py": ["tests/train/test_descent.py", "tests/ship/test_ensemble.py", "-k", MEAN],
         "transferkit/train/feature_blocks.py": ["tests/train/test_probe.py", "tests/train/test_head.py"],
         "transferkit/train/first_pass.py": ["tests/train/test_first_pass.py"],
-        "transferkit/train/fitted.py": ["tests/train/test_divergence.py", "tests/train/test_mirror.py"],
+        "transferkit/train/fitted.py": [
+            "tests/train/test_told.py",
+            "tests/train/test_divergence.py",
+            "tests/train/test_mirror.py",
+        ],
         "transferkit/train/head.py": ["tests/train/test_head.py"],
         "transferkit/train/keeping.py": ["tests/train/test_first_pass.py"],
         "transferkit/train/lbfgs.py": ["tests/train/test_lbfgs.py", "tests/train/test_probe.py"],

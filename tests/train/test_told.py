@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+import transferkit as tk
 from transferkit.messages import Reporter
 from transferkit.progress import Progress
-from transferkit.train import descent, optim
+from transferkit.train import descent, fitted, optim
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
 
@@ -64,3 +65,15 @@ def test_a_fit_begins_with_the_first_epoch_and_says_nothing_unless_it_is_to_go_o
         )
         descent.descend(*start(), loader, PARTS, context)
         assert [line for line in told.lines if line.startswith(("going on", "no epoch"))] == said
+
+
+@pytest.mark.parametrize(("most", "again"), [(72, True), (71, False)])
+def test_of_few_images_those_that_train_and_validate_are_fitted_to_together(
+    most, again, digit_folder, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(fitted, "REFIT_IMAGES", most)
+    told, small = Told(), {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32}
+    tk.finetune(
+        digit_folder, out=tmp_path / "run", strategy="probe", optimizer="adam", epochs=2, progress=told, **small
+    )
+    assert ("refitting" in [name for name, *_ in told.phases]) == again
