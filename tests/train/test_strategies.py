@@ -124,3 +124,9 @@ def test_a_strategy_is_found_by_its_name_and_searches_a_rate_where_it_says_so():
     }
     with pytest.raises(UsageError, match="'best' is unknown; allowed: auto, probe, finetune, lp-ft"):
         strategies.named("best")
+
+
+@pytest.mark.parametrize(("options", "cycles"), [({}, 1), ({"snapshots": 3}, 3)])
+def test_the_plan_has_a_cycle_for_each_snapshot_and_one_without(options, cycles):
+    found = resolved(240, precision="fp32", strategy="finetune", **options)
+    assert config.make("photos", options).chosen_strategy.plan(found).schedule.cycles == cycles
