@@ -31,11 +31,11 @@ def data(tmp_path_factory):
     return folder
 
 
-def fit(data, cache, **options):
+def fit(data, cache, *, append=None, **options):
     """The problem, what the strategy made of it, and the test rows."""
     prepared = prepare(data, cache_dir=str(cache), **TINY, **options)
     taken, config = read_images(prepared, Progress())
-    context = FitContext(plan=prepared.strategy.plan(config), patience=99, reporter=Reporter())
+    context = FitContext(plan=prepared.strategy.plan(config), patience=99, reporter=Reporter(append=append))
     problem = problem_of(config, taken, prepared, context=context)
     return problem, prepared.strategy.run(problem), np.flatnonzero(taken.listing.parts == "test")
 
@@ -82,6 +82,14 @@ def test_an_ensemble_answers_the_same_whatever_becomes_of_the_network_it_was_tra
             if parameter.requires_grad:
                 parameter.zero_()
     assert np.array_equal(fitted.predict(rows), first)
+
+
+def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(data, tmp_path):
+    lines = []
+    _, fitted, _ = fit(data, tmp_path, append=lines.append, strategy="finetune", epochs=4, lr=0.01)
+    losses = [line["val"]["loss"] for line in lines]
+    assert f"best epoch: {1 + int(np.argmin(losses))}" in fitted.notes
+    assert fitted.chosen == "finetune"
 
 
 def kept(logits, labels):

@@ -230,3 +230,14 @@ def test_features_larger_than_the_memory_allowed_are_fitted(tmp_path, count, wid
     message, right = done.stdout.splitlines()
     assert message == "one copy is too much"
     assert float(right) > 0.99
+
+
+def test_where_no_l2_is_better_than_another_the_strongest_is_taken_and_no_weaker_one_tried():
+    labels, lines = np.tile([0, 1], 20), []
+    same = Rows(views=(np.ones((40, 3), np.float32),), rows=np.arange(40), labels=labels)
+    found = selection.choose_by_folds(
+        same, np.arange(40) // 2 % 5, class_weights=torch.ones(2), on_value=lines.append, path=(1.0, 0.1, 0.01)
+    )
+    assert found.l2 == 1.0
+    assert [line["l2"] for line in lines] == [1.0, 0.1]
+    assert lines[0]["val"]["loss"] == lines[1]["val"]["loss"]
