@@ -41,7 +41,7 @@ def _row(name: str) -> str:
 
 def _allowed(name: str) -> str:
     about = DECLARED[name]
-    choices = options.CHOICES.get(name, () if about.metavar else about.choices)
+    choices = options.CHOICES.get(name, about.choices)
     if choices:
         return ", ".join(choices)
     words = KINDS[kind_of(name)]

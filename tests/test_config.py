@@ -61,6 +61,13 @@ def test_explicit_options_win_over_the_file_and_the_file_over_defaults(tmp_path)
     assert (made.data, made.seed, made.epochs, made.strategy) == ("photos", 4, 7, "auto")
 
 
+def test_other_augmentation_than_in_a_run_takes_the_views_that_suit_it(tmp_path):
+    file = tmp_path / "run.json"
+    probe = {"data": "photos", "strategy": "probe"}
+    file.write_text(json.dumps({"config": probe | {"views": 2}, "given": probe | {"views": None}}))
+    assert config.make(None, {"augment": "none"}, file=file).views is None
+
+
 def test_a_yaml_file_and_python_options_make_the_same_config(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("strategy: lp-ft\nepochs: 5\n")

@@ -129,6 +129,8 @@ def test_trials_start_from_the_same_network(data):
 def test_there_is_no_learning_rate_to_look_for_with_lbfgs(data):
     with pytest.raises(UsageError, match="has no learning rate"):
         flow.try_rates(data, optimizer="lbfgs", **FAST)
+    with pytest.raises(UsageError, match="drop strategy"):
+        flow.try_rates(data, strategy="lp-ft", **FAST)
 
 
 def test_the_command_lr_prints_a_word_for_each_rate_and_the_one_to_take(data, tmp_path, capsys):

@@ -202,3 +202,9 @@ def test_a_run_killed_just_after_it_began_gets_the_lists_that_it_lacks(data, tmp
     tk.finetune(resume=True, out=str(out))
     for name in ("manifest.csv", "quarantine.csv", "predictions.csv", "model/model.safetensors"):
         assert (out / name).read_bytes() == (straight.folder / name).read_bytes()
+
+
+def test_a_file_of_options_is_refused_where_a_run_goes_on_with_its_own(tmp_path):
+    (tmp_path / "options.yaml").write_text("epochs: 50\n")
+    with pytest.raises(UsageError, match="drop --config"):
+        tk.finetune(resume=True, out=str(tmp_path / "r"), config_file=tmp_path / "options.yaml")

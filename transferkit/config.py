@@ -15,7 +15,8 @@ from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import UsageError
 
 PATHS = ("data", "out", "backbone", "weights", "augment", "cache_dir")
-DECIDING = {"strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"}  # other defaults
+# options that give others another default
+DECIDING = {"augment", "strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"}
 DECAYING = ("step", "exponential", "inverse")  # schedules with a constant
 
 

@@ -73,7 +73,7 @@ def finetune(
 
     started = time.monotonic()
     runtime.keep_freed_memory()
-    old = _begun(options, progress or Progress()) if resume else None
+    old = _begun(options, config_file, progress or Progress()) if resume else None
     threads = old.threads(progress or Progress()) if old else nullcontext()
     with ranks.joined(), runtime.memory_errors(), stops.working(), threads:
         progress = (progress if ranks.is_first() else None) or Progress()
@@ -100,12 +100,14 @@ def finetune(
     return Run(folder=run.path, metrics=scores)
 
 
-def _begun(options: dict[str, Any], progress: Progress) -> "Begun":
+def _begun(options: dict[str, Any], config_file: str | Path | None, progress: Progress) -> "Begun":
     """The run to go on with."""
     from transferkit.ship import begun
 
     if not options.get("out"):
         raise UsageError("name the run to go on with: transferkit finetune --resume -o RUN")
+    if config_file is not None:
+        raise UsageError("--resume goes on with the options the run began with; drop --config")
     for name in options.keys() - WHILE_RESUMING:
         raise UsageError(f"--resume goes on with the options the run began with; drop --{name.replace('_', '-')}")
     return begun.read(Path(options["out"]).expanduser(), progress)
@@ -229,6 +231,9 @@ def try_rates(
 
 def _search_options(options: dict[str, Any], *, through: str, steps: int) -> dict[str, Any]:
     """The options of a search for a learning rate. Raises: UsageError for what is none."""
+    options = {name: value for name, value in options.items() if value is not None}
+    if "strategy" in options:
+        raise UsageError("what is trained is said by through; drop strategy")
     if through not in LR_SEARCHES:
         raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(LR_SEARCHES)}")
     if not MIN_STEPS <= steps <= MAX_STEPS:

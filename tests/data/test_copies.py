@@ -143,3 +143,9 @@ def test_a_manifest_of_something_else_tells_nothing(tmp_path, text):
 
 def test_scores_are_plain_json(run):
     assert json.loads(json.dumps(run[0].metrics, allow_nan=False)) == run[0].metrics
+
+
+def test_a_group_that_a_user_calls_file_1_is_not_joined_with_copies_of_a_file():
+    groups, contents = np.array(["file 1", "file 1", "", ""]), np.array([3, 4, 1, 1])
+    found = copies.together(groups, contents)
+    assert found[0] == found[1] != found[2] == found[3]

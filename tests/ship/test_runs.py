@@ -137,3 +137,12 @@ def test_a_restart_of_a_run_that_may_overwrite_goes_on_from_its_own_epochs(there
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     found = runs.opening(str(tmp_path), "photos", given={"seed": 0}, overwrite=True, resume=False)
     assert (found.overwrite, found.resume) == (True, resume)
+
+
+def test_a_command_that_is_refused_leaves_the_report_of_a_crash(tmp_path):
+    (tmp_path / "r").mkdir()
+    for name in ("run.json", "crash.txt"):
+        (tmp_path / "r" / name).write_text("of an earlier run")
+    with pytest.raises(RunConflictError, match="already holds a run"), open_run(tmp_path / "r"):
+        pass
+    assert (tmp_path / "r" / "crash.txt").read_text() == "of an earlier run"

@@ -14,18 +14,18 @@ def contents(sha256: Sequence[str]) -> np.ndarray:
 
 
 def together(groups: np.ndarray | None, contents: np.ndarray) -> np.ndarray | None:
-    """`groups` in which the same files are in one group, joined where they share a file; None if there are none.
+    r"""`groups` in which the same files are in one group, joined where they share a file; None if there are none.
 
     Shapes: groups (N,) of names, "" for no group, contents (N,) -> (N,).
 
     >>> together(None, np.array([7, 8, 7])).tolist()
-    ['file 7', '', 'file 7']
+    ['\x1ffile 7', '', '\x1ffile 7']
     """
     _, content_of, counts = np.unique(contents, return_inverse=True, return_counts=True)
     is_copied = counts[content_of] > 1
     if not is_copied.any():
         return groups
-    files = np.where(is_copied, np.char.add("file ", contents.astype(str)), "")
+    files = np.where(is_copied, np.char.add("\x1ffile ", contents.astype(str)), "")
     if groups is None:
         return files
     joined: dict[str, str] = {}  # a name to one that stands for it
@@ -57,7 +57,10 @@ def contradictions(labels: np.ndarray, contents: np.ndarray) -> list[np.ndarray]
     """The rows of each file that lies under more than one label, in the order of the rows."""
     pairs = np.unique(np.stack([contents, labels], 1), axis=0)[:, 0]  # each content once for each of its labels
     wrong = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
-    return sorted((np.flatnonzero(contents == content) for content in wrong), key=lambda rows: rows[0])
+    rows = np.flatnonzero(np.isin(contents, wrong))
+    rows = rows[np.argsort(contents[rows], kind="stable")]
+    same = np.split(rows, np.flatnonzero(np.diff(contents[rows])) + 1) if len(rows) else []
+    return sorted(same, key=lambda rows: rows[0])
 
 
 def lines(listing: Listing, contents: np.ndarray) -> list[str]:

@@ -177,15 +177,16 @@ def _prepared(path: Path, *, overwrite: bool, resume: bool) -> Path:
     replacement.take_over(path)
     with files.storage_errors(path):
         replacement.sweep(path)
-        removal.remove(path / "crash.txt")
         if resume:
+            removal.remove(path / "crash.txt")
             return replacement.current(path)
-        if any((path / name).exists() for name in replacement.PARTS):
+        if any((path / name).exists() for name in replacement.PARTS if name != "crash.txt"):
             if overwrite:
                 return replacement.begin(path)
             raise RunConflictError(
                 f"{path} already holds a run; name another folder with -o, or add --overwrite or --resume"
             )
+        removal.remove(path / "crash.txt")
     return path
 
 

@@ -20,8 +20,8 @@ def write(model: "Artifact | Ensemble", out: Path, *, pixels: "Tensor") -> None:
     """Write the graph. Raises: UsageError if packages are missing, ParityError, StorageError."""
     from transferkit.ship.exporters import parity
 
-    joined = parity.joined(model, format=EXPORTER.name)
     _require()
+    joined = parity.joined(model, format=EXPORTER.name)
     write_bytes(out, parity.proved(joined, _converted, pixels=pixels))
 
 
