@@ -1,13 +1,16 @@
 """transferkit finetune"""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from transferkit.cli import options, render
 from transferkit.option import MACHINE
 from transferkit.zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from transferkit.prepare import Prepared
 
 
 @click.command(cls=options.GroupedCommand)
@@ -70,9 +73,15 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     return 0
 
 
-def _show_plan(prepared) -> None:
-    listing = prepared.listing
-    config = prepared.given.resolved(images=round(len(listing.labels) * (1 - prepared.given.val_fraction)))
+def _show_plan(prepared: "Prepared") -> None:
+    """What would be trained, were every image readable and none a copy of another."""
+    from transferkit.data import split
+
+    listing, given = prepared.listing, prepared.given
+    parts = split.assign_parts(
+        listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
+    )
+    config = given.resolved(images=int((parts == "train").sum()))
     render.facts({
         "images": f"{len(listing.labels)} of {len(listing.classes)} classes: {', '.join(listing.classes)}",
         "backbone": prepared.model.card.name,

@@ -116,6 +116,16 @@ def test_dry_run_shows_the_stages_and_writes_nothing(data, tmp_path, monkeypatch
     assert list(tmp_path.iterdir()) == []
 
 
+def test_dry_run_counts_the_images_that_train_where_data_says_which(tmp_path, capsys):
+    for part, count in (("train", 40), ("val", 30), ("test", 100)):
+        write_digits(tmp_path / "data" / part, classes=(0, 1), per_class=count)
+    batches = [str(tmp_path / "data"), *FAST, "--optimizer", "adam", "--epochs", "1"]
+    assert cli(["finetune", *batches, "--dry-run"]) == 0
+    assert "1, batches of 5" in capsys.readouterr().out
+    assert cli(["finetune", *batches, "-o", str(tmp_path / "r"), "--quiet"]) == 0
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["config"]["batch_size"] == 5
+
+
 def test_the_formats_of_predict_agree(run, data, tmp_path, capsys):
     (tmp_path / "new").mkdir()
     source = sorted((data / "digit 0").iterdir())[0]
