@@ -26,6 +26,7 @@ UNFINISHED = re.compile(r"(^|/)\.([^/]+)\.\d+\.tmp$")  # how zoo.files calls a f
 
 _HEX16, _HEX64 = "[0-9a-f]{16}", "[0-9a-f]{64}"
 _SCRATCH = "tmp[a-z0-9_]{8}"  # of tempfile
+NO_LIMIT = 1 << 62  # bytes
 
 
 class Kind(NamedTuple):
@@ -33,7 +34,7 @@ class Kind(NamedTuple):
 
     title: str
     names: str
-    limit_bytes: int = 1 << 62  # as good as none
+    limit_bytes: int = NO_LIMIT
     disk_parts: int = 1  # of what the disk has left, its own files counted as left, it takes one of so many parts
     trimmed: float = 1.0  # share of the limit that is left when it was full
     in_folders: bool = False  # what lies in one folder goes together, and was used when the folder's time says

@@ -3,6 +3,7 @@
 A new kind is a line in `cache_folder.KINDS`, and whoever knows what its key is made of and how a value is written.
 """
 
+import functools
 import os
 import shutil
 import stat
@@ -51,8 +52,9 @@ class DiskCache:
         cache_folder.mark(self.folder.parent)
         with suppress(StorageError, OSError):
             writer(path, *content)
-            with suppress(OSError):
-                self.make_room()
+            if self.kind.limit_bytes < cache_folder.NO_LIMIT:
+                with suppress(OSError):
+                    self.make_room()
             return True
         return False
 
@@ -63,12 +65,13 @@ class DiskCache:
 
     def entries(self) -> list[Entry]:
         """The files of the kind, those not used for longest first; no link, and nothing behind one."""
-        found = []
+        found, used = [], functools.cache(lambda folder: os.lstat(folder).st_mtime)
         for path in (path for path, is_ours in cache_folder.walked(self.folder.parent, self.folder.name) if is_ours):
             with suppress(OSError):  # removed meanwhile
-                status, place = os.lstat(path), os.path.dirname(path) if self.kind.in_folders else path
+                status, folder = os.lstat(path), os.path.dirname(path)
                 if stat.S_ISREG(status.st_mode):
-                    found.append(Entry(os.lstat(place).st_mtime, place, path, status.st_size))
+                    goes = (used(folder), folder) if self.kind.in_folders else (status.st_mtime, path)
+                    found.append(Entry(*goes, path, status.st_size))
         return sorted(found)
 
     def make_room(self, size: int = 0, *, since: float = float("inf")) -> int:
@@ -88,8 +91,9 @@ class DiskCache:
                 total -= entry.bytes
                 with suppress(OSError):  # another process was faster
                     os.unlink(entry.path)
-            with suppress(OSError):  # it was a file, or something else is in it
-                os.rmdir(place)
+            if self.kind.in_folders:
+                with suppress(OSError):  # something else is in it
+                    os.rmdir(place)
         return min(limit - total, max(limit // 20, size))
 
     def clear(self) -> None:

@@ -89,6 +89,49 @@ def test_no_more_than_a_twentieth_of_the_limit_or_one_large_entry_is_written_bef
     assert [cache.make_room(size) for size in (1, 50, 200, 201)] == [10, 50, 200, 200]
 
 
+def calls(monkeypatch, name: str, folder: Path) -> list[str]:
+    """The paths in `folder`, relative to it, for which a function of `os` is called from now on."""
+    seen, function = [], getattr(os, name)
+
+    def spy(path, **given):
+        if folder in Path(path).parents:
+            seen.append(Path(path).relative_to(folder).as_posix())
+        return function(path, **given)
+
+    monkeypatch.setattr(os, name, spy)
+    return seen
+
+
+def test_where_there_is_no_limit_keeping_one_more_looks_at_no_other(tmp_path, monkeypatch):
+    in_the_table(monkeypatch)
+    cache = DiskCache(tmp_path, "words")
+    write(cache, "old/a.txt")
+    listed = calls(monkeypatch, "scandir", tmp_path)
+    write(cache, "new/b.txt")
+    assert listed == []
+    cache.entries()
+    assert sorted(listed) == ["words", "words/new", "words/old"]
+
+
+@pytest.mark.parametrize("in_folders", [True, False])
+def test_a_file_is_looked_at_once_a_folder_no_oftener_for_two_files_and_only_folders_are_removed_as_such(
+    in_folders, tmp_path, monkeypatch
+):
+    in_the_table(monkeypatch, limit_bytes=100, in_folders=in_folders)
+    cache = DiskCache(tmp_path, "words")
+    paths = ["a/1.txt", "a/2.txt", "b/3.txt"]
+    for path in paths:
+        write(cache, path)
+    in_the_table(monkeypatch, limit_bytes=0, in_folders=in_folders)
+    asked, removed = (calls(monkeypatch, name, cache.folder) for name in ("lstat", "rmdir"))
+    cache = DiskCache(tmp_path, "words")
+    cache.make_room()
+    assert sorted(path for path in asked if path in paths) == paths
+    assert asked.count("a") == asked.count("b")
+    assert sorted(removed) == (["a", "b"] if in_folders else [])
+    assert cache.entries() == []
+
+
 def test_a_limit_of_nothing_takes_no_file_of_a_user(tmp_path, monkeypatch):
     in_the_table(monkeypatch)
     cache = DiskCache(tmp_path / "cache", "words")
