@@ -5,14 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+from datetime import timedelta
 
 import numpy as np
 import pytest
 import torch
 
 from tests import two_ranks
-from transferkit import ranks
+from transferkit import ranks, rendezvous
 from transferkit.train import loop
+from transferkit.zoo import stops
+from transferkit.zoo.errors import RankLostError
 
 
 def free_port() -> int:
@@ -114,3 +117,10 @@ def test_one_process_exchanges_nothing_and_does_all_the_work():
         "import sys; from transferkit import ranks\nwith ranks.joined(): ranks.gather(1)\nprint('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True).stdout == "False\n"
+
+
+def test_who_waits_in_vain_for_another_process_is_told_so(tmp_path, monkeypatch):
+    for name, value in {stops.LAUNCH: str(tmp_path), "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RankLostError, match=r"^1 of the 2 processes of this run did not start within 0\.2 seconds; "):
+        rendezvous.meet(timeout=timedelta(seconds=0.2))

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from transferkit.zoo import stops
+from transferkit.zoo.errors import RankLostError
 
 if TYPE_CHECKING:
     from torch.distributed.distributed_c10d import Store
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
     """What all processes of a run write to and read from, once all are there; this one's number; how many they are.
 
-    They were started by `start`, or by `torchrun`.
+    Raises: RankLostError if some are not there when the time is over.
     """
     import torch.distributed as dist
     from torch.distributed.distributed_c10d import PrefixStore
@@ -31,6 +32,13 @@ def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
         store = PrefixStore(f"attempt {os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
     store.set(f"process/{number}", f"{socket.gethostname()} {os.getpid()}")
     until = time.monotonic() + timeout.total_seconds()
-    while not store.check([f"process/{other}" for other in range(count)]) and time.monotonic() < until:
+    names = [f"process/{other}" for other in range(count)]
+    while not store.check(names):
+        if time.monotonic() > until:
+            missing = sum(not store.check([name]) for name in names)
+            raise RankLostError(
+                f"{missing} of the {count} processes of this run did not start within "
+                f"{timeout.total_seconds():g} seconds; start the run again"
+            )
         time.sleep(0.02)  # in Python, where a signal is heard; the exchanges wait in C++
     return store, number, count
