@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from transferkit.cli import options, render
-from transferkit.options import FIRST_ORDER
+from transferkit.options import FIRST_ORDER, LR_STEPS
 from transferkit.train.strategies import LR_SEARCHES
 
 USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_SEARCHES.items())
@@ -28,7 +28,7 @@ USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_
 @options.declared("optimizer", choices=FIRST_ORDER, help="What takes the steps.", rule=USUAL)
 @options.declared("freeze", help="Through the network: freeze up to and including this stage.")
 @options.declared("batch_size")
-@click.option("--steps", type=click.IntRange(min=8), default=100, show_default=True, help="At each learning rate.")
+@click.option("--steps", type=click.IntRange(*LR_STEPS), default=100, show_default=True, help="At each learning rate.")
 @options.declared("image_size")
 @options.declared("bit_depth")
 @options.declared("seed")

@@ -3,8 +3,10 @@ import json
 import numpy as np
 import pytest
 
-from transferkit import config
-from transferkit.zoo.errors import UsageError
+from transferkit import augment_file, config
+from transferkit.options import DECLARED
+from transferkit.zoo import schema
+from transferkit.zoo.errors import ModelFileError, UsageError
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,8 @@ from transferkit.zoo.errors import UsageError
         ({"augment": ["none"]}, "--augment ['none'] is of the wrong kind"),
         ({"strategy": {}}, "--strategy {} is of the wrong kind"),
         ({"seed": 10**400}, "--seed 1000"),
+        ({"seed": 2**63}, "--seed 9223372036854775808 is of the wrong kind"),
+        ({"seed": -1}, "--seed -1 is out of range; allowed: 0 to 9223372036854775807"),
         ({"processes": 2}, "transferkit finetune ... --processes 2, or torchrun"),
         ({"strategy": "probe", "freeze": "layer2"}, "drop --freeze"),
         ({"optimizer": "lbfgs"}, "needs the whole gradient"),
@@ -112,6 +116,25 @@ def test_json_is_checked_as_yaml_is(tmp_path, values):
     file.write_text(json.dumps(values))
     with pytest.raises(UsageError, match="is of the wrong kind"):
         config.make("photos", {"strategy": "finetune"}, file=file)
+
+
+def test_the_largest_image_is_as_large_for_the_option_a_saved_model_and_an_augmentation(tmp_path):
+    most, file = DECLARED["image_size"].high, tmp_path / "resize.json"
+
+    def take(size):
+        config.FinetuneConfig(data="photos", image_size=size)
+
+    def open_model(size):
+        schema.converted({"size_px": [size, size]}, schema.OwnPreprocessing)
+
+    def read_augmentation(size):
+        file.write_text(json.dumps({"transform": {"__class_fullname__": "Resize", "height": size}}))
+        augment_file.read(file)
+
+    for accept in (take, open_model, read_augmentation):
+        accept(most)
+        with pytest.raises((UsageError, ModelFileError)):
+            accept(most + 1)
 
 
 def test_without_data_the_message_says_how_to_name_it():

@@ -7,6 +7,7 @@ from typing import Any
 
 from transferkit import presets
 from transferkit.zoo.errors import UsageError
+from transferkit.zoo.schema import MAX_SIDE_PX
 from transferkit.zoo.text import printable
 
 CONTAINERS = ("Compose", "OneOf", "OneOrOther", "RandomOrder", "Sequential", "SomeOf")
@@ -27,7 +28,6 @@ TRANSFORMS = frozenset(
 )
 MIRRORING = ("HorizontalFlip", "D4", "SquareSymmetry")
 MAX_FILE_BYTES = 1 << 20
-MAX_NUMBER = 4096  # the largest image size that is allowed, too
 MAX_DEPTH = 16  # of containers
 
 
@@ -108,18 +108,20 @@ def _check(transform: dict[str, Any], path: Path, depth: int = 0) -> None:
 
 
 def _check_numbers(value: Any, where: str) -> None:
-    """Refuse a number, also one in a string or deeper inside, that is not between -4096 and 4096."""
+    """Refuse a number, also one in a string or deeper inside, that is beyond the side of the largest image."""
     if isinstance(value, (list, tuple, dict)):
         for entry in value.values() if isinstance(value, dict) else value:
             _check_numbers(entry, where)
     elif isinstance(value, (int, float, str)):
         try:
-            is_allowed = abs(float(value)) <= MAX_NUMBER
+            is_allowed = abs(float(value)) <= MAX_SIDE_PX
         except (ValueError, OverflowError):  # a word, or an integer beyond all floats
             is_allowed = isinstance(value, str)
         if not is_allowed:
             shown = printable(value)[:40]
-            raise UsageError(f"{where} is {shown}, out of range; allowed: -{MAX_NUMBER} to {MAX_NUMBER}, as for pixels")
+            raise UsageError(
+                f"{where} is {shown}, out of range; allowed: -{MAX_SIDE_PX} to {MAX_SIDE_PX}, as for pixels"
+            )
 
 
 def _happening(transform: dict[str, Any]) -> Iterator[dict[str, Any]]:

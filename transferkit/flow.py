@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit import kinds, ranks, runtime
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
-from transferkit.options import LR
+from transferkit.options import LR, LR_STEPS
 from transferkit.prepare import Prepared, prepare, problem_of, read_images, space_for
 from transferkit.progress import Progress
 from transferkit.signature import with_options
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from transferkit.train.lr_find import Suggestion
 
 WHILE_RESUMING = {"out", "workers", "cache_dir", "device", "keep_checkpoints"}  # options that change no bit of a run
-MIN_STEPS, MAX_STEPS = 8, 10_000  # below, a quarter of a short run is a batch
 RATE_FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # of the optimiser's default
 
 
@@ -236,8 +235,9 @@ def _search_options(options: dict[str, Any], *, through: str, steps: int) -> dic
         raise UsageError("what is trained is said by through; drop strategy")
     if through not in LR_SEARCHES:
         raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(LR_SEARCHES)}")
-    if not MIN_STEPS <= steps <= MAX_STEPS:
-        raise UsageError(f"{steps} steps at each rate are too few or too many; allowed: {MIN_STEPS} to {MAX_STEPS:,}")
+    least, most = LR_STEPS
+    if not least <= steps <= most:
+        raise UsageError(f"{steps} steps at each rate are too few or too many; allowed: {least} to {most:,}")
     if "lr" in options:
         raise UsageError("the learning rate is what is looked for; drop lr")
     strategy = LR_SEARCHES[through]

@@ -23,6 +23,7 @@ from transferkit.option import (
     Option,
     option,
 )  # fmt: skip
+from transferkit.zoo.schema import MAX_SIDE_PX
 
 FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
 OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
@@ -31,7 +32,7 @@ PRECISIONS = ("auto", "fp32", "bf16", "fp32/bf16", "bf16/fp32")
 BALANCES = ("none", "weights", "sampler")
 LR = {"sgd": 3e-2, "momentum": 3e-3, "nesterov": 3e-3, "adam": 1e-3, "adamw": 3e-4}  # Adam's is the lecture's
 MAX_VIEWS = 64
-MAX_SEED = 2**63 - 1
+LR_STEPS = 8, 10_000  # at each rate of a search for one; below, a quarter of a short run is a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,7 +167,7 @@ class Options:
         why="each view is one more pass over all images, and is kept",
         metavar="V",
     )
-    image_size: int | None = option(None, DATA, "Side in pixels.", rule="that of the weights", low=8, high=4096)
+    image_size: int | None = option(None, DATA, "Side in pixels.", rule="that of the weights", low=8, high=MAX_SIDE_PX)
     bit_depth: int | None = option(
         None,
         DATA,
@@ -180,7 +181,7 @@ class Options:
     patience: int = option(
         8, TRAINING, "Stop after so many epochs without a better validation loss.", low=1, high=100_000, needs=BATCHES
     )
-    seed: int = option(0, RUN, "Of all that is drawn at random.", low=0, high=MAX_SEED)
+    seed: int = option(0, RUN, "Of all that is drawn at random.", low=0, high=kinds.LARGEST)
     device: str = option("auto", MACHINE, "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")
     precision: str = option(
         "auto",

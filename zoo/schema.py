@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import ModelFileError
 
-MAX_SIDE_PX = 4096  # as --image-size
+MAX_SIDE_PX = 4096  # of --image-size and of numbers in augmentation files, too
 MAX_CLASSES = 1_000_000
 MAX_ARGUMENT = 100_000  # of a number in model_args: the widest layers of timm have some ten thousand channels
 MAX_ITEMS = 1000  # of a list in model_args

@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 
 import transferkit as tk
+from transferkit import flow
 from transferkit.cli import options, options_page
 from transferkit.cli.finetune import finetune
 from transferkit.cli.main import run as cli
 from transferkit.option import GROUPS
-from transferkit.options import DECLARED, LR, default_of, default_words
+from transferkit.options import DECLARED, LR, LR_STEPS, default_of, default_words
 from transferkit.train import strategies
+from transferkit.zoo.errors import UsageError
 
 ROOT = Path(__file__).resolve().parents[2]
 OF_THE_COMMAND = {
@@ -46,6 +48,15 @@ def test_the_learning_rates_that_the_help_names_are_those_of_a_run():
         resolved = tk.FinetuneConfig(data="x", optimizer=optimizer).resolved(images=100)
         assert f"{optimizer} {resolved.lr:g}" in default_words("lr")
         assert resolved.lr == rate
+
+
+def test_the_steps_of_a_search_for_a_rate_have_one_range(capsys):
+    least, most = LR_STEPS
+    assert f"{least}<=x<={most}" in help_of("lr", capsys)
+    for steps in (least - 1, most + 1):
+        assert cli(["lr", "photos", "--steps", str(steps)]) == 2
+        with pytest.raises(UsageError, match=f"allowed: {least} to {most:,}"):
+            flow.try_rates("photos", steps=steps)
 
 
 def test_the_page_of_options_is_what_their_declarations_make():

@@ -4,6 +4,8 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
+from transferkit.kinds import LARGEST
+
 Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
 Positive = Annotated[float, Meta(ge=0, le=1e30)]
@@ -46,7 +48,7 @@ class Record(Struct):
 
     config: Config
     command: Annotated[list[str], Meta(min_length=1)]
-    seed: Annotated[int, Meta(ge=0, le=2**63 - 1)]
+    seed: Annotated[int, Meta(ge=0, le=LARGEST)]
     threads: Annotated[int, Meta(ge=1, le=4096)]
     versions: dict[str, str]
     data: Data
