@@ -8,14 +8,10 @@ import click
 from transferkit.option import GROUPS, RUN, dashed
 from transferkit.options import DECLARED, default_words, kind_of
 from transferkit.train import strategies
-from transferkit.zoo import sources
 
-# what stands in tables above the ground floor, where options are declared
+# what stands in a table above the ground floor, where options are declared
 CHOICES = {"strategy": [strategy.name for strategy in strategies.TABLE]}
-HELP = {
-    "strategy": " ".join(f"{strategy.name}: {strategy.help}." for strategy in strategies.TABLE),
-    "backbone": sources.help_text(),
-}
+HELP = {"strategy": strategies.help_text()}
 
 Decorator = Callable[[Any], Any]
 

@@ -13,7 +13,7 @@ from transferkit.options import LR, LR_STEPS
 from transferkit.prepare import Prepared, prepare, problem_of, read_images, space_for
 from transferkit.progress import Progress
 from transferkit.signature import with_options
-from transferkit.train.strategies import LR_SEARCHES, Strategy
+from transferkit.train import strategies
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError, UsageError
 
@@ -45,7 +45,7 @@ class Run:
         return load(self.folder)
 
 
-@with_options
+@with_options(strategy=strategies.help_text())
 def finetune(
     data: str | Path | None = None,
     *,
@@ -158,7 +158,7 @@ def _train(
 
 
 def _context(
-    run: "RunFolder", config: ResolvedConfig, strategy: Strategy, *, resume: bool, progress: Progress
+    run: "RunFolder", config: ResolvedConfig, strategy: strategies.Strategy, *, resume: bool, progress: Progress
 ) -> "FitContext":
     """How the run is fitted: its metrics lines go to its folder, and what a person should know to `progress`."""
     from transferkit.train.context import FitContext
@@ -233,14 +233,14 @@ def _search_options(options: dict[str, Any], *, through: str, steps: int) -> dic
     options = {name: value for name, value in options.items() if value is not None}
     if "strategy" in options:
         raise UsageError("what is trained is said by through; drop strategy")
-    if through not in LR_SEARCHES:
-        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(LR_SEARCHES)}")
+    if through not in strategies.LR_SEARCHES:
+        raise UsageError(f"through {through!r} is unknown; allowed: {', '.join(strategies.LR_SEARCHES)}")
     least, most = LR_STEPS
     if not least <= steps <= most:
         raise UsageError(f"{steps} steps at each rate are too few or too many; allowed: {least} to {most:,}")
     if "lr" in options:
         raise UsageError("the learning rate is what is looked for; drop lr")
-    strategy = LR_SEARCHES[through]
+    strategy = strategies.LR_SEARCHES[through]
     if options.get("freeze") and not strategy.trains_network:
         raise UsageError("a head alone freezes the whole backbone; --freeze is for --through network")
     found = {"optimizer": strategy.optimizer, "l2": 0.0} | options  # decay tells in long runs only

@@ -23,6 +23,7 @@ from transferkit.option import (
     Option,
     option,
 )  # fmt: skip
+from transferkit.zoo import sources
 from transferkit.zoo.schema import MAX_SIDE_PX
 
 FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
@@ -44,16 +45,11 @@ class Options:
 
     data: str
     out: str | None = option(None, RUN, "Folder of the run.", rule="runs/NAME-N", metavar="RUN", short="-o")
-    backbone: str = option(
-        "auto",
-        NETWORK,
-        "The pretrained network: a name, as `transferkit zoo list` shows some, or the path of a model folder.",
-        metavar="NAME",
-    )
+    backbone: str = option("auto", NETWORK, sources.help_text(), metavar="NAME")
     weights: str | None = option(
         None, NETWORK, "A safetensors file for the backbone; none: random weights.", metavar="FILE"
     )
-    strategy: str = option("auto", TRAINING, "How the network becomes a classifier.")
+    strategy: str = option("auto", TRAINING, "How the network becomes a classifier.")  # and strategies.help_text()
     freeze: str | None = option(
         None,
         NETWORK,

@@ -1,6 +1,7 @@
 """The options of a run as keyword arguments of a function: what a notebook completes and `help` shows."""
 
 import dataclasses
+import functools
 import inspect
 import typing
 from collections.abc import Callable
@@ -11,8 +12,15 @@ from transferkit.options import DECLARED, Options, default_words
 Function = TypeVar("Function", bound=Callable)
 
 
-def with_options(function: Function) -> Function:
-    """`function`, which takes `**options`, with each of them in its signature and its docstring."""
+def with_options(**help: str) -> Callable[[Function], Function]:
+    """A decorator of a function that takes `**options`: each of them stands in its signature and its docstring.
+
+    Args: help, of options that tables above the ground floor know more of than their declaration.
+    """
+    return functools.partial(_declare, help)
+
+
+def _declare(help: dict[str, str], function: Function) -> Function:
     declared = inspect.signature(function)
     kept = [each for each in declared.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
     kinds = typing.get_type_hints(Options)
@@ -24,11 +32,11 @@ def with_options(function: Function) -> Function:
         if field.name in DECLARED and field.name not in declared.parameters
     ]
     function.__signature__ = declared.replace(parameters=[*kept, *added])
-    lines = [_line(each.name) for each in added]
+    lines = [_line(each.name, help.get(each.name, DECLARED[each.name].help)) for each in added]
     function.__doc__ = inspect.cleandoc(function.__doc__ or "") + "\n\nOptions:\n" + "\n".join(lines)
     return function
 
 
-def _line(name: str) -> str:
+def _line(name: str, help: str) -> str:
     words = default_words(name)
-    return f"  {name}: {DECLARED[name].help}" + (f" Default: {words}." if words else "")
+    return f"  {name}: {help}" + (f" Default: {words}." if words else "")

@@ -73,7 +73,7 @@ def test_the_signature_of_finetune_and_its_docstring_have_every_option():
     parameters = inspect.signature(tk.finetune).parameters
     for name in DECLARED:
         assert parameters[name].default == default_of(name)
-        assert f"{name}: {DECLARED[name].help}" in tk.finetune.__doc__
+        assert f"{name}: {options.help_of(name)}" in tk.finetune.__doc__
     assert not [each for each in parameters.values() if each.kind is inspect.Parameter.VAR_KEYWORD]
 
 

@@ -12,7 +12,7 @@ from transferkit.train.strategies.lp_ft import LpFt
 from transferkit.train.strategies.probe import HeadOnBatches, Probe
 from transferkit.zoo.errors import UsageError
 
-__all__ = ["EVERY", "LR_SEARCHES", "TABLE", "Strategy", "named", "of"]
+__all__ = ["EVERY", "LR_SEARCHES", "TABLE", "Strategy", "help_text", "named", "of"]
 
 TABLE: tuple[Strategy, ...] = (Auto(), Probe(), Finetune(), LpFt())
 EVERY = (*TABLE, HeadOnBatches())  # also what the options make of them
@@ -26,6 +26,11 @@ def named(name: str) -> Strategy:
             return strategy
     known = ", ".join(strategy.name for strategy in TABLE)
     raise UsageError(f"{dashed('strategy')} {name!r} is unknown; allowed: {known}")
+
+
+def help_text() -> str:
+    """What each of them does, for the help of an option."""
+    return " ".join(f"{strategy.name}: {strategy.help}." for strategy in TABLE)
 
 
 def of(options: Options) -> Strategy:
