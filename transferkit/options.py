@@ -96,6 +96,7 @@ class Options:
         "How the learning rate falls.",
         rule="cosine, after a warm-up; snapshot with --snapshots",
         choices=SCHEDULES,
+        needs=BATCHES,
     )
     decay: float | None = option(
         None,
@@ -105,12 +106,16 @@ class Options:
         rule="0.5; a k that ends at 5 % of --lr",
         low=0,
         high=100,
+        needs=BATCHES,
     )
     compounding: bool = option(
-        False, TRAINING, "Apply exponential or inverse decay anew to each epoch's rate, by a --decay ten times smaller."
+        False,
+        TRAINING,
+        "Apply exponential or inverse decay anew to each epoch's rate, by a --decay ten times smaller.",
+        needs=BATCHES,
     )
     step_epochs: int | None = option(
-        None, TRAINING, "Epochs between two steps.", rule="a quarter of all", low=1, high=100_000
+        None, TRAINING, "Epochs between two steps.", rule="a quarter of all", low=1, high=100_000, needs=BATCHES
     )
     layer_decay: float = option(
         0.8, TRAINING, "Learning rate of a stage over that of the one above it.", low=0.01, high=1, needs=STAGES
@@ -124,7 +129,7 @@ class Options:
         high=100,
     )
     dropout: float = option(
-        0.0, REGULARISATION, "Share of features dropped before the head in training.", low=0, high=0.99
+        0.0, REGULARISATION, "Share of features dropped before the head in training.", low=0, high=0.99, needs=BATCHES
     )
     dropconnect: float = option(
         0.0,
@@ -132,6 +137,7 @@ class Options:
         "Share of the head's weights dropped in training, others for each image.",
         low=0,
         high=0.99,
+        needs=BATCHES,
     )
     snapshots: int | None = option(
         None,
@@ -140,6 +146,7 @@ class Options:
         low=2,
         high=100,
         metavar="M",
+        needs=BATCHES,
     )
     label_smoothing: float = option(
         0.0, REGULARISATION, "Share of the target spread over all classes.", low=0, high=0.99, needs=BATCHES
@@ -191,6 +198,7 @@ class Options:
         False,
         MACHINE,
         "Train through torch.compile, which is made for GPUs and long runs: a minute or more before the first step.",
+        needs=STAGES,
     )
     workers: int | None = option(None, MACHINE, "Threads that decode images.", rule="one a core", low=0, high=1024)
     cache_dir: str | None = option(

@@ -9,7 +9,7 @@ from transferkit import flow
 from transferkit.cli import options, options_page
 from transferkit.cli.finetune import finetune
 from transferkit.cli.main import run as cli
-from transferkit.option import GROUPS
+from transferkit.option import GROUPS, dashed
 from transferkit.options import DECLARED, LR, LR_STEPS, default_of, default_words
 from transferkit.train import strategies
 from transferkit.zoo.errors import UsageError
@@ -94,6 +94,29 @@ def test_other_commands_check_the_options_that_they_share(command, tmp_path, cap
 def test_options_that_a_head_alone_does_not_use_are_named(given, unused):
     config = tk.FinetuneConfig(data="x", strategy="probe", **given)
     assert config.chosen_strategy.unused(config) == unused
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"dropout": 0.5},
+        {"dropconnect": 0.5},
+        {"snapshots": 3},
+        {"schedule": "cosine"},
+        {"schedule": "inverse", "decay": 0.1},
+        {"schedule": "inverse", "decay": 0.1, "compounding": True},
+        {"schedule": "step", "step_epochs": 2},
+        {"compile": True},
+    ],
+    ids=lambda given: list(given)[-1],
+)
+def test_the_page_names_the_probe_for_no_option_that_it_refuses_where_it_is_solved_for(given):
+    tk.FinetuneConfig(data="x", strategy="finetune", **given)
+    with pytest.raises(UsageError):
+        tk.FinetuneConfig(data="x", strategy="probe", optimizer="lbfgs", **given)
+    (row,) = [line for line in options_page.page().splitlines() if line.startswith(f"| `{dashed(list(given)[-1])}` ")]
+    users = row.split(" | ")[3].split(", ")
+    assert {"auto", "finetune", "lp-ft"} <= set(users) <= {"auto", "finetune", "lp-ft", "probe by mini-batches"}
 
 
 def test_no_flag_has_a_default_that_hides_that_it_was_not_given():
