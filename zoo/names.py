@@ -2,13 +2,11 @@
 
 import difflib
 import fnmatch
-from collections.abc import Iterable
-from contextlib import suppress
 from itertools import islice
 from pathlib import Path
 
 from transferkit.zoo import cache_folder, sources
-from transferkit.zoo.errors import StorageError
+from transferkit.zoo.disk_cache import DiskCache
 
 MAX_BESIDE = 10_000  # folders that are looked at
 
@@ -39,7 +37,7 @@ def missing_folder(name: str) -> str:
 def _known() -> list[str]:
     """The names of all sources."""
     own = [name for source in sources.SOURCES if not source.libraries for name in source.names()]
-    return _bare_first([*own, *_of_libraries()])
+    return sorted([*own, *_of_libraries()], key=lambda name: ":" in name)  # stable: no prefix first, nothing else moves
 
 
 def _of_libraries() -> list[str]:
@@ -48,16 +46,10 @@ def _of_libraries() -> list[str]:
 
     asked = [source for source in sources.SOURCES if source.libraries]
     libraries = sorted({library for source in asked for library in source.libraries})
-    path = cache_folder.find() / "names" / f"{'-'.join(f'{name}-{metadata.version(name)}' for name in libraries)}.json"
-    if kept := cache_folder.read(path):  # None: not kept yet, or damaged
-        return kept["names"]
-    names = _bare_first(name for source in asked for name in source.names())
-    with suppress(StorageError):
-        cache_folder.opened()
-        cache_folder.write(path, {"names": names})
+    kept = DiskCache(cache_folder.find(), "names")
+    path = kept.folder / f"{'-'.join(f'{name}-{metadata.version(name)}' for name in libraries)}.json"
+    if found := cache_folder.read(path):  # None: not kept yet, or damaged
+        return found["names"]
+    names = [name for source in asked for name in source.names()]
+    kept.write(path, cache_folder.write, {"names": names})
     return names
-
-
-def _bare_first(names: Iterable[str]) -> list[str]:
-    """Names without a prefix, then those with one; among them nothing moves."""
-    return sorted(names, key=lambda name: ":" in name)
