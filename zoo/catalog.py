@@ -49,7 +49,8 @@ def create(
 def _created(
     name: str, *, num_classes: int | None, weights: str | Path | None, image_size: int | None, offline: bool
 ) -> "Backbone":
-    source, found = _opened(name, offline=offline)
+    source, own = _found(name)
+    found = _opened(source, own, name=name, offline=offline)
     blueprint = found.resized(image_size) if image_size else found
     if weights is None:
         file = blueprint.pretrained(offline=offline)
@@ -95,10 +96,9 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
     """
     if weights == "none":
         return []
-    files = [Path(weights) if weights else _opened(name, offline=True)[1].pretrained(offline=True)]
-    if found := sources.find(name):
-        source, own = found
-        files += source.files(own)
+    source, own = _found(name)
+    file = Path(weights) if weights else _opened(source, own, name=name, offline=True).pretrained(offline=True)
+    files = [file, *source.files(own)]
     snapshots = [file.parents[1] for file in files if file.parent.parent.name == "snapshots"]
     return files + [path for folder in snapshots for path in (folder.parent / "refs").rglob("*") if path.is_file()]
 
@@ -146,13 +146,13 @@ def cards() -> list[ModelCard]:
 
 def describe(name: str) -> ModelCard:
     """The card of a network that `create` knows, without its weights. Raises: UsageError for an unknown name."""
-    for source in sources.SOURCES:
-        if name in source.travels:
-            return source.card(name)
-    from transferkit.zoo import sizes
-
     with read_errors(name):
-        source, blueprint = _opened(name, offline=True)
+        source, own = _found(name)
+        if own in source.travels:
+            return source.card(own)
+        from transferkit.zoo import sizes
+
+        blueprint = _opened(source, own, name=name, offline=True)
         card = blueprint.card()
         try:
             if source.is_foreign and (file := _weights_here(blueprint)):
@@ -173,14 +173,18 @@ def _weights_here(blueprint: Blueprint) -> Path | None:
         return None
 
 
-def _opened(name: str, *, offline: bool) -> tuple[Source, Blueprint]:
-    """The source of a name and its blueprint. Raises: UsageError with near misses, ModelFileError, NetworkError."""
+def _found(name: str) -> tuple[Source, str]:
+    """The source of a name and what it is called there. Raises: UsageError where no source takes it."""
     found = sources.find(name)
     if found is None:
         raise UsageError(missing_folder(name))
-    source, own = found
+    return found
+
+
+def _opened(source: Source, own: str, *, name: str, offline: bool) -> Blueprint:
+    """The blueprint of what was found as `name`. Raises: UsageError with near misses, ModelFileError, NetworkError."""
     try:
-        return source, source.open(own, offline=offline)
+        return source.open(own, offline=offline)
     except UsageError as error:
         if source.takes_paths:
             raise

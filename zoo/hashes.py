@@ -33,31 +33,40 @@ def own_block(folder: Path) -> Any:
     if (folder / MANIFEST).is_file() and not (folder / CONFIG).is_file():
         raise ModelFileError(f"{folder / CONFIG} is missing")
     own = read_object(folder / CONFIG).get(OWN)
-    if (folder / MANIFEST).is_file() and (own is not None or _is_ours(folder)):
-        check(folder, [CONFIG])
-        if isinstance(own, dict) and "ensemble" not in own and WEIGHTS not in _listed(folder / MANIFEST):
-            raise ModelFileError(f"{folder / MANIFEST} does not list {WEIGHTS}")
-    elif own is not None:
+    manifest = read_object(folder / MANIFEST) if (folder / MANIFEST).is_file() else None
+    if manifest is None and own is not None:
         raise ModelFileError(
             f"{folder / MANIFEST} is missing: the folder was not written to its end, or not copied whole"
         )
+    if manifest is not None and (own is not None or _is_ours(manifest)):
+        listed = _listed(manifest, folder)
+        _compare(folder, [CONFIG], listed)
+        if isinstance(own, dict) and "ensemble" not in own and WEIGHTS not in listed:
+            raise ModelFileError(f"{folder / MANIFEST} does not list {WEIGHTS}")
     return own
 
 
 def check_listed(file: Path) -> None:
     """Raise ModelFileError if a file that a manifest of ours beside it lists is not the one that was saved."""
-    if (file.parent / MANIFEST).is_file() and _is_ours(file.parent) and file.name in _listed(file.parent / MANIFEST):
-        check(file.parent, [file.name])
-
-
-def _is_ours(folder: Path) -> bool:
-    """Whether the manifest is one of ours: a damaged config.json may have lost its key."""
-    return {"format_version", "files"} <= read_object(folder / MANIFEST).keys()
+    folder = file.parent
+    if (folder / MANIFEST).is_file() and _is_ours(manifest := read_object(folder / MANIFEST)):
+        listed = _listed(manifest, folder)
+        _compare(folder, {file.name} & listed.keys(), listed)
 
 
 def check(folder: Path, names: Iterable[str]) -> None:
     """Raise ModelFileError, naming the file, if one is missing, not in the manifest, or not the one that was saved."""
-    listed = _listed(folder / MANIFEST)
+    if not (folder / MANIFEST).is_file():
+        raise ModelFileError(f"{folder / MANIFEST} is missing")
+    _compare(folder, names, _listed(read_object(folder / MANIFEST), folder))
+
+
+def _is_ours(manifest: dict[str, Any]) -> bool:
+    """Whether a manifest is one of ours: a damaged config.json may have lost its key."""
+    return {"format_version", "files"} <= manifest.keys()
+
+
+def _compare(folder: Path, names: Iterable[str], listed: dict[str, str]) -> None:
     for name in names:
         if name not in listed:
             raise ModelFileError(f"{folder / MANIFEST} does not list {name}")
@@ -67,11 +76,9 @@ def check(folder: Path, names: Iterable[str]) -> None:
             raise ModelFileError(f"{folder / name} is not the file that was saved: its SHA-256 differs from {MANIFEST}")
 
 
-def _listed(path: Path) -> dict[str, str]:
-    """The hash of each file in a manifest. Raises: ModelFileError if there is anything else in it."""
-    if not path.is_file():
-        raise ModelFileError(f"{path} is missing")
-    manifest = read_object(path)
+def _listed(manifest: dict[str, Any], folder: Path) -> dict[str, str]:
+    """The hash of each file in the manifest of a folder. Raises: ModelFileError if there is anything else in it."""
+    path = folder / MANIFEST
     if manifest.get("format_version") != FORMAT_VERSION:
         version = manifest.get("format_version")
         raise ModelFileError(f"{path} has format_version {version!r}; this version reads {FORMAT_VERSION}")

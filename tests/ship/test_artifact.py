@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from transferkit.model.build import Backbone, create
 from transferkit.ship import artifact
+from transferkit.zoo import hashes
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.files import sha256
 
@@ -136,6 +137,19 @@ def test_a_missing_file_is_named(folder, tmp_path, name):
     (copy / name).unlink()
     with pytest.raises(ModelFileError, match=f"{name} is missing"):
         artifact.load(copy)
+
+
+def test_each_check_parses_the_manifest_once(folder, monkeypatch):
+    parsed, read = [], hashes.read_object
+    monkeypatch.setattr(hashes, "read_object", lambda path: parsed.append(path.name) or read(path))
+    for check in (
+        lambda: hashes.own_block(folder),
+        lambda: hashes.check(folder, ["model.safetensors", "README.md"]),
+        lambda: hashes.check_listed(folder / "model.safetensors"),
+    ):
+        parsed.clear()
+        check()
+        assert parsed.count("MANIFEST.json") == 1
 
 
 def rewritten(folder: Path, copy: Path, **changes) -> Path:

@@ -152,8 +152,12 @@ def test_a_source_comes_before_those_behind_it_in_the_table(toys, monkeypatch, t
     assert [type(sources.find(name)[0]).__name__ for name in ("toy:small", "cifar_mlp", "timm:x", "torchvision:x")] == [
         "Toys", "Embedded", "Timm", "Torchvision",
     ]  # fmt: skip
-    (tmp_path / "cifar_mlp").mkdir()
+    backbone = zoo.create("cifar_resnet", num_classes=2)
+    size = backbone.card.preprocessing
+    artifact.save(tmp_path / "cifar_mlp", backbone, classes=("a", "b"), preprocessing=size, record={})
     assert type(sources.find("cifar_mlp")[0]).__name__ == "ModelFolder"
+    assert zoo.describe("cifar_mlp") == zoo.create("cifar_mlp").card
+    assert zoo.describe("cifar_mlp").classes == ("a", "b")
     assert sources.find("./nothing") is None
 
 

@@ -29,8 +29,8 @@ class Embedded(Source):
 
     def by_spec(self, spec: dict[str, Any]) -> Blueprint | None:
         """The network of a spec, if this version has it."""
-        architecture = spec.get("architecture")
-        return embedded.Blueprint(name=architecture) if architecture in embedded.NAMES else None
+        name = self.find(spec.get("architecture", ""))
+        return self.open(name, offline=True) if name else None
 
     def card(self, name: str) -> ModelCard:
         """What is known of it, with its measured accuracy. Raises: ModelFileError for a missing file."""

@@ -21,14 +21,14 @@ class HfHub(Source):
         """The network in a repository's config.json. Raises: UsageError, ModelFileError, NetworkError."""
         from transferkit.zoo import from_timm
 
-        (file,) = self._config(name, offline=offline)
-        return from_timm.by_config(hashes.read_object(file), name=name, hub=name.partition(":")[2])
+        config = hashes.read_object(self._config(name, offline=offline))
+        return from_timm.by_config(config, name=name, hub=name.partition(":")[2])
 
     def files(self, name: str) -> list[Path]:
         """Its configuration, which lies where the hub's client keeps it. Raises: as `open`."""
-        return self._config(name, offline=True)
+        return [self._config(name, offline=True)]
 
-    def _config(self, name: str, *, offline: bool) -> list[Path]:
+    def _config(self, name: str, *, offline: bool) -> Path:
         from transferkit.zoo.downloads import from_hub
 
-        return [from_hub(name.partition(":")[2], "config.json", offline=offline)]
+        return from_hub(name.partition(":")[2], "config.json", offline=offline)
