@@ -72,7 +72,7 @@ def _final_layer(weight: Tensor, bias: Tensor | None) -> nn.Linear | nn.Conv2d:
 
 
 def describe(backbone: Backbone) -> dict[str, Any]:
-    """Plain data from which `assemble` makes a lazy backbone."""
+    """Plain data from which `assemble` makes a lazy network."""
     attributes = {name: getattr(backbone.model, name) for name in ATTRIBUTES if hasattr(backbone.model, name)}
     return {
         "names": list(backbone.model.state_dict()),
@@ -84,7 +84,7 @@ def describe(backbone: Backbone) -> dict[str, Any]:
 
 
 def assemble(content: dict[str, Any], state: Mapping[str, Tensor], *, build: Callable[[], nn.Module]) -> Backbone:
-    """The backbone that was described, in evaluation mode, lazy, from its state.
+    """The network that was described, in evaluation mode, lazy, from its state.
 
     Args: build, what gives the native network, in evaluation mode.
     """

@@ -1,4 +1,4 @@
-"""New heads on a backbone."""
+"""New heads for networks."""
 
 import torch
 from torch import nn

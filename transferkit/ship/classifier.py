@@ -193,7 +193,7 @@ class Classifier:
 
         A graph is compared with this classifier on `images`, or on noise if there are none, before the file is kept.
 
-        Raises: UsageError for an unknown kind or a missing library, ParityError, StorageError, DataError for an
+        Raises: UsageError for an unknown format or a missing library, ParityError, StorageError, DataError for an
         unreadable image.
         """
         from transferkit.ship import export

@@ -85,12 +85,12 @@ def png(figure: "Figure") -> bytes:
     return _print(figure, "png", dpi=DPI, metadata={"Software": None})
 
 
-def _print(figure: "Figure", kind: str, **options: Any) -> bytes:
+def _print(figure: "Figure", format: str, **options: Any) -> bytes:
     from matplotlib import rc_context
 
     file = io.BytesIO()
     with rc_context(STYLE):
-        figure.savefig(file, format=kind, **options)
+        figure.savefig(file, format=format, **options)
     return file.getvalue()
 
 
