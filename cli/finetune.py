@@ -10,7 +10,7 @@ from transferkit.option import MACHINE
 from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from transferkit.prepare import Prepared
+    from transferkit.preparation import Prepared
 
 
 @click.command(cls=options.GroupedCommand)

@@ -2,25 +2,23 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+
+import torch
 
 from transferkit import caches, ranks, seeds
 from transferkit.config import FinetuneConfig
+from transferkit.model import build
+from transferkit.model.build import Backbone
+from transferkit.model.network_cache import NetworkCache
 from transferkit.progress import Progress
 from transferkit.zoo.errors import NetworkError
 
-if TYPE_CHECKING:
-    from transferkit.model.build import Backbone
 
-
-def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> "Backbone":
+def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> Backbone:
     """The network on `device`, with the head it came with.
 
     For a head alone it is a lazy one, if an earlier run kept it: should all features be kept too, nothing is computed.
     """
-    from transferkit.model import build
-    from transferkit.model.network_cache import NetworkCache
-
     anew = partial(_built, config, device=device)
     if ranks.size() > 1:
         return _in_turn(anew, progress)
@@ -36,7 +34,7 @@ def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> "Backb
     return model.to(device)
 
 
-def _in_turn(build: "Callable[[Progress], Backbone]", progress: Progress) -> "Backbone":
+def _in_turn(build: Callable[[Progress], Backbone], progress: Progress) -> Backbone:
     """What the first rank builds, and then the others, which find what it has downloaded.
 
     Raises: NetworkError where one of them has another network than the first: it could not be had there.
@@ -49,12 +47,8 @@ def _in_turn(build: "Callable[[Progress], Backbone]", progress: Progress) -> "Ba
     return model
 
 
-def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> "Backbone":
+def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> Backbone:
     """The network on `device`, built from its files."""
-    import torch
-
-    from transferkit.model import build
-
     torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
     model, note = build.open_backbone(
         config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device

@@ -12,7 +12,8 @@ from PIL import Image
 import transferkit as tk
 from transferkit.cli.main import run
 from transferkit.data import known
-from transferkit.prepare import prepare, read_images
+from transferkit.preparation import read_images
+from transferkit.prepare import prepare
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder
 

@@ -214,9 +214,22 @@ def test_the_report_can_be_written_again(run, capsys):
     assert capsys.readouterr().out.strip() == str(run / "report.html")
 
 
-def test_help_and_version_import_no_torch():
-    code = "import sys; from transferkit.cli.main import run; run(['--help']); sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["finetune", "nowhere"],
+        ["finetune", "nowhere", "--dry-run"],
+        ["finetune", "--resume", "-o", "nowhere"],
+        ["finetune", "nowhere", "--lr", "1000"],
+        ["lr", "nowhere"],
+    ],
+    ids=" ".join,
+)
+def test_help_and_what_is_refused_before_images_are_found_import_no_torch(arguments, tmp_path):
+    code = f"import sys; from transferkit.cli.main import run; run({arguments}); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, cwd=tmp_path).returncode == 0
 
 
 def test_a_reader_that_has_seen_enough_ends_predict_quietly(run, data):

@@ -106,7 +106,7 @@ def test_a_new_run_on_a_full_disk_leaves_nothing_that_bars_the_next(data, tmp_pa
 def test_a_disk_without_room_is_told_before_an_image_is_read(data, tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=3 << 20))
-    monkeypatch.setattr("transferkit.flow.read_images", lambda *_: pytest.fail("images were read"))
+    monkeypatch.setattr("transferkit.fitting.read_images", lambda *_: pytest.fail("images were read"))
     with pytest.raises(StorageError, match=r"r has 3 MB free and the run needs \d+ MB"):
         tk.finetune(data, out=str(tmp_path / "r"), **NEW)
     assert not (tmp_path / "r").exists()

@@ -8,7 +8,8 @@ import torch
 
 from tests.conftest import write_digits
 from transferkit.messages import Reporter
-from transferkit.prepare import prepare, problem_of, read_images
+from transferkit.preparation import problem_of, read_images
+from transferkit.prepare import prepare
 from transferkit.progress import Progress
 from transferkit.train.context import FitContext
 

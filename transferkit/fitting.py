@@ -1,0 +1,105 @@
+"""From what is prepared to what is learnt of it: a run that is judged and written, or a learning rate to take."""
+
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+from transferkit import evaluate, kinds, ranks
+from transferkit.config import ResolvedConfig
+from transferkit.messages import Reporter
+from transferkit.options import LR
+from transferkit.preparation import Prepared, problem_of, read_images, space_for
+from transferkit.progress import Progress
+from transferkit.ship import record, runs
+from transferkit.ship.begun import Begun
+from transferkit.ship.runs import RunFolder
+from transferkit.train import lr_find
+from transferkit.train.context import FitContext
+from transferkit.train.first_pass import FirstPass
+from transferkit.train.fitted import Fitted
+from transferkit.train.lr_find import Suggestion
+from transferkit.train.strategies import Strategy
+from transferkit.zoo.errors import DivergedError
+
+RATE_FACTORS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100)  # of the optimiser's default
+
+
+def train(
+    run: RunFolder, prepared: Prepared, old: Begun | None, *, started: float, progress: Progress
+) -> dict[str, Any]:
+    """Read the images, fit the network, judge it and write all of it to the run's folder; the contents of metrics.json.
+
+    Args: old, the run that is gone on with; if it is finished, nothing is trained.
+    """
+    changes = old.check(prepared.hashes, device=prepared.device) if old else []
+    finished = ranks.from_first(record.finished(run) if ranks.is_first() else None) if old else None
+    if not finished and ranks.is_first():
+        runs.check_space(run.place, space_for(prepared.given, prepared.model))
+    if finished and prepared.extractor and not prepared.extractor.remembers:  # to compare images, hashes are enough
+        prepared = replace(prepared, extractor=None)
+    taken, config = read_images(prepared, progress)
+    if old:
+        old.check_images(run.place, taken.listing, taken.sha256)
+    if finished:
+        progress.say(f"{run.path} is finished: its model is in {run.path / 'model'}")
+        return finished
+    if changes:
+        progress.say(f"no longer bit-exact: {', '.join(changes)}")
+    if ranks.is_first():
+        if not old:
+            about = {"config": asdict(config), "given": asdict(prepared.given), "device": prepared.device}
+            record.start(run, about | {"hashes": prepared.hashes}, taken)
+        record.begin(run, taken)
+    read_seconds = time.monotonic() - started
+    context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
+    fitted = _fit(run, config, taken, prepared, context)
+    progress.finish()
+    about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
+    result = evaluate.judge(fitted, taken, **about)
+    result = replace(
+        result,
+        notes=result.notes + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
+        seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
+    )
+    if ranks.is_first():
+        record.finish(run, fitted.networks, result)
+    return result.as_metrics()
+
+
+def _context(
+    run: RunFolder, config: ResolvedConfig, strategy: Strategy, *, resume: bool, progress: Progress
+) -> FitContext:
+    """How the run is fitted: its metrics lines go to its folder, and what a person should know to `progress`."""
+    append = run.metrics.add if ranks.is_first() else None
+    return FitContext(
+        plan=strategy.plan(config),
+        patience=config.patience,
+        reporter=Reporter(progress, append=append, epochs=config.epochs),
+        checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
+        resume=resume,
+    )
+
+
+def _fit(run: RunFolder, config: ResolvedConfig, taken: FirstPass, prepared: Prepared, context: FitContext) -> Fitted:
+    """Fit the network in place by its strategy; of a fit that diverges, the best epoch before is kept."""
+    try:
+        return prepared.strategy.run(problem_of(config, taken, prepared, context=context))
+    except DivergedError as error:
+        if error.epoch is None:
+            raise
+        named = {"classes": taken.listing.classes, "backbone": prepared.model.card.name, "epoch": error.epoch}
+        # all ranks have come here, and wait: the first to fail would end this one
+        kept = ranks.from_first(str(record.keep_best(run, prepared.model, **named)) if ranks.is_first() else None)
+        raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error
+
+
+def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggestion:
+    """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
+    taken, config = read_images(prepared, progress)
+    candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
+    context = FitContext(plan=prepared.strategy.plan(config), patience=config.patience, reporter=Reporter(progress))
+    problem = problem_of(config, taken, prepared, context=context)
+    progress.start("trying learning rates", len(candidates) * steps * kinds.present(config.batch_size))
+    suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))
+    progress.finish()
+    return suggestion

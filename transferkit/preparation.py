@@ -1,0 +1,181 @@
+"""What follows once the images are found: the network with a fresh head, all images read and split, what is fitted."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from transferkit import caches, kinds, messages, network, ranks, runtime
+from transferkit.config import FinetuneConfig, ResolvedConfig
+from transferkit.data import augment, augment_trial
+from transferkit.data.augment import Augment
+from transferkit.data.listing import Listing
+from transferkit.data.photos import Photos
+from transferkit.model import boundary, feature_cache, precision
+from transferkit.model.build import Backbone
+from transferkit.model.features import Extractor
+from transferkit.model.freezer import FreezeReport, freeze
+from transferkit.model.head import reset_head
+from transferkit.model.precision import Precision
+from transferkit.progress import Progress
+from transferkit.train import first_pass, loader
+from transferkit.train.context import FitContext
+from transferkit.train.first_pass import FirstPass
+from transferkit.train.loop import Examples
+from transferkit.train.problem import Hyperparameters, Problem
+from transferkit.train.strategies import Strategy
+from transferkit.train.views import ActivationReuse, augmented
+from transferkit.zoo import files
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos."""
+
+    given: FinetuneConfig
+    strategy: Strategy
+    listing: Listing
+    model: Backbone
+    frozen: FreezeReport
+    augment: Augment
+    photos: Photos
+    device: str
+    precision: Precision
+    extractor: Extractor | None  # None where no features are wanted
+    reuse: ActivationReuse
+    hashes: dict[str, str]  # of what training begins with, beside the images
+
+
+def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Prepared:
+    """All that can be known before an image is decoded, of options that are checked and images that are found.
+
+    Raises: UsageError, ModelFileError, NetworkError.
+    """
+    strategy = config.chosen_strategy
+    augment_trial.check(config.augment)
+    device = runtime.pick_device(config.device)
+    model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
+    chosen, lines = precision.choose(
+        model, config.precision, device=device, cache=caches.folder_of(config), phases=strategy.phases
+    )
+    chosen = Precision.read(ranks.from_first(str(chosen)))
+    for line in lines:
+        progress.say(line)
+    weights = feature_cache.weights_hash(model)
+    extractor = caches.extractor_of(config, model, weights=weights, precision=chosen.features, device=device)
+    return Prepared(
+        given=config,
+        strategy=strategy,
+        listing=listing,
+        model=model,
+        frozen=frozen,
+        augment=augment.load("none" if strategy.takes_one_pass(config) else config.augment, model.card.preprocessing),
+        photos=caches.photos_of(config, model, progress),
+        device=device,
+        precision=chosen,
+        extractor=extractor if strategy.needs_features else None,
+        reuse=ActivationReuse(
+            model=model,
+            boundary=boundary.find(model) if strategy.trains_network else None,
+            device=device,
+            precision=chosen.training,
+            cache=caches.folder_of(config),
+            progress=progress,
+        ),
+        hashes={f"weights of {model.card.name}": weights} | _augmentation(config),
+    )
+
+
+def _augmentation(config: FinetuneConfig) -> dict[str, str]:
+    """The hash of the file with the augmentation, if it is one."""
+    path = Path(config.augment)
+    return {f"augmentation in {path}": files.sha256(path)} if path.is_file() else {}
+
+
+def _network(
+    config: FinetuneConfig, num_classes: int, *, device: str, progress: Progress
+) -> tuple[Backbone, FreezeReport]:
+    """The network with a fresh head, frozen as asked, on `device`."""
+    model = network.opened(config, device=device, progress=progress)
+    if config.bit_depth:
+        preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
+        model.card = replace(model.card, preprocessing=preprocessing)
+    model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
+    strategy = config.chosen_strategy
+    dropout, dropconnect = (config.dropout, config.dropconnect) if strategy.trains_network else (0.0, 0.0)
+    reset_head(model, num_classes, seed=config.seed, dropout=dropout, dropconnect=dropconnect)
+    report = freeze(model, strategy.freezes(config))
+    stages = [stage.stage for stage in report.stages if not stage.trainable]
+    messages.trained(report.trainable, report.trainable + report.frozen, frozen=stages, progress=progress)
+    if unused := strategy.unused(config):
+        progress.say(f"{strategy.manner}, which does not use {', '.join(unused)}")
+    return model, report
+
+
+def read_images(prepared: Prepared, progress: Progress) -> tuple[FirstPass, ResolvedConfig]:
+    """Read all images, set the bad ones aside, split the rest; the config with its numbers filled in."""
+    given, strategy = prepared.given, prepared.strategy
+    reader = first_pass.Reader(
+        photos=prepared.photos,
+        preprocessing=prepared.model.card.preprocessing,
+        device=prepared.device,
+        extractor=prepared.extractor,
+    )
+    taken = first_pass.read_images(prepared.listing, reader, progress=progress)
+    messages.left_out(taken.quarantine, progress)
+    taken = first_pass.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
+    config = given.resolved(images=int((taken.listing.parts == "train").sum()))
+    found: dict[str, Any] = {"precision": str(prepared.precision)}
+    if config.backbone == "auto":
+        found["backbone"] = prepared.model.card.name
+    if config.views is None:
+        found["views"] = strategy.feature_views(given)
+        if strategy.trains_network:
+            found["views"] = ranks.from_first(prepared.reuse.choose_views(epochs=kinds.present(config.epochs)))
+    return taken, replace(config, **found)
+
+
+def space_for(config: FinetuneConfig, model: Backbone) -> int:
+    """Bytes that a run of `model` may take on disk: thrice the model, and what a checkpoint holds beside it."""
+    state = sum(tensor.nbytes for tensor in model.state_dict().values())
+    moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    members = config.snapshots or 0
+    return (3 + members) * state + ((2 + members) * state + moments if config.chosen_strategy.trains_network else 0)
+
+
+def problem_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared, *, context: FitContext) -> Problem:
+    """The network, its images and how to fit it to them."""
+    listing, model, strategy = taken.listing, prepared.model, prepared.strategy
+    train, val = (
+        Examples(rows=np.flatnonzero(listing.parts == part), labels=listing.labels, num_classes=len(listing.classes))
+        for part in ("train", "val")
+    )
+    images = loader.image_loader(
+        listing.paths,
+        prepared.augment,
+        seed=config.seed,
+        photos=prepared.photos,
+        device=prepared.device,
+    )
+    network, features, inputs = model, taken.features, images
+    if strategy.trains_network:
+        network, inputs = prepared.reuse.trained_part(
+            images, views=kinds.present(config.views), count=len(listing.labels)
+        )
+    elif not strategy.takes_one_pass(prepared.given):
+        extractor, plain = kinds.present(prepared.extractor), kinds.present(features)
+        features = augmented(extractor, plain, images, np.concatenate([train.rows, val.rows]))
+    return Problem(
+        model=model,
+        features=features,
+        network=network,
+        loader=inputs,
+        train=train,
+        val=val,
+        groups=taken.groups,
+        context=context,
+        hyperparameters=Hyperparameters(
+            **{field.name: getattr(config, field.name) for field in fields(Hyperparameters)}
+        ),
+    )
