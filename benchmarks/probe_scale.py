@@ -76,9 +76,10 @@ def measure(file: Path, images: int, features: int, classes: int) -> dict:
     """Seconds of the whole probe, the value of L2 it took, how it was judged, and the memory it needed."""
     import torch
 
-    from transferkit import metrics, runtime
+    from transferkit import runtime
     from transferkit.messages import Reporter
     from transferkit.model.features import Features
+    from transferkit.tasks import SINGLE_LABEL
     from transferkit.train import head
     from transferkit.train.context import FitContext
     from transferkit.train.loop import Examples
@@ -103,7 +104,7 @@ def measure(file: Path, images: int, features: int, classes: int) -> dict:
     started, cpu = time.monotonic(), time.process_time()
     found = head.fit_probe(problem, l2=None)
     seconds = time.monotonic() - started
-    scores = metrics.scores(found.logits, labels[found.rows])
+    scores = SINGLE_LABEL.scores(found.logits, labels[found.rows])
     return {
         "images": images,
         "features": features,

@@ -26,6 +26,7 @@ def ensemble(
     Example:
       transferkit ensemble runs/photos-1 runs/photos-2 -o both --data photos
     """
+    from transferkit import tasks
     from transferkit.ship.ensemble import join
 
     joined = join(models, out, data=data, device=device or "auto", progress=render.progress_for(quiet=quiet))
@@ -40,7 +41,7 @@ def ensemble(
         return
     render.facts(
         {"model": out, "members": str(len(models)), "passes": f"{joined.passes} through a backbone for an image"}
-        | ({scores["part"]: render.accuracy_line(scores)} if scores else {})
+        | ({scores["part"]: render.score_line(tasks.of_scores(scores), scores)} if scores else {})
     )
     if scores:
         click.echo()

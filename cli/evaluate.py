@@ -26,6 +26,7 @@ def evaluate(
       transferkit evaluate runs/photos-1 more_photos
       transferkit evaluate runs/photos-1/model photos --part test --json
     """
+    from transferkit import tasks
     from transferkit.ship.classifier import load
 
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
@@ -35,11 +36,8 @@ def evaluate(
     if as_json:
         render.data(scores)
         return
-    render.facts({scores["part"]: render.accuracy_line(scores), "log loss": f"{scores['loss']:.4f}"})
+    task = tasks.of_scores(scores)
+    render.facts({scores["part"]: render.score_line(task, scores), "log loss": f"{scores['loss']:.4f}"})
     click.echo()
-    rows = []
-    for k, name in enumerate(scores["classes"]):
-        count, right = sum(scores["confusion"][k]), scores["confusion"][k][k]
-        if count:
-            rows.append((name, str(count), str(right), f"{right / count:.3f}"))
-    render.table(("class", "images", "right", "recall"), rows)
+    header, *rows = task.class_table(scores, scores["classes"])
+    render.table(header, rows)

@@ -42,7 +42,7 @@ def export(model: str, form: str, out: str, overwrite: bool, images: str | None)
     """
     from transferkit.data import tree
     from transferkit.ship.classifier import load
-    from transferkit.ship.run_files import PREDICTIONS, read_predictions
+    from transferkit.ship.run_files import judged_images
     from transferkit.zoo.files import check_free
 
     exporter = exporters.find(form)
@@ -51,8 +51,8 @@ def export(model: str, form: str, out: str, overwrite: bool, images: str | None)
     photos: list[str] = []
     if images:
         photos = list(islice(tree.files(images), MAX_PHOTOS))
-    elif (Path(model) / PREDICTIONS).is_file():
-        photos = [path for path, *_ in read_predictions(Path(model))[:MAX_PHOTOS]]
+    else:
+        photos = judged_images(Path(model).expanduser())[:MAX_PHOTOS]
     photos = [path for path in photos if os.path.isfile(path)]
     written = load(model, device="cpu").export(form, out, images=photos)
     if exporter.is_compared:

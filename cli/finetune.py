@@ -36,8 +36,8 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     """Fit a classifier to the images in DATA.
 
     DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each
-    of class folders; or a CSV with the columns path,label and optionally split; or WebDataset shards, such as
-    "photos-{000..099}.tar" or a URL of them.
+    of class folders; or a CSV with the columns path,label and optionally split, or path,labels where images have
+    several ("beach|dog"); or WebDataset shards, such as "photos-{000..099}.tar" or a URL of them.
 
     \b
     Examples:
@@ -75,10 +75,8 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
 
 def _show_plan(prepared: "Prepared") -> None:
     """What would be trained, were every image readable and none a copy of another."""
-    from transferkit.data import split
-
     listing, given = prepared.listing, prepared.given
-    parts = split.assign_parts(
+    parts = listing.task.assign_parts(
         listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
     )
     config = given.resolved(images=int((parts == "train").sum()))
@@ -100,6 +98,8 @@ def _show_plan(prepared: "Prepared") -> None:
 
 
 def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
+    from transferkit import tasks
+
     shown = {"run": str(folder), "backbone": metrics["backbone"], "strategy": metrics["strategy"]}
     if metrics["kept"] != metrics["strategy"]:
         shown["strategy"] += f", which kept: {metrics['kept']}"
@@ -112,7 +112,7 @@ def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
         shown["how"] = "; ".join(metrics["notes"])
     for part, name in (("val", "validation"), ("test", "test")):
         if metrics[part]:
-            shown[name] = render.accuracy_line(metrics[part])
+            shown[name] = render.score_line(tasks.of_scores(metrics), metrics[part])
     shown["seconds"] = f"{metrics['seconds']['total']:.1f}"
     shown["report"] = str(folder / "report.html")
     shown["next"] = f"transferkit predict {folder} PHOTO..."

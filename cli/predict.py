@@ -23,7 +23,11 @@ MAX_TOP = 10_000  # columns of a CSV
 @click.command()
 @click.argument("model", metavar="RUN_OR_MODEL")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("--top", type=click.IntRange(1, MAX_TOP), default=1, show_default=True, help="How many classes to list.")
+@click.option(
+    "--top",
+    type=click.IntRange(1, MAX_TOP),
+    help="How many classes to list.  [default: 1; of a multi-label classifier, all above their thresholds]",
+)
 @click.option(
     "--format",
     "form",
@@ -35,7 +39,9 @@ MAX_TOP = 10_000  # columns of a CSV
 @options.declared("bit_depth")
 @options.declared("device")
 @options.debug_option
-def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: int | None, device: str | None) -> None:
+def predict(
+    model: str, paths: tuple[str, ...], top: int | None, form: str, bit_depth: int | None, device: str | None
+) -> None:
     """Say what is on each photo.
 
     PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'. An unreadable file is
@@ -58,8 +64,10 @@ def predict(model: str, paths: tuple[str, ...], top: int, form: str, bit_depth: 
             yield prediction
 
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
-    top = min(top, len(classifier.classes))
-    writer(counted(classifier.stream(chain.from_iterable(map(tree.files, paths)), top=top)), top)
+    names_one = classifier.task.names_one
+    top = min(top or int(names_one), len(classifier.classes))
+    predictions = classifier.stream(chain.from_iterable(map(tree.files, paths)), top=max(1, top))
+    writer(counted(predictions), top, names_one)
     if words := classifier.depth_words(counts["read"]):
         render.say(words, err=True)
     if counts["refused"]:
@@ -75,32 +83,41 @@ def _check(paths: tuple[str, ...]) -> None:
             raise UsageError(f"no such file or folder: {path}")
 
 
-def _write_table(predictions: "Iterable[Prediction]", top: int) -> None:
+def _write_table(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
     for prediction in predictions:
+        listed = prediction.top[:top] or prediction.labels
+        said = "  ".join(f"{label} {probability:.3f}" for label, probability in listed) or "none"
         if prediction.fault:
             said = f"unreadable: {prediction.fault}"
-        else:
-            said = "  ".join(f"{label} {probability:.3f}" for label, probability in prediction.top)
         render.say(f"{printable(prediction.source)}  {said}")
 
 
-def _write_csv(predictions: "Iterable[Prediction]", top: int) -> None:
+def _write_csv(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
+    from transferkit.tasks.multi_label import BAR
+
     writer = csv.writer(streams.as_utf8(), lineterminator="\n")
-    ranks = [f"{kind}{rank}" for rank in range(2, top + 1) for kind in ("label", "probability")]
-    writer.writerow(["path", "label", "probability", *ranks, "fault"])
+    said = ["label", "probability"] if names_one else ["labels", "probabilities"]
+    ranks = [f"{kind}{rank}" for rank in range(1 + names_one, top + 1) for kind in ("label", "probability")]
+    writer.writerow(["path", *said, *ranks, "fault"])
     for prediction in predictions:
-        cells = [cell for label, probability in prediction.top for cell in (label, f"{probability:.6f}")]
+        names, probabilities = [name for name, _ in prediction.labels], [f"{p:.6f}" for _, p in prediction.labels]
+        cells = [BAR.join(names), BAR.join(probabilities)]
+        cells += [cell for label, p in prediction.top[names_one:top] for cell in (label, f"{p:.6f}")]
         cells += [""] * (2 + len(ranks) - len(cells))
         row = [prediction.source, *cells, prediction.fault or ""]
         writer.writerow(defused(map(printable, row)))
 
 
-def _write_json(predictions: "Iterable[Prediction]", top: int) -> None:
+def _write_json(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
     for prediction in predictions:
         value: dict = {"path": printable(prediction.source)}
         if prediction.fault:
             value["fault"] = prediction.fault
         else:
-            value |= {"label": prediction.label, "probability": prediction.probability}
-            value["top"] = [{"label": label, "probability": p} for label, p in prediction.top]
+            if names_one:
+                value |= {"label": prediction.label, "probability": prediction.probability}
+            else:
+                value["labels"] = [{"label": label, "probability": p} for label, p in prediction.labels]
+            if top:
+                value["top"] = [{"label": label, "probability": p} for label, p in prediction.top[:top]]
         render.data(value)

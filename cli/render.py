@@ -3,7 +3,7 @@
 import json
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,9 @@ from transferkit import messages
 from transferkit.cli import streams
 from transferkit.progress import Progress
 from transferkit.zoo.text import printable
+
+if TYPE_CHECKING:
+    from transferkit.tasks import Task
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -114,14 +117,9 @@ class LiveProgress(Progress):
             say(line, err=True)
 
 
-def accuracy_line(scores: dict[str, Any]) -> str:
-    """A score in words: what share of how many images, and how sure that is."""
-    low, high = scores["interval"]
-    line = (
-        f"{100 * scores['accuracy']:.1f} % of {scores['n']} images right "
-        f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
-    )
-    return ", ".join(filter(None, (line, messages.seen_words(scores))))
+def score_line(task: "Task", block: dict[str, Any]) -> str:
+    """A block of scores in words: how good, on how many images, and how sure that is."""
+    return ", ".join(filter(None, (task.headline(block), messages.seen_words(block))))
 
 
 def facts(pairs: dict[str, str]) -> None:

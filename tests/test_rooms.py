@@ -8,12 +8,14 @@ from pathlib import Path
 import pytest
 
 import transferkit
+from transferkit.tasks import SINGLE_LABEL, TABLE, MultiLabel
 from transferkit.train import strategies
 
 ROOT = Path(__file__).resolve().parents[1]
 FLOORS = [
     "zoo.ground",
     "ground",
+    "tasks",
     "data",
     "model",
     "train",
@@ -188,6 +190,20 @@ def test_no_file_outside_the_strategies_names_one():
         assert not [each for each in compared if "strategy" in each and any(name in each for name in names)], path
         imported = [module for module in imports(path) if module.startswith("transferkit.train.strategies.")]
         assert set(imported) <= PUBLIC_OF_STRATEGIES, path
+
+
+def test_no_file_outside_the_tasks_tests_for_one():
+    """What differs between tasks is asked of the task; or it stands in a table by its name."""
+    classes = {type(task).__name__ for task in (SINGLE_LABEL, MultiLabel())}
+    for path in sources():
+        if "tasks" in path.parts:
+            continue
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        tests = [ast.unparse(node) for node in nodes if isinstance(node, (ast.Compare, ast.Match))]
+        tests += [
+            ast.unparse(node) for node in nodes if isinstance(node, ast.Call) and "isinstance" in ast.unparse(node.func)
+        ]
+        assert not [each for each in tests if any(name in each for name in (*TABLE, *classes))], path
 
 
 def test_a_wheel_has_every_package():

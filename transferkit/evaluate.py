@@ -5,23 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from transferkit import metrics
 from transferkit.data import copies
 from transferkit.data.source import absolute
+from transferkit.tasks import Task
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
 
-Judged = tuple[str, str, str, float]  # path, label, predicted, probability of that
+Judged = tuple[str, ...]  # a row of predictions.csv
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What a run came to; its fields, but for `judged`, are those of metrics.json.
 
-    Fields: val and test, blocks of scores; classes, in the order of the outputs; chosen, the way that won, as "kept" in
-    the file; notes, lines for the reader; snapshots, what averaging them gave; judged, what was said of each image.
+    Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
+    in the order of the outputs; chosen, the way that won, as "kept" in the file; notes, lines for the reader;
+    snapshots, what averaging them gave; judged, what was said of each image.
     """
 
+    task: Task
     val: dict[str, Any]
     test: dict[str, Any] | None
     classes: list[str]
@@ -36,7 +38,7 @@ class Result:
 
     def as_metrics(self) -> dict[str, Any]:
         """The contents of metrics.json."""
-        fields = asdict(self)
+        fields = asdict(self) | {"task": self.task.name}
         del fields["judged"]
         return {"kept" if name == "chosen" else name: value for name, value in fields.items()}
 
@@ -48,24 +50,20 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     """
     listing = taken.listing
     rows, logits = fitted.rows, fitted.logits
+    task = listing.task.chosen_on(logits, listing.labels[rows])
     seen = copies.seen(listing.parts, taken.contents)
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
-    val, test = _scores(logits, listing.labels[rows], seen[rows] & ~by_folds), None
+    val, test = _scores(task, logits, listing.labels[rows], seen[rows] & ~by_folds), None
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
         rows, logits = test_rows, fitted.predict(test_rows)
-        test = _scores(logits, listing.labels[rows], seen[rows])
-    probabilities = metrics.softmax(logits)
+        test = _scores(task, logits, listing.labels[rows], seen[rows])
     judged = [
-        (
-            absolute(listing.paths[row]),
-            listing.classes[listing.labels[row]],
-            listing.classes[label],
-            float(p[label]),
-        )
-        for row, p, label in zip(rows, probabilities, probabilities.argmax(1))
+        (absolute(listing.paths[row]), *task.prediction(p, listing.labels[row], listing.classes))
+        for row, p in zip(rows, task.probabilities(logits))
     ]
     return Result(
+        task=task,
         val=val,
         test=test,
         classes=list(listing.classes),
@@ -77,5 +75,5 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     )
 
 
-def _scores(logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    return metrics.scores(logits, labels) | metrics.seen_scores(logits, labels, seen)
+def _scores(task: Task, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    return task.scores(logits, labels) | task.seen_scores(logits, labels, seen)

@@ -87,7 +87,7 @@ def _fit(run: RunFolder, config: ResolvedConfig, taken: FirstPass, prepared: Pre
     except DivergedError as error:
         if error.epoch is None:
             raise
-        named = {"classes": taken.listing.classes, "backbone": prepared.model.card.name, "epoch": error.epoch}
+        named = {"listing": taken.listing, "backbone": prepared.model.card.name, "epoch": error.epoch}
         # all ranks have come here, and wait: the first to fail would end this one
         kept = ranks.from_first(str(record.keep_best(run, prepared.model, **named)) if ranks.is_first() else None)
         raise DivergedError(f"{error}; the model of epoch {error.epoch}, the best before, is in {kept}") from error

@@ -54,9 +54,9 @@ def finetune(
 ) -> Run:
     """Fit a classifier to the images of `data` and write everything about it to a run folder.
 
-    Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or a
-    pattern of shards; options, over those in `config_file`; overwrite replaces the run in
-    `out` once the new one is complete, resume goes on with it.
+    Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or
+    path,labels where images have several, or a pattern of shards; options, over those in `config_file`; overwrite
+    replaces the run in `out` once the new one is complete, resume goes on with it.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
 

@@ -11,15 +11,20 @@ HEAD_EPOCHS = 10  # of a head on cached features pass between two lines: each ta
 
 
 def found(
-    counts: Mapping[str, int], *, notes: Sequence[str], ignored: Sequence[tuple[str, str]], progress: Progress
+    counts: Mapping[str, int],
+    *,
+    images: int,
+    notes: Sequence[str],
+    ignored: Sequence[tuple[str, str]],
+    progress: Progress,
 ) -> None:
     """Say which classes there are, in the order of the network's outputs, how DATA was understood, what was ignored.
 
-    Args: counts, of the images of each class.
+    Args: counts, of the images of each class; images, how many there are.
     """
     shown = [f"{name} ({count})" for name, count in counts.items()]
     more = ["..."] if len(shown) > MAX_CLASSES else []
-    progress.say(f"{sum(counts.values())} images, {len(shown)} classes: {', '.join([*shown[:MAX_CLASSES], *more])}")
+    progress.say(f"{images} images, {len(shown)} classes: {', '.join([*shown[:MAX_CLASSES], *more])}")
     for note in notes:
         progress.say(note)
     _list("ignored", ignored, "run.json", progress)
@@ -86,7 +91,7 @@ class Reporter:
         """A line of metrics.jsonl is there."""
         if self._append:
             self._append(line)
-        val = f"val loss {line['val']['loss']:.3f}, val accuracy {line['val']['accuracy']:.3f}"
+        val = ", ".join(f"val {name} {value:.3f}" for name, value in line["val"].items())
         if line["phase"] == "probe":
             self._progress.note(f"probe, L2 {line['l2']:g}: {val}")
             return

@@ -148,7 +148,12 @@ def problem_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared, *, 
     """The network, its images and how to fit it to them."""
     listing, model, strategy = taken.listing, prepared.model, prepared.strategy
     train, val = (
-        Examples(rows=np.flatnonzero(listing.parts == part), labels=listing.labels, num_classes=len(listing.classes))
+        Examples(
+            rows=np.flatnonzero(listing.parts == part),
+            labels=listing.labels,
+            num_classes=len(listing.classes),
+            task=listing.task,
+        )
         for part in ("train", "val")
     )
     images = loader.image_loader(

@@ -3,11 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from transferkit import caches, messages
 from transferkit import config as configs
 from transferkit.data import folder
+from transferkit.data.listing import Listing
 from transferkit.progress import Progress
 
 if TYPE_CHECKING:
@@ -29,8 +28,20 @@ def prepare(
     """
     config, progress = configs.make(data, options, file=config_file), progress or Progress()
     listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
-    counts = np.bincount(listing.labels, minlength=len(listing.classes)).tolist()
-    messages.found(dict(zip(listing.classes, counts)), notes=listing.notes, ignored=listing.ignored, progress=progress)
+    listing.task.check(config)
+    _say(listing, progress)
     from transferkit import preparation  # after the data is found: torch takes seconds to import
 
     return preparation.complete(config, listing, progress)
+
+
+def _say(listing: Listing, progress: Progress) -> None:
+    """Say what was found."""
+    counts = listing.task.counts(listing.labels, len(listing.classes)).tolist()
+    messages.found(
+        dict(zip(listing.classes, counts)),
+        images=len(listing.labels),
+        notes=listing.notes,
+        ignored=listing.ignored,
+        progress=progress,
+    )

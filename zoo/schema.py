@@ -98,11 +98,19 @@ class Start(Struct):
     classes: list[Label]
 
 
+class OwnTask(Struct):
+    """What the network is asked, where that is not one class for each image."""
+
+    name: Name
+    thresholds: Annotated[list[Share], Meta(max_length=MAX_CLASSES)] = []
+
+
 class Own(Start):
     """What has to stand there for a classifier."""
 
     backbone: Origin
     record: dict[str, Any]
+    task: OwnTask | None = None
 
 
 class OwnEnsemble(Struct):

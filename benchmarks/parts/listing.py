@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
-from transferkit.data import folder, manifest, split
+from transferkit.data import folder, manifest
 
 NO_HASH = "0" * 64
 
@@ -17,7 +17,7 @@ def main() -> None:
     moments = [time.perf_counter()]
     listing = folder.read(source)
     moments.append(time.perf_counter())
-    parts = split.assign_parts(listing.labels, listing.parts, fraction=0.2, seed=0, groups=listing.groups)
+    parts = listing.task.assign_parts(listing.labels, listing.parts, fraction=0.2, seed=0, groups=listing.groups)
     moments.append(time.perf_counter())
     count = len(listing.labels)
     manifest.write_manifest(target, replace(listing, parts=parts), sha256=[NO_HASH] * count, bytes=[1] * count)

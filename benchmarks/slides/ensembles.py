@@ -13,7 +13,7 @@ from slides.small import EPOCHS, SEEDS, SmallCifar, Trained, Variant, accuracy, 
 from slides.summary import over_seeds, paired
 from transferkit.ship.classifier import Classifier
 from transferkit.ship.ensemble import join
-from transferkit.train.ensemble import mean_softmax
+from transferkit.tasks import SINGLE_LABEL
 from transferkit.train.schedule import Schedule
 
 CYCLES = 4
@@ -26,7 +26,7 @@ def snapshots(setting: Setting) -> dict[str, Any]:
     single = [trained(problem, Variant(), seed).accuracy for seed in SEEDS]
     cycled = [trained(problem, Variant(schedule="snapshot", cycles=CYCLES), seed) for seed in SEEDS]
     last = [run.accuracy for run in cycled]
-    averaged = [mean_softmax(run.logits) for run in cycled]
+    averaged = [SINGLE_LABEL.mean(run.logits) for run in cycled]
     joint = [accuracy(logits, problem.held_out) for logits in averaged]
     gain = paired(
         [hits(logits, problem.held_out) for logits in averaged],
@@ -77,7 +77,7 @@ def independent(setting: Setting) -> dict[str, Any]:
     """Networks trained from different seeds, their softmax outputs averaged."""
     problem = setting.small
     runs = [trained(problem, Variant(), seed) for seed in SEEDS]
-    joint = mean_softmax([run.logits[-1] for run in runs])
+    joint = SINGLE_LABEL.mean([run.logits[-1] for run in runs])
     return {
         "networks": {
             "members": over_seeds([run.accuracy for run in runs]),

@@ -14,8 +14,8 @@ from slides import drawing
 from slides.setting import Setting, few
 from slides.small import SEEDS, Trained, Variant, trained
 from slides.summary import compared, over_seeds
-from transferkit import metrics
 from transferkit.model.build import CifarMlp
+from transferkit.tasks import SINGLE_LABEL
 from transferkit.zoo.layers import DropConnectLinear
 
 PENALTIES = {
@@ -110,7 +110,7 @@ def _judged(setting: Setting, network: CifarMlp) -> dict[str, Any]:
     found["monte_carlo"] = {"error_100": sampled[MASKS.index(100)], "masks": 100}
     for name in found:
         answers = _answers(network, hidden, name).numpy()
-        scores = metrics.scores(answers, problem.held_out.labels[rows])
+        scores = SINGLE_LABEL.scores(answers, problem.held_out.labels[rows])
         found[name] |= {"accuracy": scores["accuracy"], "loss": scores["loss"]}
     return found
 

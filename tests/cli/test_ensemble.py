@@ -27,7 +27,10 @@ def models(tmp_path_factory) -> list[str]:
     for seed, (name, classes) in enumerate([("run/model", CLASSES), ("other", CLASSES[::-1])]):
         torch.manual_seed(seed)
         backbone = create("timm:test_resnet", num_classes=2, weights="none", image_size=32)
-        artifact.save(folder / name, backbone, classes=classes, preprocessing=backbone.card.preprocessing, record={})
+        artifact.save(
+            folder / name,
+            artifact.Artifact(backbone=backbone, classes=classes, preprocessing=backbone.card.preprocessing, record={}),
+        )
     return [str(folder / "run"), str(folder / "other")]
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 import transferkit as tk
-from transferkit.data import copies, folder, manifest, split
+from transferkit.data import copies, folder, manifest
 from transferkit.messages import seen_words
 from transferkit.progress import Progress
+from transferkit.tasks import SINGLE_LABEL
 
 TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none"}
 
@@ -59,7 +60,9 @@ def test_copies_keep_together_and_join_the_groups_they_are_in():
 def test_our_own_split_puts_no_copy_on_both_sides(seed):
     random = np.random.default_rng(seed)
     labels, files = random.integers(0, 3, 60), random.integers(0, 25, 60)
-    parts = split.assign_parts(labels, np.full(60, ""), fraction=0.3, seed=seed, groups=copies.together(None, files))
+    parts = SINGLE_LABEL.assign_parts(
+        labels, np.full(60, ""), fraction=0.3, seed=seed, groups=copies.together(None, files)
+    )
     assert set(parts) == {"train", "val"}
     assert not copies.seen(parts, files).any()
 

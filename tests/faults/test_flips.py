@@ -28,7 +28,7 @@ def folder(tmp_path_factory) -> Path:
     backbone = create("cifar_resnet", num_classes=3)
     path = tmp_path_factory.mktemp("flips") / "model"
     given = {"classes": ("ant", "bee", "wasp"), "preprocessing": backbone.card.preprocessing, "record": {}}
-    artifact.save(path, backbone, **given)
+    artifact.save(path, artifact.Artifact(backbone=backbone, **given))
     return path
 
 

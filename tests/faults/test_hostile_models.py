@@ -50,7 +50,7 @@ def ours(tmp_path_factory) -> Path:
     backbone = create("timm:test_convnext", weights="none", num_classes=2, image_size=32)
     folder = tmp_path_factory.mktemp("ours") / "model"
     given = {"classes": ("a", "b"), "preprocessing": backbone.card.preprocessing, "record": {}}
-    artifact.save(folder, backbone, **given)
+    artifact.save(folder, artifact.Artifact(backbone=backbone, **given))
     return folder
 
 
@@ -234,5 +234,8 @@ def test_json_that_is_none_is_refused(theirs, text):
 def test_the_longest_label_that_a_csv_may_hold_is_saved_and_opened(tmp_path):
     backbone = create("cifar_resnet", num_classes=2)
     classes = ("a", "b" * csv.field_size_limit())
-    artifact.save(tmp_path / "m", backbone, classes=classes, preprocessing=backbone.card.preprocessing, record={})
+    artifact.save(
+        tmp_path / "m",
+        artifact.Artifact(backbone=backbone, classes=classes, preprocessing=backbone.card.preprocessing, record={}),
+    )
     assert artifact.load(tmp_path / "m").classes == create(tmp_path / "m").card.classes == classes

@@ -8,7 +8,7 @@ MEAN = "frozen or descent or cycle or mean"
 
 PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
     "metrics": {"transferkit/metrics.py": ["tests/test_metrics.py"]},
-    "split": {"transferkit/data/split.py": ["tests/data/test_split.py"]},
+    "split": {"transferkit/tasks/split.py": ["tests/tasks/test_split.py"]},
     "files": {"zoo/files.py": ["tests/zoo/test_writing.py", "tests/zoo/test_files.py"]},
     "model": {
         "transferkit/model/boundary.py": [

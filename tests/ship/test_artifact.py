@@ -33,7 +33,10 @@ def made(name: str, **options) -> Backbone:
 
 def saved(folder: Path, backbone: Backbone) -> Path:
     record = {"strategy": "probe", "test": {"accuracy": 0.9125, "n": 240}}
-    artifact.save(folder, backbone, classes=CLASSES, preprocessing=backbone.card.preprocessing, record=record)
+    artifact.save(
+        folder,
+        artifact.Artifact(backbone=backbone, classes=CLASSES, preprocessing=backbone.card.preprocessing, record=record),
+    )
     return folder
 
 
@@ -213,7 +216,10 @@ def test_class_names_and_outputs_must_be_as_many(tmp_path):
     backbone = made("resnet10t", image_size=64)
     with pytest.raises(UsageError, match="2 class names for a network of 3 outputs"):
         artifact.save(
-            tmp_path / "m", backbone, classes=("a", "b"), preprocessing=backbone.card.preprocessing, record={}
+            tmp_path / "m",
+            artifact.Artifact(
+                backbone=backbone, classes=("a", "b"), preprocessing=backbone.card.preprocessing, record={}
+            ),
         )
     assert list(tmp_path.iterdir()) == []
 
@@ -223,6 +229,9 @@ def test_a_record_too_large_to_be_read_back_is_refused_before_anything_is_writte
     record = {"confusion": [[0] * 1000] * 1000}
     with pytest.raises(UsageError, match="larger than the 1 MB"):
         artifact.save(
-            tmp_path / "m", backbone, classes=CLASSES, preprocessing=backbone.card.preprocessing, record=record
+            tmp_path / "m",
+            artifact.Artifact(
+                backbone=backbone, classes=CLASSES, preprocessing=backbone.card.preprocessing, record=record
+            ),
         )
     assert list(tmp_path.iterdir()) == []

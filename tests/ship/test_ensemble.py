@@ -204,7 +204,7 @@ def test_the_model_card_tells_what_the_members_are_and_reached(mixed):
     card = (mixed / "README.md").read_text(encoding="utf-8")
     front = yaml.safe_load(card.split("---")[1])
     assert (front["license"], front["library_name"]) == ("apache-2.0", "transferkit")
-    assert "the mean of the softmax outputs of 3 networks" in card
+    assert "the mean of those of 3 networks" in card
     assert "Passes for an image: 2." in card
     assert "| test | 91.2 % | 240 |" in card
     weights = sum(p.numel() for p in timm.create_model("resnet10t", num_classes=3).parameters())
@@ -342,7 +342,8 @@ def test_joined_models_answer_with_the_mean_in_the_order_of_the_first(mixed, hea
 def test_what_cannot_be_joined_is_refused_and_nothing_is_written(heads, tmp_path):
     other = member(1, classes=("ant", "bee", "fly"))
     artifact.save(
-        tmp_path / "other", other.backbone, classes=other.classes, preprocessing=other.preprocessing, record={}
+        tmp_path / "other",
+        artifact.Artifact(backbone=other.backbone, classes=other.classes, preprocessing=other.preprocessing, record={}),
     )
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").touch()

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 
-from transferkit.ship import report
+from transferkit.ship import multi_label_page, report
 from transferkit.zoo.errors import UsageError
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
@@ -74,7 +74,7 @@ def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: 
 def predictions_of(confusion: np.ndarray, classes: list[str], folder: Path) -> list[tuple[Path, str, str, float]]:
     """One prediction for every count, the files of which do not exist."""
     pairs = [(t, s) for t, row in enumerate(confusion) for s, count in enumerate(row) for _ in range(count)]
-    return [(folder / f"{i}.png", classes[t], classes[s], 0.5 + i / 1000) for i, (t, s) in enumerate(pairs)]
+    return [(folder / f"{i}.png", classes[t], classes[s], [0.5 + i / 1000]) for i, (t, s) in enumerate(pairs)]
 
 
 CONFUSION = np.array([[8, 1, 1], [0, 10, 0], [2, 0, 8]])
@@ -179,7 +179,7 @@ def test_the_page_asks_nothing_of_any_network_and_runs_nothing(page):
 def test_hostile_names_stay_text_and_control_characters_become_visible(tmp_path):
     classes = [HOSTILE, "b", "c"]
     run = make_run(tmp_path / HOSTILE.replace("/", "-"), CONFUSION, classes)
-    predictions = [(f"{tmp_path}/it\"s <b>'x'.png", HOSTILE, "b", 0.9), ("half\udcff.png", "b", HOSTILE, 0.8)]
+    predictions = [(f"{tmp_path}/it\"s <b>'x'.png", HOSTILE, "b", [0.9]), ("half\udcff.png", "b", HOSTILE, [0.8])]
     path = report.write(run, predictions=predictions)
     page, source = Page(path), path.read_text(encoding="utf-8")
     assert "script" not in page.tags
@@ -193,8 +193,8 @@ def test_hostile_names_stay_text_and_control_characters_become_visible(tmp_path)
 def test_the_surest_mistakes_come_first_at_most_24_each_a_small_jpeg(tmp_path):
     Image.effect_noise((900, 400), 60).convert("RGB").save(tmp_path / "photo.png")
     run = make_run(tmp_path / "run", CONFUSION, CLASSES)
-    wrong = [(tmp_path / "photo.png", "cat", "dog", p / 100) for p in range(40, 70)]
-    right = [(tmp_path / "photo.png", "cat", "cat", 0.999)]
+    wrong = [(tmp_path / "photo.png", "cat", "dog", [p / 100]) for p in range(40, 70)]
+    right = [(tmp_path / "photo.png", "cat", "cat", [0.999])]
     path = report.write(run, predictions=[*wrong, *right])
     shown = re.findall(r'class="said">dog (\d+\.\d)', path.read_text(encoding="utf-8"))
     assert shown == [f"{p}.0" for p in range(69, 45, -1)]
@@ -205,7 +205,7 @@ def test_the_surest_mistakes_come_first_at_most_24_each_a_small_jpeg(tmp_path):
 def test_a_picture_that_is_gone_or_damaged_is_a_grey_box(tmp_path):
     (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
     run = make_run(tmp_path / "run", CONFUSION, CLASSES)
-    wrong = [(tmp_path / name, "cat", "dog", 0.9) for name in ("damaged.jpg", "gone.jpg")]
+    wrong = [(tmp_path / name, "cat", "dog", [0.9]) for name in ("damaged.jpg", "gone.jpg")]
     assert Page(report.write(run, predictions=wrong)).text.count("cannot be read") == 2
 
 
@@ -230,3 +230,13 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 def test_a_folder_that_is_no_run_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"run\.json"):
         report.write(tmp_path, predictions=[])
+
+
+def test_labels_that_are_missed_and_those_wrongly_said_are_mistakes_the_surest_first(tmp_path):
+    predictions = [("a.png", "cat|dog", "dog", [0.1, 0.9]), ("b.png", "", "cat", [0.7, 0.2]), ("c.png", "", "", [0, 0])]
+    found, lead = multi_label_page.mistakes(predictions, ("cat", "dog"), part="test")
+    assert [(one.said, one.true, one.error) for one in found] == [
+        ("misses cat 10.0\u202f%", "is cat, dog", 0.9),
+        ("says cat 70.0\u202f%", "is none of the classes", 0.7),
+    ]
+    assert lead == "On 2 of 3 test images 2 labels are wrong"

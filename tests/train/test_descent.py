@@ -8,6 +8,7 @@ from torch import nn
 
 from transferkit import metrics
 from transferkit.messages import Reporter
+from transferkit.tasks import SINGLE_LABEL
 from transferkit.train import descent, ensemble, optim
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
@@ -49,7 +50,7 @@ def test_the_mean_of_softmax_outputs_is_scipys():
     rng = np.random.default_rng(0)
     logits = [rng.normal(size=(5, 3)) * 4 for _ in range(4)]
     expected = logsumexp([member - logsumexp(member, axis=1, keepdims=True) for member in logits], axis=0) - np.log(4)
-    assert ensemble.mean_softmax(logits) == pytest.approx(expected)
+    assert SINGLE_LABEL.mean(logits) == pytest.approx(expected)
 
 
 def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_and_no_more_mistakes():

@@ -93,6 +93,6 @@ def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(d
     assert fitted.chosen == "finetune"
 
 
-def kept(logits, labels):
+def kept(logits, labels, *_):
     """The comparison of snapshots as if they were better together."""
     return {"members": len(logits), "kept": "ensemble"}

@@ -3,6 +3,7 @@ import pytest
 import torch
 from torch import nn
 
+from transferkit.tasks import SINGLE_LABEL
 from transferkit.train import loop, optim
 from transferkit.train.loop import Examples, Plan
 from transferkit.zoo.errors import DivergedError
@@ -67,7 +68,7 @@ def test_class_weights_are_scikit_learns_balanced_ones():
 
     labels = np.array([0, 0, 0, 1, 2, 2])
     expected = compute_class_weight("balanced", classes=np.arange(3), y=labels)
-    assert loop.class_weights(labels, 3) == pytest.approx(expected)
+    assert SINGLE_LABEL.class_weights(labels, 3) == pytest.approx(expected)
 
 
 def test_a_loss_that_is_not_finite_ends_training_with_advice(examples):

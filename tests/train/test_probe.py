@@ -10,10 +10,10 @@ from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from transferkit.data import split
+from transferkit.tasks import SINGLE_LABEL, split
 from transferkit.train import feature_blocks, probe, selection
 from transferkit.train.feature_blocks import Rows, Scale
-from transferkit.train.objective import Objective, shares_of
+from transferkit.train.objective import Objective
 
 
 def seen(*views, labels, of=None):
@@ -103,7 +103,7 @@ def test_value_and_gradient_are_autograds_however_the_rows_are_cut_into_blocks(w
         monkeypatch.setattr(feature_blocks, "BLOCK_BYTES", size)
         blocks = tuple(wine.rows.blocks(3))
         assert len(blocks) == {2**20: 1, 500: 36}[size]
-        shares = shares_of(wine.y, weights, views=1)
+        shares = SINGLE_LABEL.shares(wine.y, weights, views=1)
         objective = Objective(blocks=blocks, scale=Scale.of(blocks), shares=shares, l2=l2)
         found, gradient = objective(point)
         assert found == pytest.approx(value.item(), rel=1e-5)

@@ -8,6 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 
 from transferkit.model.features import EVAL_BATCH
+from transferkit.tasks import SINGLE_LABEL
 from transferkit.train import loop, optim
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule
@@ -124,7 +125,7 @@ def test_logits_are_those_of_the_network_in_eval_mode_for_the_images_as_they_are
 
 
 def test_a_class_without_images_has_no_weight():
-    assert loop.class_weights(np.array([0, 0, 2]), 4).tolist() == pytest.approx([0.375, 0, 0.75, 0])
+    assert SINGLE_LABEL.class_weights(np.array([0, 0, 2]), 4).tolist() == pytest.approx([0.375, 0, 0.75, 0])
 
 
 def test_weights_that_are_no_numbers_are_found():

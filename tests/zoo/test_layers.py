@@ -210,6 +210,9 @@ def test_a_head_with_gaussian_inference_predicts_the_mean_over_masks_and_is_save
     plain = nn.functional.linear(features, head.weight, head.bias)
     assert not torch.allclose(found, plain.softmax(-1), atol=1e-3)
 
-    artifact.save(tmp_path / "m", model, classes=tuple("abcd"), preprocessing=model.card.preprocessing, record={})
+    artifact.save(
+        tmp_path / "m",
+        artifact.Artifact(backbone=model, classes=tuple("abcd"), preprocessing=model.card.preprocessing, record={}),
+    )
     opened = artifact.load(tmp_path / "m").backbone.eval()
     torch.testing.assert_close(opened.model.fc(features), plain)

@@ -119,14 +119,18 @@ def test_files_of_a_foreign_source_are_compared_with_its_network_before_it_is_bu
 
 def test_a_network_of_a_source_is_saved_and_built_again_by_its_family(toys, tmp_path):
     backbone = zoo.create("toy:small")
-    artifact.save(tmp_path / "m", backbone, classes=("a", "b"), preprocessing=SIZE, record={})
+    artifact.save(
+        tmp_path / "m", artifact.Artifact(backbone=backbone, classes=("a", "b"), preprocessing=SIZE, record={})
+    )
     for again in (artifact.load(tmp_path / "m").backbone, zoo.create(tmp_path / "m")):
         assert torch.equal(again.model[2].weight, backbone.model[2].weight)
     with pytest.raises(ModelFileError, match="this version cannot build toy:large"):
         rebuild({"family": "toy", "architecture": "large"}, num_classes=2)
     hand_made = zoo.wrap(nn.Sequential(nn.Flatten(), nn.Linear(3, 2)))
     with pytest.raises(UsageError, match=r"only networks of .*\btoy\b.* can be saved"):
-        artifact.save(tmp_path / "n", hand_made, classes=("a", "b"), preprocessing=SIZE, record={})
+        artifact.save(
+            tmp_path / "n", artifact.Artifact(backbone=hand_made, classes=("a", "b"), preprocessing=SIZE, record={})
+        )
 
 
 def test_a_network_that_travels_has_its_card_at_hand(toys, monkeypatch):
@@ -154,7 +158,8 @@ def test_a_source_comes_before_those_behind_it_in_the_table(toys, monkeypatch, t
     ]  # fmt: skip
     backbone = zoo.create("cifar_resnet", num_classes=2)
     size = backbone.card.preprocessing
-    artifact.save(tmp_path / "cifar_mlp", backbone, classes=("a", "b"), preprocessing=size, record={})
+    model = artifact.Artifact(backbone=backbone, classes=("a", "b"), preprocessing=size, record={})
+    artifact.save(tmp_path / "cifar_mlp", model)
     assert type(sources.find("cifar_mlp")[0]).__name__ == "ModelFolder"
     assert zoo.describe("cifar_mlp") == zoo.create("cifar_mlp").card
     assert zoo.describe("cifar_mlp").classes == ("a", "b")

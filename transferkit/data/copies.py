@@ -54,7 +54,10 @@ def seen(parts: np.ndarray, contents: np.ndarray) -> np.ndarray:
 
 
 def contradictions(labels: np.ndarray, contents: np.ndarray) -> list[np.ndarray]:
-    """The rows of each file that lies under more than one label, in the order of the rows."""
+    """The rows of each file that lies under more than one label, in the order of the rows.
+
+    Shapes: labels (N,), a number for each, contents (N,).
+    """
     pairs = np.unique(np.stack([contents, labels], 1), axis=0)[:, 0]  # each content once for each of its labels
     wrong = np.unique(pairs[1:][pairs[1:] == pairs[:-1]])
     rows = np.flatnonzero(np.isin(contents, wrong))
@@ -80,11 +83,12 @@ def lines(listing: Listing, contents: np.ndarray) -> list[str]:
 
 def contradiction(listing: Listing, contents: np.ndarray) -> list[str]:
     """A line on the files that lie under two labels, with the first of them; none if there are none."""
-    found = contradictions(listing.labels, contents)
+    labels = listing.task.sets(listing.labels)
+    found = contradictions(labels, contents)
     if not found:
         return []
     first = found[0][0]
-    other = next(row for row in found[0] if listing.labels[row] != listing.labels[first])
+    other = next(row for row in found[0] if labels[row] != labels[first])
     lie = "file lies" if len(found) == 1 else "files lie"
     words = f"{len(found):,} identical {lie} under more than one label, and all but one of these are wrong"
     return [f"{words}: {_pair(listing, first, other)}"]

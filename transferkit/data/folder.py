@@ -218,15 +218,18 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
 
 def check_trainable(listing: Listing) -> None:
     """Raises: DataError if there are too few classes, or one has no image outside val and test."""
-    if len(listing.classes) < 2:
-        only = next(iter(listing.classes))
-        raise DataError(f"{listing.source} has one class ({only!r}); at least 2 are needed{_nesting_hint(listing)}")
+    if len(listing.classes) < listing.task.least_classes:
+        has = f"one class ({listing.classes[0]!r})" if listing.classes else "no label"
+        least = listing.task.least_classes
+        raise DataError(f"{listing.source} has {has}; at least {least} are needed{_nesting_hint(listing)}")
     can_train = (listing.parts == "train") | (listing.parts == "")
-    counts = np.bincount(listing.labels[can_train], minlength=len(listing.classes))
+    counts = listing.task.counts(listing.labels[can_train], len(listing.classes))
     missing = [repr(listing.classes[i]) for i in np.flatnonzero(counts == 0)]
     if missing:
         names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise DataError(f"{listing.source} has classes without a training image: {names}; val and test may not add any")
+    if (counts == np.count_nonzero(can_train)).all():
+        raise DataError(f"{listing.source} has every label on every image: there is nothing to tell apart")
 
 
 def _nesting_hint(listing: Listing) -> str:

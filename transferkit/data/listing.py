@@ -11,6 +11,7 @@ from typing import SupportsIndex
 import numpy as np
 
 from transferkit.data.source import Member
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.zoo.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
@@ -57,12 +58,12 @@ class PathTable(Sequence):
 class Listing:
     """The images of DATA, none of them opened yet.
 
-    `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of label; images of one name in
-    `groups` must not be divided ("" is no group); `ignored` and `refused` pair a path relative to `source` with the
-    reason: what is no image, and an image that cannot be used; `notes` say how DATA was understood. `source` is a str
-    where DATA is a pattern of shards.
+    `task` says what the labels are; `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of
+    label; images of one name in `groups` must not be divided ("" is no group); `ignored` and `refused` pair a path
+    relative to `source` with the reason: what is no image, and an image that cannot be used; `notes` say how DATA was
+    understood. `source` is a str where DATA is a pattern of shards.
 
-    Shapes: paths of length N; labels (N,) int64; parts (N,) str; groups (N,) str or None.
+    Shapes: paths of length N; labels (N,) int64, or as the task has them; parts (N,) str; groups (N,) str or None.
     """
 
     source: Path | str
@@ -70,6 +71,7 @@ class Listing:
     labels: np.ndarray
     parts: np.ndarray
     classes: tuple[str, ...]
+    task: Task = SINGLE_LABEL
     groups: np.ndarray | None = None
     ignored: tuple[tuple[str, str], ...] = ()
     refused: tuple[tuple[str, str], ...] = ()

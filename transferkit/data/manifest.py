@@ -11,7 +11,7 @@ from transferkit.data.source import absolute
 
 Fitted = dict[int, set[str]]  # size of a file to the hashes of those of that size
 
-COLUMNS = ("path", "label", "split", "group", "bytes", "sha256")
+COLUMNS = ("split", "group", "bytes", "sha256")  # after the path and the label
 
 
 def write_manifest(path: Path, listing: Listing, *, sha256: Sequence[str], bytes: Sequence[int]) -> None:
@@ -21,12 +21,12 @@ def write_manifest(path: Path, listing: Listing, *, sha256: Sequence[str], bytes
     """
     groups = listing.groups if listing.groups is not None else [""] * len(listing.paths)
     rows = (
-        (absolute(image), listing.classes[label], part, group, size, digest)
+        (absolute(image), listing.task.text(label, listing.classes), part, group, size, digest)
         for image, label, part, group, size, digest in zip(
             listing.paths, listing.labels, listing.parts, groups, bytes, sha256, strict=True
         )
     )
-    cells.write(path, COLUMNS, rows)
+    cells.write(path, ("path", listing.task.column, *COLUMNS), rows)
 
 
 def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:

@@ -1,4 +1,4 @@
-"""A CSV with the columns path,label[,split][,group] to a listing.
+"""A CSV with the columns path,label[,split][,group] to a listing; or path,labels, or path and a column for each class.
 
 Our own manifest.csv is one; so an apostrophe before a formula, as `cells.py` writes it, is taken off again.
 """
@@ -11,12 +11,14 @@ import numpy as np
 
 from transferkit.data import sniff
 from transferkit.data.cells import original
-from transferkit.data.listing import PARTS, Listing, PathTable, class_name
+from transferkit.data.label_columns import COLUMNS, BarredLabels, LabelColumns, OneLabel, Switches
+from transferkit.data.listing import PARTS, Listing, PathTable
 from transferkit.data.source import join
 from transferkit.zoo.errors import DataError
 from transferkit.zoo.text import printable
 
 WANTED = "path,label[,split][,group]"
+KNOWN = ("path", *COLUMNS, "split", "group")
 HEAD_BYTES = 512
 BLANKS = " \t\r\n\f\v\u00a0\u200b\ufeff"  # and what no screen shows
 
@@ -26,36 +28,37 @@ def read(source: Path) -> Listing:
 
     Raises: DataError naming the line that cannot be used.
     """
-    paths, labels, parts, groups = [], [], [], []
+    paths, parts, groups = [], [], []
+    labels: LabelColumns | None = None
     for line, row in _rows(source):
         where = f"{source}, line {line}"
+        labels = labels or _label_columns(source, row)
         if not row["path"]:
             raise DataError(f"{where}: the path is empty")
-        if not row["label"]:
-            raise DataError(f"{where}: the label is empty")
+        labels.add(row, where)
         part = row["split"].strip().casefold()
         if part and part not in PARTS:
             raise DataError(f"{where}: split {row['split']!r} is unknown; allowed: {', '.join(PARTS)} or nothing")
         paths.append(join(source.parent, row["path"]))
-        labels.append(class_name(row["label"], source))
         parts.append(PARTS.get(part, ""))
         groups.append(row["group"])
-    if not paths:
+    if labels is None:
         raise DataError(f"{source} has no rows; one line an image is expected: path,label[,split]")
-    classes = sorted(set(labels))
-    number = {label: index for index, label in enumerate(classes)}
+    encoded, classes = labels.encoded()
     return Listing(
         source=source,
         paths=PathTable.from_paths(paths),
-        labels=np.array([number[label] for label in labels], np.int64),
+        labels=encoded,
         parts=np.array(parts, "<U5"),
-        classes=tuple(classes),
+        classes=classes,
+        task=labels.task,
         groups=np.array(groups) if any(groups) else None,
+        notes=labels.notes,
     )
 
 
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Line number and the four columns that count of each row; a missing split or group is empty."""
+    """Line number and the columns of each row; a missing split or group is empty."""
     with open(source, "rb") as file:
         _check_text(source, file.read(HEAD_BYTES))
     with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
@@ -87,21 +90,44 @@ def _check_text(source: Path, start: bytes) -> None:
         raise DataError(f"{source} is {what}; a folder of class folders or a CSV with the columns {WANTED} is expected")
 
 
+def _label_columns(source: Path, first: dict[str, str]) -> LabelColumns:
+    """What takes the labels of rows like the first one. Raises: DataError if there are none in it."""
+    if "labels" in first:
+        return BarredLabels(source)
+    if "label" in first:
+        return OneLabel(source)
+    switches = Switches(source, [name for name in first if name not in KNOWN])
+    if not switches.is_switched(first):
+        raise _lacking(source, list(first)[2:], ["label"])
+    return switches
+
+
 def _names(source: Path, header: list[str]) -> list[str]:
-    """The names of the columns; case and blanks do not matter where the names would not be there otherwise.
+    """The names of the columns; case and blanks of those known do not matter where they would not be there otherwise.
 
     Raises: DataError that says what differs from the columns that are needed.
     """
-    names = header if {"path", "label"} <= set(header) else [cell.strip(BLANKS).casefold() for cell in header]
-    lacking = [name for name in ("path", "label") if name not in names]
+    names = header
+    if "path" not in header or not {*COLUMNS} & {*header}:
+        bare = [cell.strip(BLANKS) for cell in header]
+        names = [cell.casefold() if cell.casefold() in KNOWN else cell for cell in bare]
+    others = [name for name in names if name not in KNOWN]
+    has_labels = {*COLUMNS} & {*names} or (others and "path" in names)
+    lacking = [name for name, is_there in (("path", "path" in names), ("label", has_labels)) if not is_there]
     if lacking:
-        shown = printable(", ".join(map(repr, header)))[:120]
-        words = f"it lacks {' and '.join(lacking)}{_separated(header)}, its first line has {shown}"
-        raise DataError(f"{source} is no CSV with the columns {WANTED}: {words}")
-    for name in ("path", "label", "split", "group"):
+        raise _lacking(source, header, lacking)
+    if {*COLUMNS} <= {*names}:
+        raise DataError(f"{source} has a column label and a column labels; keep one of them")
+    for name in KNOWN if {*COLUMNS} & {*names} else names:  # all others are classes
         if names.count(name) > 1:
             raise DataError(f"{source} has {names.count(name)} columns called {name}; keep one of them")
     return names
+
+
+def _lacking(source: Path, header: list[str], names: list[str]) -> DataError:
+    shown = printable(", ".join(map(repr, header)))[:120]
+    words = f"it lacks {' and '.join(names)}{_separated(header)}, its first line has {shown}"
+    return DataError(f"{source} is no CSV with the columns {WANTED}: {words}")
 
 
 def _separated(header: list[str]) -> str:

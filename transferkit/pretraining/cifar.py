@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import decode, folder, split
+from transferkit.data import decode, folder
 from transferkit.data.listing import PARTS, Listing, PathTable, class_name
 from transferkit.data.photos import source_side
 from transferkit.pretraining import encoding, tar
+from transferkit.tasks import split
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 

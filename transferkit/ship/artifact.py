@@ -16,6 +16,7 @@ from transferkit.model.build import Backbone, Preprocessing, check_finite, creat
 from transferkit.model.ensemble import Pass
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.zoo import hashes, schema
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError, is_out_of_memory
 from transferkit.zoo.files import new_folder, read_errors, read_safetensors, write_json, write_safetensors, write_text
@@ -26,12 +27,15 @@ CARD, MEMBERS = "README.md", "members"
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A network ready for use: the names of its outputs, how its images are prepared, and the record of its making."""
+    """A network ready for use: the names of its outputs, how its images are prepared, the record of its making,
+    and what it is asked.
+    """
 
     backbone: Backbone
     classes: tuple[str, ...]
     preprocessing: Preprocessing
     record: dict[str, Any]
+    task: Task = SINGLE_LABEL
 
     @property
     def name(self) -> str:
@@ -45,9 +49,9 @@ class Artifact:
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
-    """Networks whose softmax outputs are averaged; each has its own way of preparing images and order of classes.
+    """Networks whose probabilities are averaged; each has its own way of preparing images and order of classes.
 
-    Raises: UsageError if there are fewer than two, or if one knows other classes than the ensemble.
+    Raises: UsageError if there are fewer than two, or if one knows other classes, or has another task.
     """
 
     members: tuple[Artifact, ...]
@@ -58,7 +62,16 @@ class Ensemble:
         if len(self.members) < 2:
             raise UsageError(f"an ensemble has at least 2 members, not {len(self.members)}")
         for number, member in enumerate(self.members):
-            check_same_classes(self.classes, member.classes, name=f"member {number}")
+            check_same(self.members[0].task, self.classes, member, name=f"member {number}")
+
+    @property
+    def task(self) -> Task:
+        """That of its members."""
+        return self.members[0].task.joined([member.task.reordered(self._order(member)) for member in self.members])
+
+    def _order(self, member: Artifact) -> list[int]:
+        """Which output of a member is each class."""
+        return [member.classes.index(name) for name in self.classes]
 
     @property
     def name(self) -> str:
@@ -70,31 +83,32 @@ class Ensemble:
         return networks.plan_passes(
             [member.backbone for member in self.members],
             preprocessings=[member.preprocessing for member in self.members],
-            orders=[[member.classes.index(name) for name in self.classes] for member in self.members],
+            orders=[self._order(member) for member in self.members],
         )
 
 
-def check_same_classes(expected: Sequence[str], classes: Sequence[str], *, name: str) -> None:
-    """Raise UsageError, saying what `name` lacks and has besides, unless the classes are the same in any order."""
+def check_same(task: Task, expected: Sequence[str], member: Artifact, *, name: str) -> None:
+    """Raise UsageError, saying how `name` differs, unless task and classes, in any order, are the same."""
+    if member.task.name != task.name:
+        raise UsageError(f"the members of an ensemble have one task, but {name} is {member.task.name}, not {task.name}")
+    classes = member.classes
     lacking, besides = (sorted({*one}.difference(other)) for one, other in ((expected, classes), (classes, expected)))
     if lacking or besides:
         parts = [f"{verb} {', '.join(names)}" for verb, names in (("lacks", lacking), ("adds", besides)) if names]
         raise UsageError(f"the members of an ensemble know the same classes, but {name} {' and '.join(parts)}")
 
 
-def save(
-    folder: Path, backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any]
-) -> None:
+def save(folder: Path, model: Artifact) -> None:
     """Write the model folder, whole or not at all; the same arguments give the same bytes.
 
-    Args: record is plain data about the making; its blocks "test" and "val", as in metrics.json, go into the README.
+    The record is plain data about the making; its blocks "test" and "val", as in metrics.json, go into the README.
     Raises: UsageError if the network cannot be described by plain data, or by too much of it, or has another number of
     classes; StorageError.
     """
-    config = description.describe(backbone, classes=classes, preprocessing=preprocessing, record=record)
-    card = model_card(backbone, classes=classes, preprocessing=preprocessing, record=record)
+    content = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
+    config, card = description.describe(**content), model_card(**content)
     with new_folder(folder) as scratch:
-        write_safetensors(scratch / WEIGHTS, backbone.model.state_dict(), {"format": "pt"})
+        write_safetensors(scratch / WEIGHTS, model.backbone.model.state_dict(), {"format": "pt"})
         _complete(scratch, config, card, parts=[WEIGHTS])
 
 
@@ -112,12 +126,12 @@ def save_ensemble(
         [(member.backbone, member.preprocessing, member.record) for member in members],
         classes=classes,
         record=record,
+        task=model.task,
         passes=len(model.passes()),
     )
     with new_folder(folder) as scratch:
         for name, member in zip(_member_names(len(members)), members):
-            content = {field.name: getattr(member, field.name) for field in dataclasses.fields(member)}
-            save(scratch / name, **content)
+            save(scratch / name, member)
         _complete(scratch, {"transferkit": own}, card, parts=_member_files(len(members), also=(CARD,)))
 
 
@@ -200,7 +214,7 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     """The network of the key `transferkit`, with the weights beside it under exactly its own names."""
     hashes.check(folder, [WEIGHTS])
     try:
-        spec, classes, preprocessing, origin, record = description.parse(own)
+        spec, classes, preprocessing, origin, record, task = description.parse(own)
         backbone = rebuild(spec, num_classes=len(classes), beside=folder / WEIGHTS)
     except (UsageError, StorageError):
         raise
@@ -220,4 +234,4 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
         raise ModelFileError(
             f"{folder / CONFIG} is refused: its network takes no images of {height} x {width}: {reason}"
         )
-    return Artifact(backbone=backbone, classes=classes, preprocessing=preprocessing, record=record)
+    return Artifact(backbone=backbone, classes=classes, preprocessing=preprocessing, record=record, task=task)

@@ -11,7 +11,6 @@ from typing import Any
 
 from transferkit import ranks, runtime
 from transferkit.data.listing import Listing
-from transferkit.data.manifest import COLUMNS
 from transferkit.data.source import Member, absolute
 from transferkit.progress import Progress
 from transferkit.ship import replacement, run_files
@@ -84,9 +83,9 @@ class Begun:
         source = absolute(Path(self.record["data"]["source"]))
         if not (place / "manifest.csv").exists():  # killed between the two
             return "it had not listed them yet"
-        rows = run_files.read_rows(place / "manifest.csv", COLUMNS)
+        rows = run_files.read_manifest(place)
         old = {_name(row[0], (source, os.path.dirname(source))): (row[1], row[5]) for row in rows}
-        labels = (listing.classes[label] for label in listing.labels)
+        labels = (listing.task.text(label, listing.classes) for label in listing.labels)
         new = dict(zip(_names(listing), zip(labels, sha256)))
         kinds = {
             "added": [name for name in new if name not in old],

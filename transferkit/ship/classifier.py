@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit import metrics, runtime
+from transferkit import runtime
 from transferkit.data import batches, folder, manifest
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.data.depth import LARGEST, dim_words
@@ -26,6 +26,7 @@ from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.sources import Source, content_of, every_photo
+from transferkit.tasks import Task, summary
 from transferkit.zoo import stops
 from transferkit.zoo.card import BIT_DEPTHS
 from transferkit.zoo.errors import DataError, UsageError
@@ -35,11 +36,17 @@ Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a classifier says of one image; of an unreadable one `fault` gives the reason and the rest is empty."""
+    """What a classifier says of one image; of an unreadable one `fault` gives the reason and the rest is empty.
+
+    Fields: labels, what it says is there, with probabilities: one class, or of a multi-label classifier those above
+    their thresholds, the likeliest first, perhaps none; label and probability, of the one class, None of a multi-label
+    classifier; top, the likeliest classes, as many as were asked for.
+    """
 
     source: Source
     label: str | None = None
     probability: float | None = None
+    labels: tuple[tuple[str, float], ...] = ()
     top: tuple[tuple[str, float], ...] = ()
     fault: str | None = None
 
@@ -69,6 +76,7 @@ class Classifier:
         self._largest: Counter[int] = Counter()  # values of images whose files do not say how many bits they have
         self.artifact = model
         self.classes: tuple[str, ...] = model.classes
+        self.task = model.task
         self.passes = model.passes()
         self.device = device
         for each in self.passes:
@@ -89,9 +97,10 @@ class Classifier:
                 yield Prediction(source=source, fault=answer)
                 continue
             mean = answer.mean(axis=0)  # (K,)
-            best = np.argsort(-mean, kind="stable")[:top]
-            listed = tuple((self.classes[k], float(mean[k])) for k in best)
-            yield Prediction(source=source, label=listed[0][0], probability=listed[0][1], top=listed)
+            listed = tuple((self.classes[k], float(mean[k])) for k in np.argsort(-mean, kind="stable")[:top])
+            said = tuple((self.classes[k], p) for k, p in self.task.said(mean))
+            label, probability = said[0] if self.task.names_one else (None, None)
+            yield Prediction(source=source, label=label, probability=probability, labels=said, top=listed)
 
     def predict(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> list[Prediction]:
         """The same as a list."""
@@ -135,12 +144,12 @@ class Classifier:
 
     @torch.no_grad()
     def _probabilities(self, views: list[Views]) -> np.ndarray:
-        """The softmax outputs of the M members for B images, (B, M, K)."""
+        """The probabilities of the M members for B images, (B, M, K)."""
         inputs = {each: self._input([view[each] for view in views], each) for each in views[0]}
         answers = np.empty((len(views), sum(len(each.members) for each in self.passes), len(self.classes)))
         for each in self.passes:
             logits = each.network(inputs[each.preprocessing]).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
-            answers[:, each.members] = logits.cpu().double().softmax(2).numpy()
+            answers[:, each.members] = self.task.activated(logits.cpu().double()).numpy()
         return answers
 
     def _input(self, pixels: list[np.ndarray], preprocessing: Preprocessing) -> Tensor:
@@ -154,14 +163,17 @@ class Classifier:
         """Scores on labelled images, classes matched by name.
 
         Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all.
-        Returns: the block of scores that metrics.json has too, with "part", "classes" and "refused": [[path, reason],
-        ...]; that of an ensemble has "members", the accuracy and log loss of each. "seen" counts the images that the
-        run has trained or validated on, "unseen" is the score without them; of a model without a run nothing is known.
+        Returns: the block of scores that metrics.json has too, with "task", "part", "classes" and "refused": [[path,
+        reason], ...]; that of an ensemble has "members", the accuracy and log loss of each. "seen" counts the images
+        that the run has trained or validated on, "unseen" is the score without them; of a model without a run nothing
+        is known.
         Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
         """
         progress = progress or Progress()
         listing = folder.read(data, to_train=False, progress=progress)
-        own_label = [self._index(name) for name in listing.classes]
+        if listing.task.name != self.task.name:
+            raise DataError(f"the labels of {data} are {listing.task.name}, the classifier is {self.task.name}")
+        numbers = [self._index(name) for name in listing.classes]
         part, rows = _choose_part(listing.parts, part)
         progress.start("evaluating", len(rows))
         answers, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
@@ -180,8 +192,9 @@ class Classifier:
             progress.say(words)
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
-        scores = _scores(np.array(answers), np.array(own_label)[listing.labels[judged]], np.array(seen))
-        return scores | {"part": part, "classes": list(self.classes), "refused": refused}
+        labels = self.task.renumbered(listing.labels[judged], numbers, len(self.classes))
+        scores = _scores(self.task, np.array(answers), labels, np.array(seen))
+        return scores | {"task": self.task.name, "part": part, "classes": list(self.classes), "refused": refused}
 
     def _index(self, name: str) -> int:
         if name not in self.classes:
@@ -211,16 +224,17 @@ class Classifier:
         return export.export(self.artifact, format=kind, out=Path(out).expanduser(), pixels=batch)
 
 
-def _scores(answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+def _scores(task: Task, answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     """The scores of the members' mean, and, if they are several, those of each.
 
-    Shapes: answers (N, M, K), labels (N,), seen (N,) bool.
+    Shapes: answers (N, M, K), labels (N, ...), seen (N,) bool.
     """
-    logits = [np.log(np.maximum(p, 1e-300)) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))]
-    mean, *members = (metrics.scores(each, labels) for each in logits)
-    mean |= metrics.seen_scores(logits[0], labels, seen)
-    kept = ("accuracy", "interval", "loss", "n")
-    return mean | ({"members": [{key: block[key] for key in kept} for block in members]} if len(members) > 1 else {})
+    logits = [task.logits(p) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))]
+    mean, *members = (task.scores(each, labels) for each in logits)
+    mean |= task.seen_scores(logits[0], labels, seen)
+    if len(members) > 1:
+        mean["members"] = [summary(block) | {"interval": block["interval"]} for block in members]
+    return mean
 
 
 def _choose_part(parts: np.ndarray, wanted: str | None) -> tuple[str, np.ndarray]:

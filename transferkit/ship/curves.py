@@ -22,6 +22,7 @@ MEASURED = {"linewidth": 2, "markersize": 6}
 # told apart by dash and marker as well as by colour
 TRAIN: dict[str, Any] = MEASURED | {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"}
 VAL: dict[str, Any] = MEASURED | {"color": BLUE, "linestyle": "-", "marker": "o"}
+RANKED: dict[str, Any] = MEASURED | {"color": INK, "linestyle": ":", "marker": "^"}
 MAX_MARKERS = 25  # on a curve; more of them hide its dashes
 MAX_NUMBERS = 12  # of snapshots on a curve
 STYLE: dict[Any, Any] = {
@@ -140,6 +141,9 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
         for part, label, style in (("train", "training", TRAIN), ("val", "validation", VAL)):
             panel.plot(x, [line[part][measure] for line in lines], label=label, markevery=every, **style)
         panel.set_ylabel(measure)
+    if all("mAP" in line["val"] for line in lines):
+        panels[1].plot(x, [line["val"]["mAP"] for line in lines], label="validation mAP", markevery=every, **RANKED)
+        panels[1].set_ylabel("all labels right")
     panels[1].yaxis.set_major_formatter(lambda share, _: f"{100 * share:.4g} %")
 
 
@@ -186,7 +190,7 @@ def _mark_snapshots(panel: "Axes", snapshots: list[Line], kept: str | None, *, m
 def _add_legend(figure: "Figure") -> None:
     """One legend above the panels for all of them."""
     figure.align_ylabels()
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+    handles, labels = figure.axes[1].get_legend_handles_labels()
     figure.legend(
         handles,
         labels,

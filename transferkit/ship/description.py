@@ -3,7 +3,9 @@
 import dataclasses
 from typing import Any
 
+from transferkit import tasks
 from transferkit.model.build import Backbone, Preprocessing, families
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.zoo import schema
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.hashes import FORMAT_VERSION
@@ -18,7 +20,7 @@ TIMM_KEYS = (
 
 
 def describe(
-    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any]
+    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any], task: Task
 ) -> dict[str, Any]:
     """The content of config.json: timm's keys, and the key `transferkit` with all that `load` needs.
 
@@ -39,7 +41,7 @@ def describe(
         "classes": list(classes),
         "backbone": {key: getattr(backbone.card, key) for key in ("name", "license", "source")},
         "record": record,
-    }
+    } | task.as_json()
     if family != "timm":  # the family stands before the name, so that timm does not take a namesake for its own
         return {"architecture": f"{family}:{architecture}", "label_names": list(classes), "transferkit": own}
     native, width = (getattr(backbone.model, name) for name in ("pretrained_cfg", "num_features"))
@@ -57,15 +59,18 @@ def describe(
     }
 
 
-def parse(own: Any) -> tuple[dict[str, Any], tuple[str, ...], Preprocessing, dict[str, str], dict[str, Any]]:
-    """Spec, classes, preprocessing, origin and record of the key `transferkit`.
+def parse(own: Any) -> tuple[dict[str, Any], tuple[str, ...], Preprocessing, dict[str, str], dict[str, Any], Task]:
+    """Spec, classes, preprocessing, origin, record and task of the key `transferkit`.
 
     Raises: ValueError, KeyError, TypeError or ModelFileError that says what is wrong.
     """
     classes = class_names(own)
     read = schema.read(own, schema.Own)
     preprocessing = Preprocessing(**schema.given(read.preprocessing))
-    return schema.given(read.spec), classes, preprocessing, schema.given(read.backbone), read.record
+    task = SINGLE_LABEL
+    if read.task:
+        task = tasks.read(read.task.name, tuple(read.task.thresholds), num_classes=len(classes))
+    return schema.given(read.spec), classes, preprocessing, schema.given(read.backbone), read.record, task
 
 
 def class_names(own: Any) -> tuple[str, ...]:

@@ -11,9 +11,8 @@ from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.classifier import Classifier, load
+from transferkit.tasks import summary
 from transferkit.zoo.errors import RunConflictError, UsageError
-
-SCORES = ("accuracy", "loss", "n", "seen", "unseen")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +56,13 @@ def join(
     runtime.keep_freed_memory()
     members = [_member(source) for source in sources]
     for source, member in zip(sources, members):
-        artifact.check_same_classes(members[0].classes, member.classes, name=str(source))
+        artifact.check_same(members[0].task, members[0].classes, member, name=str(source))
     model = Ensemble(members=tuple(members), classes=members[0].classes, record={})
     classifier = Classifier(model, device=runtime.pick_device(device), folders=[Path(source) for source in sources])
     scores = classifier.evaluate(data, progress=progress) if data is not None else None
     record = {}
     if scores is not None and scores["part"] == "test":  # the members may have been trained on any other part
-        record = {"test": {key: scores[key] for key in SCORES}}
+        record = {"test": summary(scores)}
     _check_free(out)  # scoring may have taken hours
     artifact.save_ensemble(out, members, classes=model.classes, record=record)
     return Joined(folder=out, passes=len(classifier.passes), scores=scores)

@@ -10,30 +10,32 @@ from transferkit.model.build import Preprocessing
 from transferkit.ship import exporters
 from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.exporters.exporter import ONE_BY_ONE
+from transferkit.tasks import Task
 from transferkit.zoo.errors import UsageError
 
 
 # Graphs record where this class stands, so its module is part of their bytes.
 class FromPixels(nn.Module):
-    """Networks that see the same pixels, with normalisation before them and the mean of their softmax outputs after.
+    """Networks that see the same pixels, with normalisation before them and the mean of their probabilities after.
 
-    Shapes: uint8 (B, 3, H, W) -> (B, K), rows sum to 1.
+    Shapes: uint8 (B, 3, H, W) -> (B, K).
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, networks: Sequence[nn.Module], preprocessing: Preprocessing, *, num_classes: int):
+    def __init__(self, networks: Sequence[nn.Module], preprocessing: Preprocessing, *, num_classes: int, task: Task):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.num_classes = num_classes
+        self.task = task
         self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean)[:, None, None])
         self.register_buffer("std", 255 * torch.tensor(preprocessing.std)[:, None, None])
 
     def forward(self, pixels: Tensor) -> Tensor:
         x = (pixels.float() - self.mean) / self.std
         logits = torch.cat([network(x) for network in self.networks], dim=1)  # (B, M * K)
-        return logits.unflatten(1, (-1, self.num_classes)).softmax(2).mean(1)
+        return self.task.activated(logits.unflatten(1, (-1, self.num_classes))).mean(1)
 
 
 def export(model: Artifact | Ensemble, *, format: str, out: str | Path, pixels: Tensor) -> Path:

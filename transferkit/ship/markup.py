@@ -39,6 +39,12 @@ def percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f}\u202f%"
 
 
+def bar(share: float | None) -> str:
+    """A share in per cent with a bar of that length."""
+    drawn = "" if share is None else f'<span class="bar"><i style="width:{share:.1%}"></i></span>'
+    return drawn + percent(share)
+
+
 def duration(seconds: float) -> str:
     """A duration in the two units that matter.
 

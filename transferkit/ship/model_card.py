@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from transferkit.messages import seen_words
 from transferkit.model.build import Backbone, Preprocessing
+from transferkit.tasks import MultiLabel, SingleLabel, Task
 from transferkit.zoo.text import printable
 
 HEADER = """---
@@ -14,11 +16,11 @@ library_name: {library}
 pipeline_tag: image-classification
 ---
 
-# An image classifier of {count} classes
+# {title}
 
-It tells apart: {classes}.
+It {does}: {classes}.
 {made_of}
-| part | accuracy | images |
+| part | {measure} | images |
 |---|---|---|
 {scores}
 
@@ -31,7 +33,7 @@ import transferkit as tk
 
 classifier = tk.load("FOLDER")
 for prediction in classifier.stream(["photo.jpg"]):
-    print(prediction.label, prediction.probability)
+    {use}
 ```
 """
 TIMM = """
@@ -42,7 +44,7 @@ import timm
 
 model = timm.create_model("local-dir:FOLDER", pretrained=True).eval()
 ```
-"""
+{outputs}"""
 NETWORK = """
 ## What the network sees
 
@@ -58,7 +60,7 @@ DEPTH = """A value of more than 8 bits, in a file that does not say how many it 
 
 """
 MADE_OF = """
-A probability is the mean of the softmax outputs of {count} networks, the members. Members that differ only in the head
+A probability is the mean of those of {count} networks, the members. Members that differ only in the head
 share one pass through the backbone. Passes for an image: {passes}.
 """
 MEMBERS = """
@@ -73,7 +75,7 @@ Each of these folders is a model of its own, with a model card that says what it
 LIMITS = """
 ## What it does not promise
 
-- It knows no other classes: a photo of something else gets one of the names above too.
+- It knows no other classes: {stranger}
 - A probability is the network's own confidence. It is no measured frequency.
 - The scores hold for photos like those it was judged on. Another camera, place or season can do worse; measure it
   with `transferkit evaluate`.
@@ -81,8 +83,43 @@ LIMITS = """
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Words:
+    """What a card says of a task; title has a place for the number of classes."""
+
+    title: str
+    does: str
+    measure: str
+    use: str
+    outputs: str
+    stranger: str
+
+
+WORDS = {
+    SingleLabel.name: Words(
+        title="An image classifier of {} classes",
+        does="tells apart",
+        measure="accuracy",
+        use="print(prediction.label, prediction.probability)",
+        outputs="",
+        stranger="a photo of something else gets one of the names above too.",
+    ),
+    MultiLabel.name: Words(
+        title="A multi-label image classifier of {} classes",
+        does="says which of these are on a photo, be it none",
+        measure="mAP, all labels right",
+        use="print(prediction.labels)  # those above their thresholds, each with its probability",
+        outputs="""
+Its outputs are logits: `model(x).sigmoid()` gives a probability for each class, and the key `transferkit.task` of
+config.json has the threshold of each, chosen on validation images for the highest F1.
+""",
+        stranger="whatever else is on a photo is not said.",
+    ),
+}
+
+
 def model_card(
-    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any]
+    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any], task: Task
 ) -> str:
     """The model card as Markdown, with YAML front matter as the hub reads it.
 
@@ -104,9 +141,10 @@ def model_card(
         source=quoted(backbone.card.source),
         license=quoted(backbone.card.license),
     )
-    library = "timm" if is_timm else "transferkit"
-    header = _header(classes, record, license=backbone.card.license, library=library)
-    return header + (TIMM if is_timm else "") + network + LIMITS
+    words = WORDS[task.name]
+    origin = {"license": backbone.card.license, "library": "timm" if is_timm else "transferkit"}
+    plain = TIMM.format(outputs=words.outputs) if is_timm else ""
+    return _header(classes, record, task, origin) + plain + network + LIMITS.format(stranger=words.stranger)
 
 
 def ensemble_card(
@@ -114,6 +152,7 @@ def ensemble_card(
     *,
     classes: tuple[str, ...],
     record: dict[str, Any],
+    task: Task,
     passes: int,
 ) -> str:
     """The model card of an ensemble.
@@ -124,42 +163,44 @@ def ensemble_card(
     for number, (backbone, preprocessing, own) in enumerate(members):
         height, width = preprocessing.size_px
         cells = [f"`members/{number}`", quoted(backbone.card.name), f"{_parameters(backbone):,}", f"{width} x {height}"]
-        cells += [_score(own[part]) if own.get(part) else "" for part in ("val", "test")]
+        cells += [
+            f"{_score(task, own[part])} of {own[part]['n']:,}" if own.get(part) else "" for part in ("val", "test")
+        ]
         rows.append(f"| {' | '.join([*cells, quoted(backbone.card.source), quoted(backbone.card.license)])} |")
     licenses = {backbone.card.license for backbone, _, _ in members}
+    origin = {"license": licenses.pop() if len(licenses) == 1 else "other", "library": "transferkit"}
     made_of = MADE_OF.format(count=len(members), passes=passes)
-    header = _header(
-        classes,
-        record,
-        license=licenses.pop() if len(licenses) == 1 else "other",
-        library="transferkit",
-        made_of=made_of,
-    )
-    return header + MEMBERS.format(rows="\n".join(rows)) + LIMITS
+    header = _header(classes, record, task, origin | {"made_of": made_of})
+    return header + MEMBERS.format(rows="\n".join(rows)) + LIMITS.format(stranger=WORDS[task.name].stranger)
 
 
-def _header(classes: tuple[str, ...], record: dict[str, Any], *, license: str, library: str, made_of: str = "") -> str:
-    rows = []
+def _header(classes: tuple[str, ...], record: dict[str, Any], task: Task, origin: dict[str, str]) -> str:
+    """The beginning of a card. Args: origin, its license, library, and perhaps what it is made_of."""
+    rows, words = [], WORDS[task.name]
     caution = "The test part was never used for any decision."
     for part in ("test", "val", "all"):
         if block := record.get(part):
             if seen_words(block):
                 caution = "Some of these images were also trained on: trust the score without them."
             images = ", ".join(filter(None, (f"{block['n']:,}", seen_words(block))))
-            rows.append(f"| {part} | {100 * block['accuracy']:.1f} % | {images} |")
+            rows.append(f"| {part} | {_score(task, block)} | {images} |")
     return HEADER.format(
-        license=json.dumps(printable(license)),  # a JSON string is a YAML string too
-        library=library,
-        count=len(classes),
+        license=json.dumps(printable(origin["license"])),  # a JSON string is a YAML string too
+        library=origin["library"],
+        title=words.title.format(len(classes)),
+        does=words.does,
+        measure=words.measure,
+        use=words.use,
         classes=", ".join(quoted(name) for name in classes),
-        made_of=made_of,
+        made_of=origin.get("made_of", ""),
         scores="\n".join(rows or ["| none measured | | |"]),
         caution=caution,
     )
 
 
-def _score(block: dict[str, Any]) -> str:
-    return f"{100 * block['accuracy']:.1f} % of {block['n']:,}"
+def _score(task: Task, block: dict[str, Any]) -> str:
+    right = f"{100 * block['accuracy']:.1f} %"
+    return right if task.names_one else f"{block['mAP']:.3f}, {right}"
 
 
 def _parameters(backbone: Backbone) -> int:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from transferkit import ranks, runtime
+from transferkit import ranks, runtime, tasks
 from transferkit.data import cells, manifest
+from transferkit.data.listing import Listing
 from transferkit.evaluate import Result
 from transferkit.model.build import Backbone
 from transferkit.ship import artifact, begun, report, run_files
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.runs import RunFolder
+from transferkit.tasks import Task, summary
 from transferkit.train import state
 from transferkit.train.first_pass import FirstPass
 from transferkit.zoo.errors import StorageError
@@ -80,39 +82,44 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None
     record: dict[str, Any] = {"backbone": result.backbone, "strategy": result.chosen}
     for part, block in (("val", result.val), ("test", result.test)):
         if block:
-            record[part] = {key: block[key] for key in ("accuracy", "loss", "n", "seen", "unseen")}
-    ship = functools.partial(_save_model, run.place / "model", networks, classes=tuple(result.classes), record=record)
+            record[part] = summary(block)
+    about = {"classes": tuple(result.classes), "task": result.task, "record": record}
+    ship = functools.partial(_save_model, run.place / "model", networks, **about)
     try:
         ship()
     except StorageError:  # the older checkpoint makes room for it
         state.prune(run.checkpoints, kept=1)
         ship()
     run.metrics.finish()
-    said = ((image, label, predicted, f"{p:.6f}") for image, label, predicted, p in result.judged)
-    cells.write(run.place / run_files.PREDICTIONS, run_files.PREDICTION_COLUMNS, said)
+    cells.write(run.place / run_files.PREDICTIONS, result.task.prediction_columns(result.classes), result.judged)
     run.write_json("metrics.json", result.as_metrics())
     write_report(run.place, name=run.path)
 
 
-def keep_best(run: RunFolder, network: Backbone, *, classes: tuple[str, ...], backbone: str, epoch: int) -> Path:
+def keep_best(run: RunFolder, network: Backbone, *, listing: Listing, backbone: str, epoch: int) -> Path:
     """Write the model of the best epoch of a run that diverged later; its folder. Raises: StorageError."""
     record = {"backbone": backbone, "strategy": f"epoch {epoch} of a training that diverged"}
-    _save_model(run.place / "model", (network,), classes=classes, record=record)
+    _save_model(run.place / "model", (network,), classes=listing.classes, task=listing.task, record=record)
     return run.place / "model"
 
 
 def _save_model(
-    folder: Path, networks: Sequence[Backbone], *, classes: tuple[str, ...], record: dict[str, Any]
+    folder: Path, networks: Sequence[Backbone], *, classes: tuple[str, ...], task: Task, record: dict[str, Any]
 ) -> None:
     made = {key: record[key] for key in ("backbone", "strategy")}  # the scores are those of all members together
-    if len(networks) == 1:
-        preprocessing = networks[0].card.preprocessing
-        artifact.save(folder, networks[0], classes=classes, preprocessing=preprocessing, record=record)
-        return
     members = [
-        Artifact(backbone=network, classes=classes, preprocessing=network.card.preprocessing, record=made)
+        Artifact(
+            backbone=network,
+            classes=classes,
+            preprocessing=network.card.preprocessing,
+            record=made if len(networks) > 1 else record,
+            task=task,
+        )
         for network in networks
     ]
+    if len(members) == 1:
+        artifact.save(folder, members[0])
+        return
     artifact.save_ensemble(folder, members, classes=classes, record=record)
 
 
@@ -122,4 +129,6 @@ def write_report(run: Path, *, name: Path | None = None) -> Path:
     Args: name, what the report calls the run, by default its folder.
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
-    return report.write(run, predictions=run_files.read_predictions(run), name=name)
+    scores = run_files.read_scores(run)
+    predictions = run_files.read_predictions(run, tasks.of_scores(scores), scores["classes"])
+    return report.write(run, predictions=predictions, name=name)

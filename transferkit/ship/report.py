@@ -1,35 +1,27 @@
 """The report of a run: one HTML file that a person reads, sends and prints, with nothing beside it."""
 
 import base64
-import io
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image, ImageOps
-
-from transferkit.data.decode import DecodeError, decode
+from transferkit import tasks
 from transferkit.messages import seen_words
-from transferkit.metrics import wilson_interval
-from transferkit.ship import curves, run_files, tables
+from transferkit.ship import curves, mistakes, multi_label_page, run_files, single_label_page
 from transferkit.ship.markup import duration, percent, section, shown, table
 from transferkit.zoo.files import write_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_MISTAKES = 24
 MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv and run.json
-THUMBNAIL_PX = 160
+PAGES = {tasks.SingleLabel.name: single_label_page, tasks.MultiLabel.name: multi_label_page}
 OUT_OF_FOLD = "the images of train and val, each judged by a probe fitted without it"
 
-Prediction = tuple[str | Path, str, str, float]  # path, label, predicted, probability
 
-
-def write(run: Path, *, predictions: Sequence[Prediction], name: Path | None = None) -> Path:
+def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path | None = None) -> Path:
     """Write RUN/report.html and RUN/curves.png from the files of a run and return the path of the report.
 
     Args: predictions of the judged part, which is test where there is one, else validation; paths are opened as given;
@@ -40,42 +32,29 @@ def write(run: Path, *, predictions: Sequence[Prediction], name: Path | None = N
     record, scores = run_files.read_record(run), run_files.read_scores(run)
     part = "test" if scores.get("test") else "validation"
     block = scores["test"] if part == "test" else scores["val"]
-    classes, confusion = scores["classes"], np.array(block["confusion"], dtype=np.int64)
+    page, classes = PAGES[tasks.of_scores(scores).name], scores["classes"]
+    wrong, lead = page.mistakes(predictions, classes, part=part)
+    notes = "".join(f'<p class="note">{shown(note)}</p>' for note in _notes(record, scores))
     figures = curves.draw(curves.read(run), kept=(scores.get("snapshots") or {}).get("kept"))
     sections = [
-        _facts(record, scores),
+        _facts(record, scores, validation=page.brief(scores["val"])),
         _curves(figures),
         _snapshots(scores.get("snapshots")),
-        tables.confusions(confusion, classes, part=part),
-        tables.per_class(confusion, classes),
-        _mistakes(predictions, part=part, bit_depth=record["config"].get("bit_depth")),
+        *page.tables(block, classes, part=part),
+        mistakes.pictures(wrong, lead=lead, bit_depth=record["config"].get("bit_depth")),
         _left_out("Images refused", run_files.read_rows(run / "quarantine.csv", ("path", "reason"))),
         _left_out("Entries ignored", [tuple(entry) for entry in record["data"]["ignored"]]),
         _command(name, record),
     ]
-    page = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
-        title=f"{percent(block['accuracy'])} {part} accuracy: {shown(name.resolve().name)}",
+    text = Template(Path(__file__).with_name("report.html").read_text(encoding="utf-8")).substitute(
+        title=f"{page.brief(block)} on {part}: {shown(name.resolve().name)}",
         run=f"transferkit report of {shown(name.resolve().name)}",
-        headline=_headline(block, confusion, part=part, notes=_notes(record, scores)),
+        headline=page.headline(block, part=part) + notes,
         sections="\n".join(sections),
     )
-    write_text(run / "report.html", page)
+    write_text(run / "report.html", text)
     curves.write(run, figures)
     return run / "report.html"
-
-
-def _headline(block: dict[str, Any], confusion: np.ndarray, *, part: str, notes: Iterable[str]) -> str:
-    accuracy, n = block["accuracy"], int(block["n"])
-    low, high = wilson_interval(round(accuracy * n), n)
-    commonest = confusion.sum(axis=1).max() / max(1, confusion.sum())
-    remarks = "".join(f'<p class="note">{shown(note)}</p>' for note in notes)
-    return (
-        f"<h1><strong>{percent(accuracy)}</strong> of {n:,} {part} images named correctly</h1>"
-        f'<div class="scale" aria-hidden="true"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
-        f'<b class="chance" style="left:{commonest:.2%}"></b><b style="left:{accuracy:.2%}"></b></div>'
-        f'<p class="lead">95 % interval {100 * low:.1f} to {percent(high)} (Wilson). '
-        f"Always naming the commonest class would score {percent(commonest)}.</p>{remarks}"
-    )
 
 
 def _notes(record: dict[str, Any], scores: dict[str, Any]) -> list[str]:
@@ -94,8 +73,8 @@ def _is_out_of_fold(record: dict[str, Any], scores: dict[str, Any]) -> bool:
     return scores["val"]["n"] > record["data"]["images"]["val"]
 
 
-def _facts(record: dict[str, Any], scores: dict[str, Any]) -> str:
-    """What was trained, on what, with what."""
+def _facts(record: dict[str, Any], scores: dict[str, Any], *, validation: str) -> str:
+    """What was trained, on what, with what; and the score in validation, where there is another."""
     images = record["data"]["images"]
     parts = ", ".join(f"{count:,} {shown(part)}" for part, count in images.items() if count)
     facts = [
@@ -107,7 +86,7 @@ def _facts(record: dict[str, Any], scores: dict[str, Any]) -> str:
     ]
     if scores.get("test"):
         judged = f"of {scores['val']['n']:,}" + (f": {OUT_OF_FOLD}" if _is_out_of_fold(record, scores) else "")
-        facts.append(("Validation", f"{percent(scores['val']['accuracy'])} <small>{judged}</small>"))
+        facts.append(("Validation", f"{validation} <small>{judged}</small>"))
     tiles = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
     settings = {"seed": record["seed"], "threads": record["threads"], "precision": record["config"]["precision"]}
     tools = settings | record["versions"]
@@ -144,34 +123,6 @@ def _snapshots(block: dict[str, Any] | None) -> str:
         (f"average of all {members}", percent(block["ensemble"]), f"{loss['ensemble']:.3f}"),
     ]
     return section("Snapshots", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
-
-
-def _mistakes(predictions: Sequence[Prediction], *, part: str, bit_depth: int | None) -> str:
-    """The mistakes the network was surest of, as pictures."""
-    wrong = [p for p in predictions if p[1] != p[2]]
-    worst = sorted(wrong, key=lambda p: (-p[3], str(p[0])))[:MAX_MISTAKES]
-    figures = "".join(
-        f'<figure title="{shown(path)}"><div class="picture">{_thumbnail(path, bit_depth)}</div><figcaption>'
-        f'<span class="said">{shown(said)} {percent(probability)}</span><span>is {shown(true)}</span>'
-        f'<span class="file">{shown(Path(path).name)}</span></figcaption></figure>'
-        for path, true, said, probability in worst
-    )
-    count = f"{len(wrong):,} of {len(predictions):,} {part} images are wrong"
-    lead = f"{count}; these {len(worst)} it was surest of. Look for wrong labels."
-    return section("The worst mistakes", f'<div class="mistakes">{figures}</div>', lead=lead) if worst else ""
-
-
-def _thumbnail(path: str | Path, bit_depth: int | None) -> str:
-    """A small JPEG inside the page, or words on grey where the image cannot be read any more."""
-    try:
-        image = decode(path, shrunk_to=THUMBNAIL_PX, bit_depth=bit_depth)
-    except DecodeError:
-        return "cannot be read"
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    image = ImageOps.scale(image, THUMBNAIL_PX // max(image.size), Image.Resampling.NEAREST)
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=80)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'
 
 
 def _left_out(title: str, entries: Sequence[Sequence[str]]) -> str:

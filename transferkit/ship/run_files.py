@@ -8,12 +8,16 @@ from typing import Any
 
 from msgspec import convert
 
+from transferkit.data import manifest
 from transferkit.data.cells import original
-from transferkit.ship.run_schema import EpochLine, Given, ProbeLine, Record, Scores, Share
+from transferkit.ship.run_schema import SCORES, EpochLine, Given, ProbeLine, Record, Share
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.zoo import files, schema
 from transferkit.zoo.errors import ModelFileError, UsageError
 
-PREDICTIONS, PREDICTION_COLUMNS = "predictions.csv", ("path", "label", "predicted", "probability")
+PREDICTIONS = "predictions.csv"
+Prediction = tuple[str, str, str, list[float]]  # path, labels, predicted, probabilities
+
 MAX_BYTES = 1 << 30  # of what grows with the epochs, the images and the square of the classes
 
 
@@ -32,12 +36,15 @@ def read_given(run: Path) -> dict[str, Any]:
 
 def read_scores(run: Path) -> dict[str, Any]:
     """The contents of RUN/metrics.json. Raises: as `read_record`."""
-    scores = _checked(run / "metrics.json", Scores)
+    path = run / "metrics.json"
+    scores = files.read_json(path, most=MAX_BYTES)
+    task = scores.get("task", SINGLE_LABEL.name) if isinstance(scores, dict) else ""
+    _check(path, scores, SCORES.get(task if isinstance(task, str) else "", SCORES[SINGLE_LABEL.name]))
     count = len(scores["classes"])
-    for part in ("val", "test"):
-        block = scores.get(part)
-        if block and [len(row) for row in block["confusion"]] != [count] * count:
-            raise ModelFileError(f"{run / 'metrics.json'} is damaged: {count} classes, a confusion of another size")
+    for block in filter(None, (scores["val"], scores.get("test"))):
+        rows = [len(row) for row in block["confusion"]] if "confusion" in block else [count] * len(block["per_class"])
+        if rows != [count] * count:
+            raise ModelFileError(f"{path} is damaged: {count} classes, scores of another number")
     return scores
 
 
@@ -72,19 +79,33 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
     return [[original(cell) for cell in row] for row in rows[1:]]
 
 
-def read_predictions(run: Path) -> list[tuple[str, str, str, float]]:
-    """What was said of each judged image: path, label, predicted, its probability.
+def read_predictions(run: Path, task: Task, classes: Sequence[str]) -> list[Prediction]:
+    """What was said of each judged image: path, labels, what was predicted, and probabilities, as the task has them.
 
     Raises: UsageError if the run has no such file; StorageError, ModelFileError.
     """
-    path = run / PREDICTIONS
+    path, columns = run / PREDICTIONS, task.prediction_columns(classes)
     if not path.exists():
         raise UsageError(f"{run} holds no finished run: {path} is missing")
-    rows = read_rows(path, PREDICTION_COLUMNS)
+    rows = read_rows(path, columns)
     try:
-        return [convert((*row[:3], float(row[3])), tuple[str, str, str, Share]) for row in rows]
+        return [(path, true, said, _shares(rest[: len(columns) - 3])) for path, true, said, *rest in rows]
     except ValueError as error:  # a ValidationError is one
         raise ModelFileError(f"{path} is damaged: {error}") from error
+
+
+def _shares(cells: Sequence[str]) -> list[float]:
+    return convert([float(cell) for cell in cells], list[Share])
+
+
+def read_manifest(run: Path) -> list[list[str]]:
+    """The rows of RUN/manifest.csv; those of an earlier form are left out. Raises: StorageError, ModelFileError."""
+    return [row for row in read_rows(run / "manifest.csv", ("path",)) if len(row) >= 2 + len(manifest.COLUMNS)]
+
+
+def judged_images(run: Path) -> list[str]:
+    """The paths of the judged images; none where they are not known. Raises: StorageError, ModelFileError."""
+    return [path for path, *_ in read_rows(run / PREDICTIONS, ("path",))]
 
 
 def _checked(path: Path, kind: type) -> dict[str, Any]:

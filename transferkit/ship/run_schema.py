@@ -1,10 +1,11 @@
 """The schema of what a run's folder holds: of each file, what is used when it is read back."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from transferkit.kinds import LARGEST
+from transferkit.tasks import MultiLabel, SingleLabel
 
 Share = Annotated[float, Meta(ge=0, le=1)]
 Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
@@ -68,16 +69,42 @@ class Rest(Struct):
     interval: tuple[Share, Share] | UnsetType = UNSET
 
 
-class Block(Struct):
+class Block(Rest):
     """The scores of a part in metrics.json."""
 
-    accuracy: Share
-    n: Number
-    confusion: list[list[Count]]
     loss: Finite | UnsetType = UNSET
-    interval: tuple[Share, Share] | UnsetType = UNSET
     seen: Count = 0
     unseen: Rest | None = None
+
+
+class SingleLabelBlock(Block, kw_only=True):
+    """Where an image has one class."""
+
+    confusion: list[list[Count]]
+
+
+class LabelScores(Struct):
+    """Of one class, where an image may have several."""
+
+    threshold: Share
+    images: Count
+    named: Count
+    ap: Share | None
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
+
+
+class MultiLabelBlock(Block, kw_only=True):
+    """Where an image may have several classes."""
+
+    mAP: Share  # noqa: N815 - as everybody writes it
+    micro_f1: Share
+    macro_f1: Share
+    per_class: list[LabelScores]
+
+
+AnyBlock = TypeVar("AnyBlock", bound=Block)
 
 
 class Losses(Struct):
@@ -104,18 +131,25 @@ class Seconds(Struct):
     total: Positive
 
 
-class Scores(Struct):
+class Scores(Struct, Generic[AnyBlock]):
     """metrics.json."""
 
-    val: Block
+    val: AnyBlock
     classes: Annotated[list[str], Meta(min_length=1)]
     kept: str
     backbone: str
     strategy: str
     seconds: Seconds
-    test: Block | None = None
+    test: AnyBlock | None = None
+    task: str = SingleLabel.name
     notes: list[str] = []
     snapshots: Snapshots | None = None
+
+
+SCORES: dict[str, type[Scores]] = {
+    SingleLabel.name: Scores[SingleLabelBlock],
+    MultiLabel.name: Scores[MultiLabelBlock],
+}
 
 
 class Measured(Struct):
@@ -123,6 +157,7 @@ class Measured(Struct):
 
     loss: Finite
     accuracy: Share
+    mAP: Share | UnsetType = UNSET  # noqa: N815
 
 
 class ProbeLine(Struct, tag="probe", tag_field="phase"):

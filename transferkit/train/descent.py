@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from transferkit import kinds, metrics, ranks
+from transferkit import kinds, ranks
 from transferkit.runtime import FP32
 from transferkit.train import ensemble, loop, state
 from transferkit.train.context import FitContext
@@ -26,7 +26,7 @@ class Descent:
     """What a descent came to: how many epochs are worth repeating, and its logits (n, K) on the validation rows, fp32.
 
     Under a snapshot schedule `snapshots` is the comparison of metrics.json, and `members` are the states of the network
-    whose softmax outputs are averaged; there are none if the last snapshot alone is kept.
+    whose probabilities are averaged; there are none if the last snapshot alone is kept.
     """
 
     epochs: int
@@ -145,8 +145,7 @@ def _validate(
         raise DivergedError(
             f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use a lower --lr"
         )
-    scores = metrics.scores(logits, val.labels[val.rows])
-    record["val"] = ranks.from_first({"loss": scores["loss"], "accuracy": scores["accuracy"]})
+    record["val"] = ranks.from_first(val.task.measured(logits, val.labels[val.rows]))
     record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
     return logits
 
@@ -155,10 +154,10 @@ def _judged(network: nn.Module, loader: Loader, val: Examples, context: FitConte
     """All snapshots if they validate better together than the last one alone, else that; it is left in the network."""
     logits = _logits_of_each(network, snapshots, loader, val)
     epochs = kinds.present(context.plan).epochs
-    block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows]))
+    block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows], val.task))
     if block["kept"] == "single":
         return Descent(epochs=epochs, logits=logits[-1], snapshots=block)
-    averaged = ensemble.mean_softmax(logits)
+    averaged = val.task.mean(logits)
     return Descent(epochs=epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
 
 

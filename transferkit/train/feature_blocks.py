@@ -7,7 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Blocks = Iterable[tuple[Tensor, Tensor]]  # of x (B, D) and labels (B,); each pass over it gives the same
+from transferkit.tasks import SINGLE_LABEL, Task
+
+Blocks = Iterable[tuple[Tensor, Tensor]]  # of x (B, D) and labels (B, ...); each pass over it gives the same
 
 BLOCK_BYTES = 32 * 2**20  # of a block and its logits: large enough for fast products, small beside any memory
 HELD_BYTES = 256 * 2**20  # up to here a standardised copy is kept and saves reading and scaling in each pass
@@ -17,12 +19,14 @@ HELD_BYTES = 256 * 2**20  # up to here a standardised copy is kept and saves rea
 class Rows:
     """Labelled rows of one or more views of a data set, all of which count.
 
-    Shapes: each view (N, D), which may be memory-mapped and is never copied whole; rows (n,), labels (n,) of `rows`.
+    Shapes: each view (N, D), which may be memory-mapped and is never copied whole; rows (n,), and their labels (n,
+    ...).
     """
 
     views: tuple[np.ndarray, ...]
     rows: np.ndarray
     labels: np.ndarray
+    task: Task = SINGLE_LABEL
 
     def __len__(self) -> int:
         """How many there are, each view counted."""
@@ -42,10 +46,10 @@ class Rows:
                 yield torch.from_numpy(np.asarray(view[self.rows[part]])).float(), torch.from_numpy(self.labels[part])
 
     def thinned(self, wanted: int) -> "Rows":
-        """`wanted` rows, of each class its share; all of them where there are no more."""
+        """`wanted` rows, of each class, or set of them, its share; all of them where there are no more."""
         if wanted >= len(self.rows):
             return self
-        by_class = np.argsort(self.labels, kind="stable")
+        by_class = np.argsort(self.task.sets(self.labels), kind="stable")
         chosen = np.sort(by_class[np.linspace(0, len(by_class) - 1, wanted).astype(np.int64)])
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen])
 

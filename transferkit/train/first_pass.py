@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from transferkit import ranks
-from transferkit.data import batches, copies, depth, split
+from transferkit.data import batches, copies, depth
 from transferkit.data.batches import Batch
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
@@ -116,7 +116,8 @@ def divide(taken: FirstPass, *, fraction: float, seed: int, progress: Progress) 
     Raises: DataError if there are too few to validate on.
     """
     listing = taken.listing
-    parts = split.assign_parts(listing.labels, listing.parts, fraction=fraction, seed=seed, groups=taken.groups)
+    assigned = {"fraction": fraction, "seed": seed, "groups": taken.groups}
+    parts = listing.task.assign_parts(listing.labels, listing.parts, **assigned)
     if not (parts == "val").any():
         raise DataError("too few images to validate on: at least one class needs 2 readable images that differ")
     listing = replace(listing, parts=parts)
@@ -224,7 +225,7 @@ def _check_same(listing: Listing) -> None:
 def _check_classes(listing: Listing, good: np.ndarray, quarantine: list[tuple[str, str]]) -> None:
     """Refuse data in which a class has nothing to train on."""
     trainable = good[np.isin(listing.parts[good], ("", "train"))]
-    counts = np.bincount(listing.labels[trainable], minlength=len(listing.classes))
+    counts = listing.task.counts(listing.labels[trainable], len(listing.classes))
     for name, count in zip(listing.classes, counts):
         if count == 0:
             first = "; ".join(f"{path}: {reason}" for path, reason in quarantine[:1])

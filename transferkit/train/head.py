@@ -7,11 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit import kinds, metrics, ranks
-from transferkit.data import split
+from transferkit import kinds, ranks
 from transferkit.model.features import Features
-from transferkit.train import loop, probe, selection
+from transferkit.train import probe, selection
 from transferkit.train.feature_blocks import Rows, Scale
+from transferkit.train.loop import Examples
 from transferkit.train.problem import Problem
 
 FOLDS = 5
@@ -58,23 +58,23 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
     """
     features, train, val = kinds.present(problem.features), problem.train, problem.val
     both = np.sort(np.concatenate([train.rows, val.rows]))
-    weights = _probe_weights(train.labels[both], train.num_classes, problem.hyperparameters.balance)
+    weights = _probe_weights(replace(train, rows=both), problem.hyperparameters.balance)
     asked = {"class_weights": weights, "on_value": problem.context.reporter.record}
     asked |= {} if l2 is None else {"path": (l2,)}
 
     def seen(rows: np.ndarray) -> Rows:
-        return Rows(views=features.views, rows=rows, labels=train.labels[rows])
+        return Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
 
     everything, note = seen(both), ""
     by_cross_validation = len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO
     if by_cross_validation:
         groups = None if problem.groups is None else problem.groups[both]
-        folds = split.folds(everything.labels, FOLDS, seed=problem.hyperparameters.seed, groups=groups)
+        folds = train.task.folds(everything.labels, FOLDS, seed=problem.hyperparameters.seed, groups=groups)
         chosen = selection.choose_by_folds(everything, folds, **asked)
         of_train = probe.fit(seen(train.rows), chosen.l2, class_weights=weights, start=chosen.found)
         rows, logits = both, kinds.present(chosen.logits)
     else:
-        judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows])
+        judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows], task=val.task)
         chosen = selection.choose_on_part(seen(train.rows), judged, **asked)
         of_train = chosen.found
         rows = judged.thinned(max(1, int(JUDGED_UP_TO / val.num_classes))).rows
@@ -99,7 +99,7 @@ def validation_logits(problem: Problem, found: ProbeFit) -> np.ndarray:
 def validation_loss(problem: Problem, found: ProbeFit) -> float:
     """The mean log loss of `validation_logits`, in nats."""
     logits = validation_logits(problem, found)
-    return float(metrics.log_losses(logits, problem.val.labels[problem.val.rows]).mean())
+    return float(problem.val.task.log_losses(logits, problem.val.labels[problem.val.rows]).mean())
 
 
 def _note(judged: int, of: int) -> str:
@@ -107,11 +107,12 @@ def _note(judged: int, of: int) -> str:
     return f"too many images for five folds: judged by a fit to the training images, on {how_many}"
 
 
-def _probe_weights(labels: np.ndarray, num_classes: int, balance: str) -> Tensor:
+def _probe_weights(examples: Examples, balance: str) -> Tensor:
     """Class weights (K,) of the probe's loss; drawing classes equally often and weighting them is the same problem."""
     if balance == "none":
-        return torch.ones(num_classes)
-    return torch.from_numpy(loop.class_weights(labels, num_classes)).float()
+        return torch.ones(examples.num_classes)
+    labels = examples.labels[examples.rows]
+    return torch.from_numpy(examples.task.class_weights(labels, examples.num_classes)).float()
 
 
 @dataclass(frozen=True, kw_only=True)

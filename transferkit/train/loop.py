@@ -10,10 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit import ranks, seeds
+from transferkit import kinds, ranks, seeds
 from transferkit.messages import Reporter
 from transferkit.model.features import EVAL_BATCH
 from transferkit.runtime import FP32, arithmetic, compile_errors
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import optim, replica
 from transferkit.train.schedule import Schedule
 from transferkit.zoo import stops
@@ -56,21 +57,12 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Examples:
-    """The rows of a data set to train on, and the labels of all. Shapes: rows (n,), labels (N,)."""
+    """The rows of a data set to train on, and the labels of all. Shapes: rows (n,), labels (N, ...) of the task."""
 
     rows: np.ndarray
     labels: np.ndarray
     num_classes: int
-
-
-def class_weights(labels: np.ndarray, num_classes: int) -> np.ndarray:
-    """Weights (K,) that make every class count the same: N / (K * n_c); a class without images gets 0.
-
-    >>> class_weights(np.array([0, 0, 0, 1]), 2).round(3).tolist()
-    [0.667, 2.0]
-    """
-    counts = np.bincount(labels, minlength=num_classes)
-    return np.divide(len(labels), num_classes * counts, out=np.zeros(num_classes), where=counts > 0)
+    task: Task = SINGLE_LABEL
 
 
 def epoch_order(examples: Examples, *, balance: str, seed: int, epoch: int) -> np.ndarray:
@@ -79,7 +71,9 @@ def epoch_order(examples: Examples, *, balance: str, seed: int, epoch: int) -> n
     if balance != "sampler":
         return rng.permutation(examples.rows)
     labels = examples.labels[examples.rows]
-    share = class_weights(labels, examples.num_classes)[labels]
+    share = kinds.present(
+        examples.task.image_weights(labels, examples.task.class_weights(labels, examples.num_classes))
+    )
     return rng.choice(examples.rows, len(labels), p=share / share.sum())
 
 
@@ -140,9 +134,8 @@ def train_steps(
     """
     labels, device, epoch = torch.from_numpy(examples.labels), next(network.parameters()).device, plan.first_epoch
     weights = _weights_for(examples, plan)
-    criterion = nn.CrossEntropyLoss(
-        None if weights is None else torch.from_numpy(weights).float(), label_smoothing=plan.label_smoothing
-    )
+    criterion = examples.task.criterion(weights, label_smoothing=plan.label_smoothing, device=device)
+    image_weights = examples.task.image_weights(examples.labels, weights)
     rates = plan.schedule or Schedule(name="cosine", epochs=plan.epochs)
     batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
     network.train()
@@ -154,10 +147,11 @@ def train_steps(
         replica.seed_step(plan.seed, epoch=epoch, step=number)
         with arithmetic(device, plan.precision):
             logits = network(x).float()  # (B, K)
-        y = labels[rows].to(device)  # (B,)
-        loss = criterion.to(device)(logits, y)
-        share = replica.share(batches[number], examples.labels, weights)
-        mean, hits = ranks.total([share * loss.item(), (logits.argmax(1) == y).sum().item() if share else 0])
+        y = labels[rows].to(device)  # (B,), or as the task has it
+        loss = criterion(logits, y)
+        share = replica.share(batches[number], image_weights)
+        right = examples.task.right(logits, y).sum().item()
+        mean, hits = ranks.total([share * loss.item(), right if share else 0])
         if not math.isfinite(mean):
             where = f"at step {number + 1} of epoch {epoch + 1}"
             raise DivergedError(f"the loss is {mean} {where}; use a lower --lr")
@@ -214,7 +208,7 @@ def is_finite(network: nn.Module) -> bool:
 def _weights_for(examples: Examples, plan: Plan) -> np.ndarray | None:
     if plan.balance != "weights":
         return None
-    return class_weights(examples.labels[examples.rows], examples.num_classes)
+    return examples.task.class_weights(examples.labels[examples.rows], examples.num_classes)
 
 
 @torch.no_grad()

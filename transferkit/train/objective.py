@@ -5,25 +5,26 @@ A point is one tensor (K, D + 1): the weights of standardised features, and in i
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train.feature_blocks import Blocks, Scale
 
 
 @dataclass(frozen=True, kw_only=True)
 class Objective:
-    """Mean cross-entropy + l2 * sum(W ** 2), where W acts on the features of `blocks` on `scale`.
+    """The mean loss of the task + l2 * sum(W ** 2), where W acts on the features of `blocks` on `scale`.
 
     Every block is used and let go before the next is read, always in the same order.
 
-    Shapes: shares (K,), what an image of each class counts; over all rows they sum to 1.
+    Shapes: shares, those of the task, what an image of each class counts; over all rows they sum to 1.
     """
 
     blocks: Blocks
     scale: Scale
     shares: Tensor
+    task: Task = SINGLE_LABEL
     l2: float = 0.0
 
     def __call__(self, point: Tensor) -> tuple[float, Tensor]:
@@ -31,11 +32,8 @@ class Objective:
         weight, bias = unscaled(point, self.scale)
         loss, of_weight, of_bias = 0.0, torch.zeros_like(weight), torch.zeros_like(bias)
         for x, labels in self.blocks:
-            log_p = torch.addmm(bias, x, weight.T).log_softmax(1)  # (B, K)
-            share = self.shares[labels]  # (B,)
-            target = labels[:, None]
-            loss -= torch.dot(log_p.gather(1, target)[:, 0].double(), share.double()).item()
-            slope = log_p.exp_().mul_(share[:, None]).scatter_add_(1, target, -share[:, None])
+            value, slope = self.task.slope(torch.addmm(bias, x, weight.T), labels, self.shares)  # slope (B, K)
+            loss += value
             of_weight.addmm_(slope.T, x)
             of_bias += slope.sum(0)
         gradient = torch.empty_like(point)
@@ -44,12 +42,6 @@ class Objective:
         gradient[:, :-1].add_(point[:, :-1], alpha=2 * self.l2)
         gradient[:, -1] = of_bias
         return loss + self.l2 * point[:, :-1].square().sum().item(), gradient
-
-
-def shares_of(labels: np.ndarray, class_weights: Tensor, *, views: int) -> Tensor:
-    """What an image of each class counts (K,) so that all of them, each in all views, count 1."""
-    counts = np.bincount(labels, minlength=len(class_weights))
-    return class_weights / (views * float(counts @ class_weights.double().numpy()))
 
 
 def unscaled(point: Tensor, scale: Scale) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit import metrics
+from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import lbfgs
 from transferkit.train.feature_blocks import Blocks, Rows, Scale, standardised
-from transferkit.train.objective import Objective, scaled, shares_of, unscaled
+from transferkit.train.objective import Objective, scaled, unscaled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class Linear:
 
 
 def fit(rows: Rows, l2: float, *, class_weights: Tensor, start: Linear | None = None) -> Linear:
-    """The weights that minimise mean cross-entropy + l2 * sum(W ** 2), where W acts on standardised features.
+    """The weights that minimise the mean loss of the task + l2 * sum(W ** 2), where W acts on standardised features.
 
     Memory beside the features does not grow with the rows: many are read in blocks, anew for each step.
 
@@ -48,14 +48,14 @@ def prepare(rows: Rows, class_weights: Tensor) -> tuple[Scale, Objective]:
     """The scale of the features, and the objective of points on it."""
     scale = Scale.of(rows.blocks(len(class_weights)))
     blocks = standardised(rows, scale, len(class_weights))
-    shares = shares_of(rows.labels, class_weights, views=len(rows.views))
-    return scale, Objective(blocks=blocks, scale=Scale.none(rows.width), shares=shares)
+    shares = rows.task.shares(rows.labels, class_weights, views=len(rows.views))
+    return scale, Objective(blocks=blocks, scale=Scale.none(rows.width), shares=shares, task=rows.task)
 
 
 def solve(objective: Objective, l2: float, start: Tensor | None) -> Tensor:
     """The point (K, D + 1) of least loss with `l2`; the search begins at `start`."""
     if start is None:
-        start = torch.zeros(len(objective.shares), len(objective.scale.mean) + 1)
+        start = torch.zeros(objective.shares.shape[-1], len(objective.scale.mean) + 1)
     return lbfgs.minimise(replace(objective, l2=l2), start)
 
 
@@ -65,12 +65,12 @@ def linear(point: Tensor, scale: Scale) -> Linear:
     return Linear(weight=weight, bias=bias)
 
 
-def score(blocks: Blocks, classifier: Linear) -> dict[str, float]:
+def score(blocks: Blocks, classifier: Linear, task: Task = SINGLE_LABEL) -> dict[str, float]:
     """Mean log loss and accuracy over the rows of `blocks`."""
     loss, hits, count = 0.0, 0, 0
     for x, labels in blocks:
         logits, y = classifier.logits(x).numpy(), labels.numpy()
-        loss += float(metrics.log_losses(logits, y).sum(dtype=np.float64))
-        hits += int((logits.argmax(1) == y).sum())
+        loss += float(task.log_losses(logits, y).sum(dtype=np.float64))
+        hits += int(task.right(logits, y).sum())
         count += len(y)
     return {"loss": loss / count, "accuracy": hits / count}

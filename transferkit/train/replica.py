@@ -27,17 +27,17 @@ def part(batch: np.ndarray) -> np.ndarray:
     return mine if len(mine) else batch[:LEAST]
 
 
-def share(batch: np.ndarray, labels: np.ndarray, weights: np.ndarray | None) -> float:
+def share(batch: np.ndarray, image_weights: np.ndarray | None) -> float:
     """The weight of this rank's part of `batch` in the mean loss of the whole; those of all ranks sum to 1.
 
     It is 0 for a rank whose part is empty.
 
-    Shapes: labels (N,) of the data set, weights (K,) of the classes.
+    Shapes: image_weights (N,) of the data set; None where all images count the same.
     """
     mine = ranks.shard(batch, least=LEAST)
-    if weights is None:
+    if image_weights is None:
         return len(mine) / len(batch)
-    return weights[labels[mine]].sum() / weights[labels[batch]].sum()
+    return image_weights[mine].sum() / image_weights[batch].sum()
 
 
 def statistics(network: nn.Module) -> list[Tensor]:

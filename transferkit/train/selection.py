@@ -9,10 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit import metrics
 from transferkit.train import probe
 from transferkit.train.feature_blocks import Rows, Scale
-from transferkit.train.objective import Objective, scaled, shares_of
+from transferkit.train.objective import Objective, scaled
 from transferkit.train.probe import Linear
 
 L2_PATH = tuple(
@@ -115,8 +114,8 @@ def _on_part(
         found = probe.linear(point, scale)
         yield Tried(
             l2=l2,
-            train=probe.score(train.blocks(len(class_weights)), found),
-            val=probe.score(held_out.blocks(len(class_weights)), found),
+            train=probe.score(train.blocks(len(class_weights)), found, train.task),
+            val=probe.score(held_out.blocks(len(class_weights)), found, train.task),
             seconds=time.monotonic() - started,
             found=found,
             images=len(train.rows),
@@ -135,12 +134,10 @@ def _over_folds(rows: Rows, folds: np.ndarray, class_weights: Tensor, path: tupl
             points.append(probe.solve(objective, l2, start))
             found = probe.linear(points[-1], objective.scale)
             logits[chosen] = found.logits(x).numpy()
-            scores.append(probe.score(objective.blocks, found))
-        val = {
-            "loss": float(metrics.log_losses(logits, rows.labels).mean(dtype=np.float64)),
-            "accuracy": float((logits.argmax(1) == rows.labels).mean()),
-        }
-        train = {name: float(np.mean([each[name] for each in scores])) for name in val}
+            scores.append(probe.score(objective.blocks, found, rows.task))
+        val = rows.task.measured(logits, rows.labels)
+        val["loss"] = float(rows.task.log_losses(logits, rows.labels).mean(dtype=np.float64))
+        train = {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
         mean = probe.linear(torch.stack(points).mean(0), scale)  # the folds' scales are nearly the same
         yield Tried(l2=l2, train=train, val=val, seconds=time.monotonic() - started, found=mean, logits=logits)
         started = time.monotonic()
@@ -160,8 +157,8 @@ def _folds(
     for chosen in members:
         end = start + len(rows.views) * len(chosen)
         blocks = tuple((x[part], labels[part]) for part in (slice(start), slice(end, None)) if len(labels[part]))
-        shares = shares_of(np.delete(rows.labels, chosen), class_weights, views=len(rows.views))
-        objective = Objective(blocks=blocks, scale=Scale.of(blocks), shares=shares)
+        shares = rows.task.shares(np.delete(rows.labels, chosen, axis=0), class_weights, views=len(rows.views))
+        objective = Objective(blocks=blocks, scale=Scale.of(blocks), shares=shares, task=rows.task)
         fits.append((objective, chosen, x[start : start + len(chosen)]))
         start = end
     return scale, fits

@@ -23,6 +23,7 @@ from transferkit.model.build import Preprocessing
 from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.export import FromPixels
 from transferkit.ship.exporters.exporter import ONE_BY_ONE
+from transferkit.tasks import Task
 from transferkit.zoo.errors import ParityError, UsageError, is_out_of_memory
 from transferkit.zoo.text import first_line
 
@@ -43,6 +44,7 @@ class Joined:
     network: FromPixels
     preprocessing: Preprocessing
     classes: tuple[str, ...]
+    task: Task
 
     def facts(self) -> dict[str, str]:
         """What somebody who has only the graph must know of it."""
@@ -51,6 +53,7 @@ class Joined:
             "output": "probabilities (B, K) in the order of classes",
             "classes": json.dumps(self.classes),
             "preprocessing": json.dumps(dataclasses.asdict(self.preprocessing)),
+            **{key: json.dumps(value) for key, value in self.task.as_json().items()},
         }
 
 
@@ -63,10 +66,20 @@ def joined(model: Artifact | Ensemble, *, format: str) -> Joined:
             f"members that prepare images in different ways cannot become one {format} graph; {ONE_BY_ONE}"
         )
     network = FromPixels(
-        [copy.deepcopy(each.network) for each in passes], preprocessing, num_classes=len(model.classes)
+        [copy.deepcopy(each.network) for each in passes],
+        preprocessing,
+        num_classes=len(model.classes),
+        task=model.task,
     )
     network = network.cpu().float().eval().requires_grad_(False)
-    return Joined(name=model.name, format=format, network=network, preprocessing=preprocessing, classes=model.classes)
+    return Joined(
+        name=model.name,
+        format=format,
+        network=network,
+        preprocessing=preprocessing,
+        classes=model.classes,
+        task=model.task,
+    )
 
 
 def proved(model: Joined, converted: Converted, *, pixels: Tensor) -> bytes:
@@ -86,7 +99,7 @@ def proved(model: Joined, converted: Converted, *, pixels: Tensor) -> bytes:
         if is_out_of_memory(error):
             raise
         raise ParityError(f"{model.name} cannot be exported as {model.format}: {first_line(error)}") from error
-    _compare(expected, found, format=model.format)
+    _compare(expected, found, model)
     return data
 
 
@@ -108,15 +121,19 @@ def _in_batches(run: Run, pixels: Tensor) -> np.ndarray:
     return np.concatenate([run(batch) for batch in batches if len(batch)])
 
 
-def _compare(expected: np.ndarray, found: np.ndarray, *, format: str) -> None:
-    """Raise ParityError unless every image has the same name and nearly the same probabilities in both."""
-    others = int((expected.argmax(1) != found.argmax(1)).sum())
+def _compare(expected: np.ndarray, found: np.ndarray, model: Joined) -> None:
+    """Raise ParityError unless every image is named the same and nearly the same probabilities in both."""
+    others = sum(_names(model, one) != _names(model, other) for one, other in zip(expected, found))
     difference = float(np.abs(expected - found).max())
     if others or not difference <= MAX_DIFFERENCE:  # `not` for NaN
         raise ParityError(
-            f"the {format} export names {others} of {len(expected)} images otherwise than PyTorch and its "
+            f"the {model.format} export names {others} of {len(expected)} images otherwise than PyTorch and its "
             f"probabilities differ by up to {difference:.1e} ({MAX_DIFFERENCE:.0e} is allowed); nothing was written"
         )
+
+
+def _names(model: Joined, probabilities: np.ndarray) -> list[int]:
+    return [k for k, _ in model.task.said(probabilities)]
 
 
 @contextlib.contextmanager

@@ -1,6 +1,5 @@
 """A model folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` opens."""
 
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,8 +18,7 @@ def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:
 
     if model.backbone.spec["family"] != "timm":
         raise UsageError(f"{model.name} is no timm network; the other formats take it")
-    content = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    artifact.save(out, **content)
+    artifact.save(out, model)
 
 
 EXPORTER = Exporter(name="timm", help="a folder that plain timm opens", write=write, is_folder=True)

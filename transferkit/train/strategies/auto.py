@@ -35,11 +35,12 @@ class Auto(Strategy):
             put_back()
             note = f"the probe is kept: fine-tuning diverged, {error}"
             return fitted.probed(problem, probe, note, chosen=Probe.name)
-        labels = problem.val.labels[problem.val.rows]
+        task, labels = problem.val.task, problem.val.labels[problem.val.rows]
         probed = head.validation_logits(problem, probe)
-        before, after = (metrics.log_losses(logits, labels).mean() for logits in (probed, descended.logits))
-        figures = f"loss on the {len(labels)} validation images {after:.3f} against {before:.3f} of the probe"
-        if ranks.from_first(metrics.is_better(descended.logits, probed, labels)):
+        before, after = (task.log_losses(logits, labels) for logits in (probed, descended.logits))
+        means = f"{after.mean():.3f} against {before.mean():.3f}"
+        figures = f"loss on the {len(labels)} validation images {means} of the probe"
+        if ranks.from_first(metrics.is_better(after, before)):
             return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}")
         put_back()
         note = f"the probe is kept, fine-tuning is not clearly better: {figures}"

@@ -1,16 +1,54 @@
-"""The report's tables of what the network takes for what."""
+"""What a report shows where an image has one class: the share named right, and what is taken for what."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
-from transferkit.ship.markup import percent, section, shown, table
+from transferkit.metrics import wilson_interval
+from transferkit.ship.markup import bar, percent, section, shown, table
+from transferkit.ship.mistakes import Mistake
+from transferkit.ship.run_files import Prediction
 
 MAX_MATRIX_CLASSES = 30  # a wider matrix no longer fits a screen; its largest cells are listed instead
 MAX_PAIRS = 30
 
 
-def confusions(confusion: np.ndarray, classes: Sequence[str], *, part: str) -> str:
+def brief(block: dict[str, Any]) -> str:
+    """The score in a word."""
+    return percent(block["accuracy"])
+
+
+def headline(block: dict[str, Any], *, part: str) -> str:
+    """The score, large, with its interval and what the commonest class would reach."""
+    accuracy, n = block["accuracy"], int(block["n"])
+    low, high = wilson_interval(round(accuracy * n), n)
+    images = [sum(row) for row in block["confusion"]]
+    commonest = max(images) / max(1, sum(images))
+    return (
+        f"<h1><strong>{percent(accuracy)}</strong> of {n:,} {part} images named correctly</h1>"
+        f'<div class="scale" aria-hidden="true"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
+        f'<b class="chance" style="left:{commonest:.2%}"></b><b style="left:{accuracy:.2%}"></b></div>'
+        f'<p class="lead">95 % interval {100 * low:.1f} to {percent(high)} (Wilson). '
+        f"Always naming the commonest class would score {percent(commonest)}.</p>"
+    )
+
+
+def tables(block: dict[str, Any], classes: Sequence[str], *, part: str) -> list[str]:
+    """What is taken for what, and the scores of every class."""
+    confusion = np.array(block["confusion"], dtype=np.int64)
+    return [_confusions(confusion, classes, part=part), _per_class(confusion, classes)]
+
+
+def mistakes(predictions: Sequence[Prediction], classes: Sequence[str], *, part: str) -> tuple[list[Mistake], str]:
+    """The images named wrong, and how many they are, in words."""
+    found = [
+        Mistake(path, f"{said} {percent(p)}", f"is {true}", p) for path, true, said, (p,) in predictions if true != said
+    ]
+    return found, f"{len(found):,} of {len(predictions):,} {part} images are wrong"
+
+
+def _confusions(confusion: np.ndarray, classes: Sequence[str], *, part: str) -> str:
     """What is taken for what: the whole matrix of counts where it fits, else the largest wrong cells."""
     if len(classes) > MAX_MATRIX_CLASSES:
         return _pairs(confusion, classes)
@@ -56,17 +94,12 @@ def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> str:
     )
 
 
-def per_class(confusion: np.ndarray, classes: Sequence[str]) -> str:
+def _per_class(confusion: np.ndarray, classes: Sequence[str]) -> str:
     """Recall and precision of every class, lowest recall first."""
     hits, true, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     recall = [hit / n if n else None for hit, n in zip(hits, true)]
     precision = [hit / n if n else None for hit, n in zip(hits, said)]
     order = sorted(range(len(classes)), key=lambda k: (recall[k] is None, recall[k], classes[k]))
-    rows = [(shown(classes[k]), f"{true[k]:,}", _bar(recall[k]), percent(precision[k])) for k in order]
+    rows = [(shown(classes[k]), f"{true[k]:,}", bar(recall[k]), percent(precision[k])) for k in order]
     lead = "Recall: share of a class that is found. Precision: share of its name that is right. Lowest recall first."
     return section("Class by class", table(("Class", "Images", "Recall", "Precision"), rows, text=1), lead=lead)
-
-
-def _bar(share: float | None) -> str:
-    bar = "" if share is None else f'<span class="bar"><i style="width:{share:.1%}"></i></span>'
-    return bar + percent(share)

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from transferkit.data import split
+from transferkit.tasks import SINGLE_LABEL, split
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60).map(lambda values: np.array(values, np.int64))
 FRACTIONS = st.floats(0.01, 0.99)
@@ -98,11 +98,11 @@ def test_folds_with_groups_differ_by_the_largest_group_at_most(data, count, seed
 def test_given_parts_are_kept_and_only_open_data_is_split():
     labels = np.repeat([0, 1], 10)
     given_parts = np.array(["train", "val", "test", "", ""] * 4)
-    kept = split.assign_parts(labels, given_parts, fraction=0.2, seed=0)
+    kept = SINGLE_LABEL.assign_parts(labels, given_parts, fraction=0.2, seed=0)
     assert kept.tolist() == ["train", "val", "test", "train", "train"] * 4
 
     without_val = np.array(["test" if i % 5 == 0 else "" for i in range(20)])
-    parts = split.assign_parts(labels, without_val, fraction=0.25, seed=0)
+    parts = SINGLE_LABEL.assign_parts(labels, without_val, fraction=0.25, seed=0)
     assert (parts[without_val == "test"] == "test").all()
     assert [(parts[labels == label] == "val").sum() for label in (0, 1)] == [2, 2]
 

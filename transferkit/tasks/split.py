@@ -1,24 +1,8 @@
-"""Who trains and who validates: stratified by class, groups undivided, a function of the seed alone."""
+"""Who validates, where each image has one class: stratified, groups undivided, a function of the seed alone."""
 
 import numpy as np
 
 from transferkit import seeds
-
-
-def assign_parts(
-    labels: np.ndarray, parts: np.ndarray, *, fraction: float, seed: int, groups: np.ndarray | None = None
-) -> np.ndarray:
-    """The part of each image: as given where it is given; without any "val", `fraction` of what may train validates.
-
-    Shapes: labels (N,), parts (N,) of "", "train", "val", "test" -> (N,) of "train", "val", "test".
-    """
-    assigned = np.where(parts == "", "train", parts)
-    if not (assigned == "val").any():
-        trainable = np.flatnonzero(assigned == "train")
-        own_groups = None if groups is None else groups[trainable]
-        held_out = stratified(labels[trainable], fraction, seed=seed, groups=own_groups)
-        assigned[trainable[held_out]] = "val"
-    return assigned
 
 
 def stratified(labels: np.ndarray, fraction: float, *, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
@@ -33,11 +17,11 @@ def stratified(labels: np.ndarray, fraction: float, *, seed: int, groups: np.nda
     sizes = np.bincount(labels)
     wanted = np.clip(np.floor(sizes * fraction + 0.5), 1, np.maximum(sizes - 1, 1)) * (sizes >= 2)
     is_validation = np.zeros(len(labels), bool)
-    together, alone = _units(labels, groups)
+    together, alone = units(labels, groups)
 
     taken = np.zeros(len(sizes), np.int64)
     share = fraction * (sizes - np.bincount(labels[alone], minlength=len(sizes)))
-    for rows in _shuffled(together, rng):
+    for rows in shuffled(together, rng):
         counts = np.bincount(labels[rows], minlength=len(sizes))
         error_change = counts * (counts + 2 * (taken - share))  # of the squared distance to the share
         if error_change.sum() < 0 and _leaves_some(sizes - taken, counts):
@@ -69,16 +53,16 @@ def folds(labels: np.ndarray, count: int, *, seed: int, groups: np.ndarray | Non
     """
     rng = seeds.generator(seed, "folds")
     fold = np.empty(len(labels), np.int64)
-    together, alone = _units(labels, groups)
+    together, alone = units(labels, groups)
     members = np.zeros((count, int(labels.max(initial=-1)) + 1), np.int64)  # (folds, K)
-    for rows in sorted(_shuffled(together, rng), key=len, reverse=True):
+    for rows in sorted(shuffled(together, rng), key=len, reverse=True):
         present = np.unique(labels[rows])
         emptiest = np.lexsort((members.sum(1), members[:, present].sum(1)))[0]
         fold[rows] = emptiest
         members[emptiest] += np.bincount(labels[rows], minlength=members.shape[1])
 
-    shuffled = rng.permutation(alone)
-    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    mixed = rng.permutation(alone)
+    by_class = mixed[np.argsort(labels[mixed], kind="stable")]
     if not together:
         fold[by_class] = np.arange(len(by_class)) % count
         return fold
@@ -89,7 +73,7 @@ def folds(labels: np.ndarray, count: int, *, seed: int, groups: np.ndarray | Non
     return fold
 
 
-def _units(labels: np.ndarray, groups: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
+def units(labels: np.ndarray, groups: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:
     """The rows of every group of two or more, and the rows that stand alone."""
     everyone = np.arange(len(labels))
     if groups is None:
@@ -104,8 +88,9 @@ def _units(labels: np.ndarray, groups: np.ndarray | None) -> tuple[list[np.ndarr
     return together, everyone[is_alone]
 
 
-def _shuffled(units: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
-    return [units[i] for i in rng.permutation(len(units))]
+def shuffled(rows: list[np.ndarray], rng: np.random.Generator) -> list[np.ndarray]:
+    """The same units in another order."""
+    return [rows[i] for i in rng.permutation(len(rows))]
 
 
 def _leaves_some(left: np.ndarray, counts: np.ndarray) -> bool:
