@@ -86,8 +86,10 @@ def _show_plan(prepared: "Prepared") -> None:
         "strategy": config.strategy,
         "epochs": (
             "none, the head is solved for"
-            if config.optimizer == "lbfgs"
+            if not prepared.strategy.fits_on_batches
             else f"{config.epochs}, batches of {config.batch_size}"
+            if config.batch_size
+            else f"{config.epochs}, all images at once"
         ),
         "device": prepared.device,
     })  # fmt: skip

@@ -60,7 +60,8 @@ class Options:
         None,
         TRAINING,
         "Passes over the images.",
-        rule="4 to 20, about 3000 images in all; of a head alone 10 to 100",
+        rule="4 to 20, about 3000 images in all; of a head alone 10 to 100; of a network with lbfgs 20, of five steps "
+        "each",
         low=1,
         high=100_000,
         needs=BATCHES,
@@ -86,7 +87,8 @@ class Options:
     optimizer: str | None = option(
         None,
         TRAINING,
-        "lbfgs solves for the head of a probe; any other trains by mini-batches.",
+        "lbfgs takes all images at once: it solves for the head of a probe, or trains up to 3 million weights of a "
+        "network; any other trains by mini-batches.",
         rule="adamw; of a probe lbfgs, or adam where another option needs mini-batches",
         choices=OPTIMIZERS,
     )
@@ -164,7 +166,8 @@ class Options:
         "Views of each image that epochs repeat in turn; 0: a new one each epoch. For a head alone: as it is, mirrored "
         "if --augment mirrors, then augmented ones.",
         rule="2 for a head alone, 1 where --augment does not mirror; else 0, or 4 with --freeze STAGE where that saves "
-        "much, since what is frozen runs once a view",
+        "much, since what is frozen runs once a view; of a network with lbfgs 4, all in each step, or 1 with --augment "
+        "none",
         low=0,
         high=MAX_VIEWS,
         why="each view is one more pass over all images, and is kept",

@@ -57,7 +57,7 @@ def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Pr
     device = runtime.pick_device(config.device)
     model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
     chosen, lines = precision.choose(
-        model, config.precision, device=device, cache=caches.folder_of(config), phases=strategy.phases
+        model, strategy.precision(config), device=device, cache=caches.folder_of(config), phases=strategy.phases
     )
     chosen = Precision.read(ranks.from_first(str(chosen)))
     for line in lines:
@@ -106,6 +106,7 @@ def _network(
     dropout, dropconnect = (config.dropout, config.dropconnect) if strategy.trains_network else (0.0, 0.0)
     reset_head(model, num_classes, seed=config.seed, dropout=dropout, dropconnect=dropconnect)
     report = freeze(model, strategy.freezes(config))
+    strategy.check_network(config, model)
     stages = [stage.stage for stage in report.stages if not stage.trainable]
     messages.trained(report.trainable, report.trainable + report.frozen, frozen=stages, progress=progress)
     if unused := strategy.unused(config):
@@ -139,9 +140,9 @@ def read_images(prepared: Prepared, progress: Progress) -> tuple[FirstPass, Reso
 def space_for(config: FinetuneConfig, model: Backbone) -> int:
     """Bytes that a run of `model` may take on disk: thrice the model, and what a checkpoint holds beside it."""
     state = sum(tensor.nbytes for tensor in model.state_dict().values())
-    moments = 2 * sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    members = config.snapshots or 0
-    return (3 + members) * state + ((2 + members) * state + moments if config.chosen_strategy.trains_network else 0)
+    strategy, members = config.chosen_strategy, config.snapshots or 0
+    slots = strategy.slots() * sum(p.nbytes for p in model.parameters() if p.requires_grad)
+    return (3 + members) * state + ((2 + members) * state + slots if strategy.trains_network else 0)
 
 
 def problem_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared, *, context: FitContext) -> Problem:

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -100,6 +101,18 @@ def test_zoo_show_tells_the_accuracy_of_an_embedded_network_in_words(capsys):
     assert cli(["zoo", "show", "cifar_resnet"]) == 0
     low, high = (f"{100 * end:.1f}" for end in score["interval"])
     assert f"{100 * score['accuracy']:.2f} % (95 % interval {low} to {high})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "epochs"),
+    [
+        (["--optimizer", "lbfgs"], "20, all images at once"),
+        (["--freeze", "backbone", "--epochs", "3"], "none, the head is solved for"),
+    ],
+)
+def test_dry_run_says_how_images_are_taken_where_there_are_no_batches(data, options, epochs, capsys):
+    assert cli(["finetune", str(data), "--backbone", "timm:test_vit", *FAST[2:-2], *options, "--dry-run"]) == 0
+    assert re.search(rf"^epochs +{epochs}$", capsys.readouterr().out, re.M)
 
 
 def test_dry_run_shows_the_stages_and_writes_nothing(data, tmp_path, monkeypatch, capsys):

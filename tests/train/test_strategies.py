@@ -126,6 +126,32 @@ def test_a_strategy_is_found_by_its_name_and_searches_a_rate_where_it_says_so():
         strategies.named("best")
 
 
+@pytest.mark.parametrize(
+    ("options", "views"), [({}, 4), ({"views": 2}, 2), ({"augment": "none"}, 1), ({"augment": "none", "views": 1}, 1)]
+)
+@pytest.mark.parametrize("strategy", ["auto", "finetune", "lp-ft"])
+def test_lbfgs_trains_a_network_on_the_full_batch_in_views_that_stay_the_same(strategy, options, views):
+    given = {"strategy": strategy, "optimizer": "lbfgs", "label_smoothing": 0.125, "balance": "weights", **options}
+    found = resolved(240, **given)
+    assert (found.views, found.batch_size, found.lr, found.schedule, found.l2) == (views, None, None, None, 1e-4)
+    plan = chosen(**given)[0].plan(found)
+    assert (plan.full_batch_views, plan.epochs, plan.label_smoothing, plan.balance) == (views, 20, 0.125, "weights")
+    assert chosen(strategy=strategy)[0].plan(resolved(240, precision="fp32", strategy=strategy)).full_batch_views == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "taken"), [("auto", "fp32"), ("fp32", "fp32"), ("bf16/fp32", "bf16/fp32"), (None, "auto")]
+)
+def test_lbfgs_trains_in_single_precision_and_others_as_is_asked_for(asked, taken):
+    given = {"strategy": "lp-ft"} | ({"optimizer": "lbfgs", "precision": asked} if asked else {})
+    strategy, made = chosen(**given)
+    assert strategy.precision(made) == taken
+
+
+def test_where_the_head_alone_is_trained_lbfgs_solves_for_it():
+    assert chosen(freeze="backbone", optimizer="lbfgs")[0].plan(resolved(240)) is None
+
+
 @pytest.mark.parametrize(("options", "cycles"), [({}, 1), ({"snapshots": 3}, 3)])
 def test_the_plan_has_a_cycle_for_each_snapshot_and_one_without(options, cycles):
     found = resolved(240, precision="fp32", strategy="finetune", **options)

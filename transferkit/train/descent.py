@@ -2,6 +2,7 @@
 
 import dataclasses
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from transferkit import kinds, ranks
 from transferkit.runtime import FP32
-from transferkit.train import ensemble, loop, state
+from transferkit.train import ensemble, full_batch, loop, state
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Loader, Plan
 from transferkit.train.state import State
@@ -58,10 +59,10 @@ def descend(
     course = _resumed(network, judged, optimizer, context) if context.resume else _Course()
     plan = dataclasses.replace(whole, first_epoch=len(course.records))
     context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
-    inputs = loop.counted(loop.divided(loader), context.reporter)
+    left = dataclasses.replace(context, plan=plan)
     try:
         with state.saving(context.checkpoint if ranks.is_first() else None, say=context.reporter.say) as save:
-            for record in loop.train_epochs(network, optimizer, inputs, train, plan):
+            for record in _epochs(network, optimizer, loader, train, left):
                 logits = _validate(judged, loader, val, record, precision=plan.precision)
                 averaged = course.add(record, judged, logits=logits)
                 is_last = record["epoch"] + 1 == plan.epochs
@@ -85,6 +86,17 @@ def descend(
     if logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
         logits = loop.logits_of(network, loader, val.rows, num_classes=val.num_classes)
     return Descent(epochs=best_epoch(course.records) + 1, logits=logits)
+
+
+def _epochs(
+    network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, context: FitContext
+) -> Iterator[dict[str, Any]]:
+    """Train `network` in place under `context.plan`, by mini-batches or on the full batch; yield a record an epoch."""
+    plan = kinds.present(context.plan)
+    if plan.full_batch_views:
+        return full_batch.train_epochs(network, optimizer, loader, examples, context)
+    inputs = loop.counted(loop.divided(loader), context.reporter)
+    return loop.train_epochs(network, optimizer, inputs, examples, plan)
 
 
 @dataclass(kw_only=True)
@@ -180,8 +192,7 @@ def repeat(
     plan, snapshots = kinds.present(context.plan), []
     kept = _judged_network(network, optimizer, examples, plan)
     context.reporter.phase("refitting", plan.epochs * len(examples.rows))
-    inputs = loop.counted(loop.divided(loader), context.reporter)
-    for record in loop.train_epochs(network, optimizer, inputs, examples, plan):
+    for record in _epochs(network, optimizer, loader, examples, context):
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
     if not loop.is_finite(kept):
@@ -193,9 +204,10 @@ def repeat(
 def _judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, plan: Plan) -> nn.Module:
     """What is validated: under a schedule with cycles `network` itself, whose rate is zero where each of them ends.
 
-    Otherwise a copy that follows it after each step of `optimizer`, as the mean over about one epoch.
+    On the full batch `network` itself too: its steps have no noise to average out. Otherwise a copy that follows it
+    after each step of `optimizer`, as the mean over about one epoch.
     """
-    if plan.has_cycles:
+    if plan.has_cycles or plan.full_batch_views:
         return network
     steps = len(loop.cut_batches(examples.rows, plan.batch_size))
     decay = 1 - 1 / max(steps, 2)

@@ -43,6 +43,7 @@ class Plan:
     seed: int = 0
     precision: str = FP32  # of the forward and backward passes; the weights are always fp32
     is_compiled: bool = False  # those passes go through torch.compile
+    full_batch_views: int = 0  # above 0: L-BFGS on all images, in so many views of each; 0: mini-batches
 
     @property
     def has_cycles(self) -> bool:

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from transferkit import kinds
 from transferkit.model.head import linear_head
-from transferkit.train import descent, head, optim, state
+from transferkit.train import descent, full_batch, head, optim, state
 from transferkit.train.descent import Descent
 from transferkit.train.loop import Loader
 from transferkit.train.problem import Problem
@@ -39,6 +39,8 @@ def through_network(problem: Problem, *, name: str, restart: Callable[[], object
     given = problem.hyperparameters
 
     def optimizer() -> Optimizer:
+        if given.optimizer == "lbfgs":
+            return full_batch.make(problem.model.parameters(), l2=kinds.present(given.l2))
         groups = optim.parameter_groups(
             problem.model,
             lr=kinds.present(given.lr),

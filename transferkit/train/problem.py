@@ -13,10 +13,10 @@ from transferkit.train.loop import Examples, Loader
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
-    """The constants of a fit; `optimizer` "lbfgs" solves for the head, the others train by mini-batches.
+    """The constants of a fit; `optimizer` "lbfgs" takes all images at once, the others train by mini-batches.
 
-    `l2` None lets cross-validation choose it, which L-BFGS alone can; `lr` and `layer_decay` are of mini-batches.
-    `dropout` and `dropconnect` are for a head on features; a network has them in its own head.
+    `l2` None lets cross-validation choose it, for a head that is solved for; `lr` and `layer_decay` are of
+    mini-batches. `dropout` and `dropconnect` are for a head on features; a network has them in its own head.
     """
 
     optimizer: str

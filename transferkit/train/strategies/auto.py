@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from transferkit.options import Options
 from transferkit.train.strategies.base import Strategy
+from transferkit.train.strategies.full_batch import FullBatch
 from transferkit.train.strategies.lp_ft import from_probe
 from transferkit.train.strategies.probe import Probe
 from transferkit.zoo.errors import DivergedError
@@ -20,8 +21,10 @@ class Auto(Strategy):
     help = "lp-ft, but keep the probe unless it is clearly beaten"
 
     def variant(self, options: Options) -> Strategy:
-        """The probe, where nothing but the head may be trained."""
-        return Probe().variant(options) if options.freeze == "backbone" else self
+        """The probe, where nothing but the head may be trained; on the full batch by L-BFGS."""
+        if options.freeze == "backbone":
+            return Probe().variant(options)
+        return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, train the network from it on, compare."""
@@ -45,3 +48,7 @@ class Auto(Strategy):
         put_back()
         note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
         return fitted.probed(problem, probe, note, chosen=Probe.name, snapshots=descended.snapshots)
+
+
+class AutoOnFullBatch(FullBatch, Auto):
+    """Choose between the probe and training the network by L-BFGS."""

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit.option import dashed
 from transferkit.options import DECLARED, LR, Options, default_of
-from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from transferkit.model.build import Backbone
     from transferkit.train.fitted import Fitted
     from transferkit.train.loop import Plan
     from transferkit.train.modes import TrainingMode
@@ -47,13 +47,19 @@ class Strategy(ABC):
         """The strategy that the options make of this one."""
         return self
 
-    def check(self, options: Options) -> None:
+    def check(self, options: Options) -> None:  # noqa: B027 - most have nothing to refuse
         """Refuse options that contradict the strategy. Raises: UsageError saying what to do."""
-        if options.optimizer == "lbfgs":
-            raise UsageError(
-                "--optimizer lbfgs needs the whole gradient, on mini-batches its estimate of curvature is noise; "
-                "use it with --strategy probe, on cached features"
-            )
+
+    def check_network(self, options: Options, model: "Backbone") -> None:  # noqa: B027 - as above
+        """Refuse a network, frozen as asked, that the strategy cannot train. Raises: UsageError saying what to do."""
+
+    def precision(self, options: Options) -> str:
+        """The precision to ask for, as `--precision` has it."""
+        return options.precision
+
+    def slots(self) -> int:
+        """How many numbers the optimiser keeps of each weight that is trained, at most."""
+        return 2
 
     def unused(self, options: Options) -> list[str]:
         """The options given that the strategy does not use, as they are written."""

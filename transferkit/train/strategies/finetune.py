@@ -3,7 +3,9 @@
 from functools import partial
 from typing import TYPE_CHECKING
 
+from transferkit.options import Options
 from transferkit.train.strategies.base import Strategy
+from transferkit.train.strategies.full_batch import FullBatch
 
 if TYPE_CHECKING:
     from transferkit.train.fitted import Fitted
@@ -19,6 +21,10 @@ class Finetune(Strategy):
     needs_features = False
     lr_search = "network"
 
+    def variant(self, options: Options) -> Strategy:
+        """On the full batch by L-BFGS, else by mini-batches."""
+        return FinetuneOnFullBatch() if options.optimizer == "lbfgs" else self
+
     def run(self, problem: "Problem") -> "Fitted":
         """Train the network."""
         from transferkit.train import fitted, modes
@@ -32,3 +38,7 @@ class Finetune(Strategy):
 
         restart = partial(problem.model.load_state_dict, state.snapshot(problem.model))
         return modes.through_network(problem, name=self.name, restart=restart, head_factor=modes.FRESH_HEAD_FACTOR)
+
+
+class FinetuneOnFullBatch(FullBatch, Finetune):
+    """Train the network by L-BFGS."""

@@ -6,7 +6,9 @@ Source: Kumar et al. 2022, section 4, https://arxiv.org/abs/2202.10054
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from transferkit.options import Options
 from transferkit.train.strategies.base import Strategy
+from transferkit.train.strategies.full_batch import FullBatch
 
 if TYPE_CHECKING:
     from transferkit.train.fitted import Fitted
@@ -21,12 +23,20 @@ class LpFt(Strategy):
     name = "lp-ft"
     help = "probe, then fine-tune from it"
 
+    def variant(self, options: Options) -> Strategy:
+        """On the full batch by L-BFGS, else by mini-batches."""
+        return LpFtOnFullBatch() if options.optimizer == "lbfgs" else self
+
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, then train the network."""
         from transferkit.train import fitted, modes
 
         _, mode, _ = from_probe(problem)
         return fitted.trained(problem, mode, modes.descend(problem, mode))
+
+
+class LpFtOnFullBatch(FullBatch, LpFt):
+    """Probe, then train the network by L-BFGS."""
 
 
 def from_probe(problem: "Problem") -> "tuple[ProbeFit, TrainingMode, Callable[[], None]]":
