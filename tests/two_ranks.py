@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import ranks
-from transferkit.train import loop, optim, replica
+from transferkit.train import loop, optim, outputs, replica
 from transferkit.train.loop import Examples, Plan
 from transferkit.zoo.errors import DataError, TransferkitError
 
@@ -52,7 +52,7 @@ def logits() -> np.ndarray:
         for rows in batches:
             yield PIXELS[torch.from_numpy(rows)], rows
 
-    return loop.logits_of(network(), loader, np.arange(len(PIXELS)), num_classes=3)
+    return outputs.logits_of(network(), loader, np.arange(len(PIXELS)), num_classes=3)
 
 
 def drawn() -> list[float]:

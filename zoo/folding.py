@@ -43,7 +43,7 @@ def fold(model: nn.Module, example: Tensor) -> int:
 def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     norm: nn.BatchNorm2d = convolution.__dict__["folded_norm"]
     mean, variance = norm.running_mean, norm.running_var
-    if norm.training or mean is None or variance is None:
+    if not _is_folded(norm, x) or mean is None or variance is None:
         return type(convolution).forward(convolution, x)
     scale = norm.weight * torch.rsqrt(variance + norm.eps)  # (C,)
     mean = mean if convolution.bias is None else mean - convolution.bias
@@ -70,8 +70,16 @@ def _padded(convolution: nn.Conv2d, x: Tensor, weight: Tensor) -> tuple[Tensor, 
     return x, nn.functional.pad(weight, (both[1] % 2, 0, both[0] % 2, 0)), tuple((pixels + 1) // 2 for pixels in both)
 
 
+def _is_folded(norm: nn.BatchNorm2d, x: Tensor) -> bool:
+    """Whether the convolution does the work of `norm`: not where it learns statistics, nor in training on a GPU.
+
+    There a pass over the activations takes less time than to launch what makes the weights, and their gradients.
+    """
+    return not norm.training and (x.device.type == "cpu" or not torch.is_grad_enabled())
+
+
 def _finish(norm: nn.BatchNorm2d, x: Tensor) -> Tensor:
-    if norm.training:
+    if not _is_folded(norm, x):
         return type(norm).forward(norm, x)
     if type(norm) is nn.BatchNorm2d:
         return x

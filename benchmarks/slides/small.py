@@ -14,7 +14,7 @@ from transferkit import seeds
 from transferkit.data import augment
 from transferkit.model.build import CifarMlp, Preprocessing
 from transferkit.pretraining.cifar import Cifar
-from transferkit.train import loop, optim
+from transferkit.train import loop, optim, outputs
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule
 
@@ -150,7 +150,7 @@ def trained(problem: SmallCifar, variant: Variant, seed: int) -> Trained:
 
 def logits_of(network: CifarMlp, problem: SmallCifar, examples: Examples) -> np.ndarray:
     """Shapes: (n, K)."""
-    return loop.logits_of(network, problem.loader, examples.rows, num_classes=examples.num_classes)
+    return outputs.logits_of(network, problem.loader, examples.rows, num_classes=examples.num_classes)
 
 
 def accuracy(logits: np.ndarray, examples: Examples) -> float:

@@ -12,7 +12,7 @@ from transferkit.model import boundary, build
 from transferkit.model.boundary import Activations
 from transferkit.model.timings import Conditions
 from transferkit.progress import Progress
-from transferkit.train import loader, loop
+from transferkit.train import loader, outputs
 
 
 def frozen_network(name, stage, *, size=64):
@@ -54,9 +54,9 @@ def test_a_part_above_that_takes_several_tensors_is_validated_as_the_whole_netwo
         return ((x[torch.from_numpy(batch)], batch) for batch in batches)
 
     above = loader.above(images, found, kept, precision="fp32", device="cpu")
-    expected = loop.logits_of(model, images, rows, num_classes=3)
+    expected = outputs.logits_of(model, images, rows, num_classes=3)
     assert len(found.shapes) == 4
-    assert np.allclose(loop.logits_of(found.above, above, rows, num_classes=3), expected, atol=1e-4)
+    assert np.allclose(outputs.logits_of(found.above, above, rows, num_classes=3), expected, atol=1e-4)
 
 
 def test_a_network_without_frozen_stages_is_not_cut():

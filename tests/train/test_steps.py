@@ -6,12 +6,15 @@ import torch
 from sklearn.metrics import accuracy_score
 from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from transferkit.model.features import EVAL_BATCH
 from transferkit.tasks import SINGLE_LABEL
-from transferkit.train import loop, optim
+from transferkit.train import loop, optim, outputs
+from transferkit.train.average import RunningAverage
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule
+from transferkit.zoo.errors import DivergedError
 
 EXAMPLES = Examples(rows=np.arange(3, 25), labels=np.array([0, 1, 1, 2, 1] * 6), num_classes=3)
 X = torch.from_numpy(np.random.default_rng(0).normal(size=(30, 4)).astype(np.float32) * 3)
@@ -115,7 +118,7 @@ def test_logits_are_those_of_the_network_in_eval_mode_for_the_images_as_they_are
     rows = np.random.default_rng(count).integers(0, 30, count)
     network, _ = start()
     network.train()
-    found = loop.logits_of(network, loader, rows, num_classes=3)
+    found = outputs.logits_of(network, loader, rows, num_classes=3)
     with torch.no_grad():
         assert np.allclose(found, network.eval()(X[rows]).numpy(), atol=1e-6)
     sizes = [len(batch) for batch in loop.eval_batches(rows)]
@@ -150,3 +153,45 @@ def test_training_images_are_counted_and_those_that_judge_are_not():
     assert told.counts == []
     assert len(list(loop.counted(loader, told)(batches, 0))) == 2
     assert told.counts == [3, 5]
+
+
+class Waits(TorchDispatchMode):
+    """Counts what makes Python wait for a device: a value of a tensor that is asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        names = ("_local_scalar_dense", "is_nonzero", "nonzero", "equal", "masked_select")
+        self.count += function.overloadpacket.__name__ in names
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("name", ["sgd", "momentum", "adam", "adamw"])
+def test_no_step_waits_for_the_device_and_losses_are_brought_every_20(monkeypatch, name):
+    asked, tolist = [], torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: asked.append(len(tensor)) or tolist(tensor))
+    network, _ = start()
+    optimizer = optim.make(name, optim.groups_of(network.parameters(), lr=0.01, l2=0.1))
+    plan = Plan(epochs=1, batch_size=2, label_smoothing=0.1, balance="weights")
+    examples = Examples(rows=np.arange(30).repeat(3), labels=EXAMPLES.labels, num_classes=3)
+    judged = RunningAverage(network, decay=0.9)
+    optimizer.register_step_post_hook(lambda *_: judged.update())
+    with Waits() as waits:
+        steps = list(loop.train_steps(network, optimizer, loader, examples, plan))
+    assert len(steps) == 45
+    assert waits.count == 0
+    assert asked == [20, 20, 20, 20, 5, 5]  # losses, and how many are right
+
+
+def test_a_loss_that_is_no_number_is_named_by_its_step_after_those_before_it():
+    def at_third(batches, epoch):
+        for number, (x, rows) in enumerate(loader(batches, epoch)):
+            yield x * (torch.nan if number == 2 else 1), rows
+
+    steps, seen = loop.train_steps(*start(), at_third, EXAMPLES, Plan(epochs=1, batch_size=2)), []
+    with pytest.raises(DivergedError, match="the loss is nan at step 3 of epoch 1"):
+        seen.extend(step.loss for step in steps)
+    assert len(seen) == 2
+    assert np.isfinite(seen).all()

@@ -131,3 +131,15 @@ def test_modes_are_those_from_before():
     fold(model, IMAGES[:1])
     assert model.layer2.training
     assert not model.layer1.training
+
+
+def test_on_a_gpu_batchnorm_is_folded_where_nothing_is_trained_alone():
+    """On a device without numbers, which is no CPU: only the calls are seen."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).eval()
+    assert fold(model, torch.zeros(1, 3, 8, 8)) == 1
+    for device, is_folded in (("cpu", (True, True)), ("meta", (False, True))):
+        x, model = torch.empty(2, 3, 8, 8, device=device), model.to(device)
+        for has_gradients, expected in zip((True, False), is_folded):
+            with torch.set_grad_enabled(has_gradients), torch.profiler.profile() as seen:
+                model(x)
+            assert ("aten::batch_norm" not in {event.name for event in seen.events()}) == expected

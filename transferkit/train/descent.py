@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from transferkit import kinds, ranks
 from transferkit.runtime import FP32
-from transferkit.train import ensemble, full_batch, loop, state
+from transferkit.train import ensemble, full_batch, loop, outputs, state
+from transferkit.train.average import RunningAverage
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Loader, Plan
 from transferkit.train.state import State
@@ -84,7 +84,7 @@ def descend(
     network.load_state_dict(course.best)
     logits = course.best_logits
     if logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
-        logits = loop.logits_of(network, loader, val.rows, num_classes=val.num_classes)
+        logits = outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes)
     return Descent(epochs=best_epoch(course.records) + 1, logits=logits)
 
 
@@ -152,7 +152,7 @@ def _validate(
 ) -> np.ndarray:
     """Complete an epoch's record with the scores on `val` and the seconds they took; the logits (n, K)."""
     started = time.monotonic()
-    logits = loop.logits_of(network, loader, val.rows, num_classes=val.num_classes, precision=precision)
+    logits = outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes, precision=precision)
     if not np.isfinite(logits).all():
         raise DivergedError(
             f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use a lower --lr"
@@ -177,7 +177,7 @@ def _logits_of_each(network: nn.Module, states: list[State], loader: Loader, val
     found = []
     for held in states:
         network.load_state_dict(held)
-        found.append(loop.logits_of(network, loader, val.rows, num_classes=val.num_classes))
+        found.append(outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes))
     return found
 
 
@@ -211,10 +211,9 @@ def _judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, exampl
         return network
     steps = len(loop.cut_batches(examples.rows, plan.batch_size))
     decay = 1 - 1 / max(steps, 2)
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    averaged.update_parameters(network)
-    optimizer.register_step_post_hook(lambda *_: averaged.update_parameters(network))
-    return averaged.module
+    averaged = RunningAverage(network, decay=decay)
+    optimizer.register_step_post_hook(lambda *_: averaged.update())
+    return averaged.network
 
 
 def best_epoch(records: list[dict[str, Any]]) -> int:

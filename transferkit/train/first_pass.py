@@ -18,8 +18,7 @@ from transferkit.model.build import Preprocessing
 from transferkit.model.features import EVAL_BATCH, Extractor, Features
 from transferkit.progress import Progress
 from transferkit.train.keeping import Keeping
-from transferkit.train.loader import to_device
-from transferkit.train.loop import eval_batches
+from transferkit.train.loop import eval_batches, to_device
 from transferkit.zoo.errors import DataError
 
 UNSEEN = np.empty((0, 0, 3), np.uint8)  # the view of an image that is only read to know that it can be

@@ -10,7 +10,7 @@ from torch import nn
 
 from transferkit import kinds
 from transferkit.model.build import Backbone
-from transferkit.train import descent, head, loop, state
+from transferkit.train import descent, head, outputs, state
 from transferkit.train.descent import Descent
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
@@ -80,7 +80,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
 
     def predict(rows: np.ndarray) -> np.ndarray:
         logits = [
-            loop.logits_of(network, mode.loader, rows, num_classes=problem.val.num_classes) for _, network in copies
+            outputs.logits_of(network, mode.loader, rows, num_classes=problem.val.num_classes) for _, network in copies
         ]
         return problem.val.task.mean(logits) if members else logits[0]
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from transferkit import seeds
@@ -14,7 +13,7 @@ from transferkit.data.folder import PathTable
 from transferkit.data.photos import Photos
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.runtime import FP32
-from transferkit.train.loop import ImageLoader, Inputs, Loader, eval_batches
+from transferkit.train.loop import ImageLoader, Inputs, Loader, eval_batches, to_device
 from transferkit.zoo.errors import DataError
 
 
@@ -63,10 +62,3 @@ def above(images: ImageLoader, boundary: Boundary, kept: Activations, *, precisi
             yield kept.get(batch, view, device=device), batch
 
     return loader
-
-
-def to_device(pixels: Tensor, device: str) -> Tensor:
-    """`pixels` on `device`; on its way to a CUDA device the copy overlaps with what the device computes."""
-    if torch.device(device).type == "cuda":
-        return pixels.pin_memory().to(device, non_blocking=True)
-    return pixels.to(device)

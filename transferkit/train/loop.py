@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ Inputs = Tensor | tuple[Tensor, ...]  # of a network, or of its part above a bou
 Loader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Inputs, np.ndarray]]]
 ImageLoader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np.ndarray]]]  # of a whole network
 
+LOOK_EVERY = 20  # steps, after which losses are brought from the device
 LR_POINTS = 8  # of an epoch at which the learning rate is recorded, the last one at its end
 
 
@@ -114,6 +115,13 @@ def counted(loader: Loader, reporter: Reporter) -> Loader:
     return batches_of
 
 
+def to_device(values: Tensor, device: str | torch.device) -> Tensor:
+    """`values` on `device`; on its way to a CUDA device the copy overlaps with what the device computes."""
+    if torch.device(device).type == "cuda":
+        return values.pin_memory().to(device, non_blocking=True)
+    return values.to(device)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """What one step did: the loss before it, the images it was taken on and how many were right, the highest rate."""
@@ -129,9 +137,11 @@ def train_steps(
 ) -> Iterator[Step]:
     """Train `network` in place for the first epoch of `plan` and yield what each step did.
 
-    Where there are several ranks, `loader` gives this one's parts of the batches; a step is that of whole batches.
+    No step waits for the device: losses are looked at every `LOOK_EVERY` steps and at the end, so that up to as many
+    have been taken when one is yielded. Where there are several ranks, `loader` gives this one's parts of the batches;
+    a step is that of whole batches.
 
-    Raises: DivergedError when a loss is not finite.
+    Raises: DivergedError when a loss is not finite; the steps before it are yielded first.
     """
     labels, device, epoch = torch.from_numpy(examples.labels), next(network.parameters()).device, plan.first_epoch
     weights = _weights_for(examples, plan)
@@ -141,6 +151,7 @@ def train_steps(
     batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
     network.train()
     statistics = replica.statistics(network)
+    taken: list[_Taken] = []
     for number, (x, rows) in enumerate(loader(batches, epoch)):
         stops.check()
         step = epoch * len(batches) + number
@@ -148,14 +159,9 @@ def train_steps(
         replica.seed_step(plan.seed, epoch=epoch, step=number)
         with arithmetic(device, plan.precision):
             logits = network(x).float()  # (B, K)
-        y = labels[rows].to(device)  # (B,), or as the task has it
+        y = to_device(labels[rows], device)  # (B,), or as the task has it
         loss = criterion(logits, y)
         share = replica.share(batches[number], image_weights)
-        right = examples.task.right(logits, y).sum().item()
-        mean, hits = ranks.total([share * loss.item(), right if share else 0])
-        if not math.isfinite(mean):
-            where = f"at step {number + 1} of epoch {epoch + 1}"
-            raise DivergedError(f"the loss is {mean} {where}; use a lower --lr")
         optimizer.zero_grad(set_to_none=True)
         (loss * (share * ranks.size())).backward()  # gradients are means over the ranks
         if plan.max_gradient_norm is not None:
@@ -163,7 +169,35 @@ def train_steps(
         ranks.average(statistics)
         optimizer.step()
         lr = max(group["lr"] for group in optimizer.param_groups)
-        yield Step(loss=mean, images=len(batches[number]), hits=int(hits), lr=lr)
+        right = examples.task.right(logits, y).sum()
+        taken.append(_Taken(loss=loss.detach(), right=right, share=share, images=len(batches[number]), lr=lr))
+        if len(taken) == LOOK_EVERY or number + 1 == len(batches):
+            yield from _looked_at(taken, first=number + 1 - len(taken), epoch=epoch)
+            taken.clear()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    """A step whose figures are still on the device: the loss of this rank's part, its share, how many are right."""
+
+    loss: Tensor
+    right: Tensor
+    share: float
+    images: int
+    lr: float
+
+
+def _looked_at(taken: Sequence[_Taken], *, first: int, epoch: int) -> Iterator[Step]:
+    """What those steps did, the first of which had this number in its epoch. Raises: DivergedError."""
+    losses = torch.stack([each.loss for each in taken]).tolist()
+    right = torch.stack([each.right for each in taken]).tolist()
+    own = [each.share * loss for each, loss in zip(taken, losses)]
+    own += [hits if each.share else 0 for each, hits in zip(taken, right)]
+    sums = ranks.total(own)
+    for number, (each, mean, hits) in enumerate(zip(taken, sums, sums[len(taken) :]), first + 1):
+        if not math.isfinite(mean):
+            raise DivergedError(f"the loss is {mean} at step {number} of epoch {epoch + 1}; use a lower --lr")
+        yield Step(loss=mean, images=each.images, hits=int(hits), lr=each.lr)
 
 
 def train_epochs(
@@ -210,24 +244,3 @@ def _weights_for(examples: Examples, plan: Plan) -> np.ndarray | None:
     if plan.balance != "weights":
         return None
     return examples.task.class_weights(examples.labels[examples.rows], examples.num_classes)
-
-
-@torch.no_grad()
-def logits_of(
-    network: nn.Module, loader: Loader, rows: np.ndarray, *, num_classes: int, precision: str = FP32
-) -> np.ndarray:
-    """The logits (n, K) of `network` in eval mode for the images of `rows`, not augmented.
-
-    Each rank computes a part, and all have the whole.
-    """
-    network.eval()
-    found, device = np.empty((len(rows), num_classes), np.float32), next(network.parameters()).device
-    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
-    start = blocks[ranks.rank()].start
-    for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]]), None):
-        with arithmetic(device, precision):
-            logits = network(x)
-        found[start : start + len(batch)] = logits.float().cpu().numpy()
-        start += len(batch)
-    ranks.fill(found, blocks)
-    return found

@@ -1,0 +1,31 @@
+"""What a network answers for images as they are."""
+
+import numpy as np
+import torch
+from torch import nn
+
+from transferkit import ranks
+from transferkit.model.features import EVAL_BATCH
+from transferkit.runtime import FP32, arithmetic
+from transferkit.train.loop import Loader, eval_batches
+
+
+@torch.no_grad()
+def logits_of(
+    network: nn.Module, loader: Loader, rows: np.ndarray, *, num_classes: int, precision: str = FP32
+) -> np.ndarray:
+    """The logits (n, K) of `network` in eval mode for the images of `rows`, not augmented.
+
+    Each rank computes a part, and all have the whole.
+    """
+    network.eval()
+    found, device = np.empty((len(rows), num_classes), np.float32), next(network.parameters()).device
+    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
+    start = blocks[ranks.rank()].start
+    for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]]), None):
+        with arithmetic(device, precision):
+            logits = network(x)
+        found[start : start + len(batch)] = logits.float().cpu().numpy()
+        start += len(batch)
+    ranks.fill(found, blocks)
+    return found
