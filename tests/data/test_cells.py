@@ -8,8 +8,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.conftest import write_digits
-from transferkit.data import folder, manifest
+from transferkit.data import cells, folder, manifest
 from transferkit.data.cells import defused, original
+from transferkit.ship import run_files
 
 
 @given(st.text(st.sampled_from("'=+-@\t\r ,\"a1")))
@@ -24,6 +25,14 @@ def test_no_cell_begins_like_a_formula_and_each_is_read_back_as_it_was(cell):
 def test_other_cells_are_left_alone(cell):
     assert defused([cell]) == [cell]
     assert original(cell) == cell
+
+
+def test_names_of_columns_are_defused_and_read_back(tmp_path):
+    cells.write(tmp_path / "predictions.csv", ("path", "=1+1"), [("a", "0.5")])
+    assert (tmp_path / "predictions.csv").read_text().startswith("path,'=1+1")
+    assert run_files.read_rows(tmp_path / "predictions.csv", ("path", "=1+1")) == [["a", "0.5"]]
+    (tmp_path / "labels.csv").write_text("path,'=1+1\na.png,1\nb.png,0\n")
+    assert folder.read(tmp_path / "labels.csv", to_train=True).classes == ("=1+1",)
 
 
 def test_a_manifest_of_classes_like_formulas_is_harmless_and_still_the_same_data(tmp_path):

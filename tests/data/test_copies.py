@@ -124,6 +124,14 @@ def test_a_file_under_two_labels_is_said_with_both_names(digit_folder, tmp_path)
     assert len(parts) == 1
 
 
+def test_a_file_with_other_labels_each_time_is_said(tmp_path):
+    (tmp_path / "data.csv").write_text("path,labels\na.png,cat\nb.png,\nc.png,cat|dog\n")
+    listing = folder.read(tmp_path / "data.csv")
+    (line,) = copies.lines(listing, np.array([7, 7, 8]))
+    assert line == "1 identical file has other labels each time, and all but one are wrong: a.png is b.png"
+    assert not copies.lines(listing, np.array([7, 8, 9]))
+
+
 def test_evaluate_says_which_images_its_run_was_fitted_to(run, digit_folder, tmp_path):
     run, data, _ = run
     mine = tk.load(run.folder).evaluate(data, part="train")

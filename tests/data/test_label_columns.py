@@ -53,6 +53,12 @@ def test_one_class_is_enough_where_some_images_are_without_it(tmp_path):
         ("path,cat,cat\na.png,1,0\nb.png,0,0\n", "has 2 columns called cat; keep one"),
         ("path,a|b\na.png,1\nb.png,0\n", "'a|b' cannot be the name of a class"),
         ("path\na.png\n", "it lacks label"),
+        (
+            "path,cat,note\na.png,1,good\nb.png,0,\n",
+            "'good' in column note; without a column label, every other column",
+        ),
+        ("path,cat,dog\na.png,-1,1\nb.png,1,1\n", "line 2: '-1' in column cat; "),
+        (",path,cat\n0,a.png,1\n1,b.png,0\n", "has a column without a name"),
     ],
 )
 def test_what_cannot_be_understood_is_said_with_the_line(tmp_path, text, reason):
@@ -68,6 +74,13 @@ def test_what_may_be_meant_otherwise_is_said(tmp_path):
     (note,) = read(tmp_path, "path,labels\na.png,cat\nb.png,dog\n").notes
     assert note.endswith("where an image has one class and no other, call the column label")
     assert read(tmp_path, "path,label\na.png,cat\nb.png,dog\n").notes == ()
+
+
+@pytest.mark.parametrize("cell", ["cat;dog", "cat, dog"])
+def test_labels_between_other_marks_than_bars_are_said_to_be_one_class(tmp_path, cell):
+    *_, note = read(tmp_path, f'path,labels\na.png,"{cell}"\nb.png,dog\n').notes
+    assert note.endswith("is taken as one class; labels are separated by |")
+    assert len(read(tmp_path, f'path,labels\na.png,"{cell}|bird"\nb.png,dog\n').notes) == 1
 
 
 @pytest.mark.parametrize("text", ["path,labels\na.png,b|=a\nb.png,\n", "path,=a,b\na.png,1,1\nb.png,0,0\n"])

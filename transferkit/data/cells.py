@@ -27,7 +27,7 @@ def write(path: Path, columns: Sequence[str], rows: Iterable[Iterable[object]]) 
     """Replace a CSV file, whole or not at all. Raises: StorageError."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)  # RFC 4180: quotes doubled, lines end in CRLF
-    writer.writerow(columns)
+    writer.writerow(defused(columns))
     writer.writerows(map(defused, rows))
     files.write_text(path, text.getvalue())
 

@@ -89,9 +89,13 @@ def contradiction(listing: Listing, contents: np.ndarray) -> list[str]:
         return []
     first = found[0][0]
     other = next(row for row in found[0] if labels[row] != labels[first])
-    lie = "file lies" if len(found) == 1 else "files lie"
-    words = f"{len(found):,} identical {lie} under more than one label, and all but one of these are wrong"
-    return [f"{words}: {_pair(listing, first, other)}"]
+    is_one = len(found) == 1
+    if listing.task.names_one:
+        lie = "file lies" if is_one else "files lie"
+        words = f"{lie} under more than one label, and all but one of these are wrong"
+    else:
+        words = f"{'file has' if is_one else 'files have'} other labels each time, and all but one are wrong"
+    return [f"{len(found):,} identical {words}: {_pair(listing, first, other)}"]
 
 
 def _pair(listing: Listing, row: int, twin: int) -> str:

@@ -80,6 +80,9 @@ class BarredLabels(LabelColumns):
             row[numbers] = True
         classes = sorted(self._numbers)
         self.notes = _notes(labels)
+        joined = next((name for name in classes if ";" in name or "," in name), None)
+        if joined and labels.sum(1).max() == 1:  # no bar in any row
+            self.notes += (f"{joined!r} is taken as one class; labels are separated by {BAR}",)
         return labels[:, [self._numbers[name] for name in classes]], tuple(classes)
 
 
@@ -93,20 +96,20 @@ class Switches(LabelColumns):
         self._columns = tuple(names)
         self._found: list[list[bool]] = []
         self._classes = tuple(class_name(name, source) for name in names)
+        if "" in self._classes:
+            raise DataError(f"{source} has a column without a name, which can be no class; name it or remove it")
         for name in self._classes:
-            if not name or BAR in name or self._classes.count(name) > 1:
+            if BAR in name or self._classes.count(name) > 1:
                 raise DataError(f"{source}: {name!r} cannot be the name of a class; each has a column of its own name")
 
-    def is_switched(self, row: dict[str, str]) -> bool:
-        """Whether a row has a 0 or 1 for each class."""
-        return all(row[name].strip().casefold() in SWITCHES for name in self._columns)
+    def unswitched(self, row: dict[str, str]) -> str | None:
+        """The first column of a row with neither 0 nor 1; None if there is none."""
+        return next((name for name in self._columns if row[name].strip().casefold() not in SWITCHES), None)
 
     def add(self, row: dict[str, str], where: str) -> None:
-        values = [SWITCHES.get(row[name].strip().casefold()) for name in self._columns]
-        if None in values:
-            name = self._columns[values.index(None)]
+        if name := self.unswitched(row):
             raise DataError(f"{where}: {row[name]!r} in column {name}; a class has 0 or 1 in every row")
-        self._found.append([bool(value) for value in values])
+        self._found.append([SWITCHES[row[name].strip().casefold()] for name in self._columns])
 
     def encoded(self) -> tuple[np.ndarray, tuple[str, ...]]:
         labels = np.array(self._found, bool).reshape(len(self._found), len(self._classes))

@@ -32,7 +32,7 @@ def read(source: Path) -> Listing:
     labels: LabelColumns | None = None
     for line, row in _rows(source):
         where = f"{source}, line {line}"
-        labels = labels or _label_columns(source, row)
+        labels = labels or _label_columns(source, row, line)
         if not row["path"]:
             raise DataError(f"{where}: the path is empty")
         labels.add(row, where)
@@ -64,7 +64,7 @@ def _rows(source: Path) -> Iterator[tuple[int, dict[str, str]]]:
     with open(source, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
-            header = next(reader, [])
+            header = [original(cell) for cell in next(reader, [])]
             names = _names(source, header)
             is_loose = names != header  # as in "path, label", where blanks stand before the values too
             for values in reader:
@@ -90,15 +90,19 @@ def _check_text(source: Path, start: bytes) -> None:
         raise DataError(f"{source} is {what}; a folder of class folders or a CSV with the columns {WANTED} is expected")
 
 
-def _label_columns(source: Path, first: dict[str, str]) -> LabelColumns:
-    """What takes the labels of rows like the first one. Raises: DataError if there are none in it."""
+def _label_columns(source: Path, first: dict[str, str], line: int) -> LabelColumns:
+    """What takes the labels of rows like the first one, in that line. Raises: DataError if there are none in it."""
     if "labels" in first:
         return BarredLabels(source)
     if "label" in first:
         return OneLabel(source)
     switches = Switches(source, [name for name in first if name not in KNOWN])
-    if not switches.is_switched(first):
-        raise _lacking(source, list(first)[2:], ["label"])
+    if column := switches.unswitched(first):
+        cell = f"{printable(repr(first[column]))[:120]} in column {printable(column)}"
+        raise DataError(
+            f"{_lacking(source, list(first)[2:], ['label'])}; line {line}: {cell}; without a column label, every other "
+            "column is a class, with 0 or 1 in each row"
+        )
     return switches
 
 

@@ -71,7 +71,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> list[list[str]]:
         rows = list(csv.reader(io.StringIO(files.read_text(path, most=MAX_BYTES), newline="")))
     except csv.Error as error:
         raise ModelFileError(f"{path} is damaged: {error}") from error
-    if not rows or rows[0][: len(columns)] != list(columns):
+    if not rows or [*map(original, rows[0][: len(columns)])] != list(columns):
         raise ModelFileError(f"{path} is damaged: its first line is not {','.join(columns)}")
     for number, row in enumerate(rows[1:], 2):
         if len(row) != len(rows[0]):
