@@ -12,8 +12,9 @@ from PIL import Image
 import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import runtime
+from transferkit.data import folder, manifest
 from transferkit.progress import Progress
-from transferkit.ship import record
+from transferkit.ship import begun, record
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
@@ -87,6 +88,26 @@ def test_other_images_are_refused_by_name(stopped, data, change, told):
     change(data)
     with pytest.raises(RunConflictError, match=f"not those that .*{told}"):
         tk.finetune(resume=True, out=str(stopped))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("path,labels\na.png,cat|dog\nb.png,dog\n", "1 labelled otherwise, the first a.png"),
+        ("path,label\na.png,cat\nb.png,dog\n", "the order of their classes, or whether an image has one class"),
+        ("path,dog,cat\na.png,0,1\nb.png,1,0\n", "the order of their classes, or whether an image has one class"),
+    ],
+)
+def test_other_labels_are_refused_by_name(tmp_path, text, told):
+    (tmp_path / "data.csv").write_text("path,labels\na.png,cat\nb.png,dog\n")
+    listing, hashes = folder.read(tmp_path / "data.csv"), ["1", "2"]
+    manifest.write_manifest(tmp_path / "manifest.csv", listing, sha256=hashes, bytes=[1, 1])
+    about = {"fingerprint": begun.fingerprint(listing, hashes), "source": str(listing.source)}
+    old = begun.Begun(path=tmp_path, record={"data": about})
+    old.check_images(tmp_path, listing, hashes)
+    (tmp_path / "data.csv").write_text(text)
+    with pytest.raises(RunConflictError, match=f"not those that .*{told}"):
+        old.check_images(tmp_path, folder.read(tmp_path / "data.csv"), hashes)
 
 
 def test_other_weights_are_refused(stopped, weights, tmp_path):

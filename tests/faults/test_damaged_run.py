@@ -115,6 +115,15 @@ def test_a_key_that_is_no_text_is_a_damage(run, tmp_path, name):
         write_report(tmp_path / "r")
 
 
+def test_scores_without_the_interval_of_unseen_images_are_a_damage(run, tmp_path):
+    shutil.copytree(run, tmp_path / "r", ignore=shutil.ignore_patterns("model"))
+    scores = json.loads((run / "metrics.json").read_text())
+    scores[("test" if scores["test"] else "val")] |= {"seen": 1, "unseen": {"accuracy": 0.5, "n": 2}}
+    (tmp_path / "r" / "metrics.json").write_text(json.dumps(scores))
+    with pytest.raises(ModelFileError, match=r"unseen: Object missing required field `interval`"):
+        write_report(tmp_path / "r")
+
+
 def test_a_huge_file_is_refused_before_it_is_read(run, tmp_path):
     shutil.copytree(run, tmp_path / "r", ignore=shutil.ignore_patterns("model"))
     with open(tmp_path / "r" / "run.json", "ab") as file:

@@ -16,6 +16,8 @@ from transferkit.progress import Progress
 from transferkit.ship import replacement, run_files
 from transferkit.zoo.errors import RunConflictError, UsageError
 
+OTHERWISE = "their order, parts or groups, the order of their classes, or whether an image has one class or any number"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Begun:
@@ -90,10 +92,13 @@ class Begun:
         kinds = {
             "added": [name for name in new if name not in old],
             "removed": [name for name in old if name not in new],
-            "changed": [name for name in new if name in old and new[name] != old[name]],
+            "changed": [name for name in new if name in old and new[name][1] != old[name][1]],
+            "labelled otherwise": [
+                name for name in new if name in old and new[name][1] == old[name][1] and new[name] != old[name]
+            ],
         }
         told = [f"{len(names)} {kind}, the first {names[0]}" for kind, names in kinds.items() if names]
-        return "; ".join(told) or "their order, parts or groups"
+        return "; ".join(told) or OTHERWISE
 
 
 def read(path: Path, progress: Progress) -> Begun:

@@ -66,12 +66,15 @@ class Rest(Struct):
 
     accuracy: Share
     n: Number
-    interval: tuple[Share, Share] | UnsetType = UNSET
+    interval: tuple[Share, Share]
 
 
-class Block(Rest):
+class Block(Struct):
     """The scores of a part in metrics.json."""
 
+    accuracy: Share
+    n: Number
+    interval: tuple[Share, Share] | UnsetType = UNSET
     loss: Finite | UnsetType = UNSET
     seen: Count = 0
     unseen: Rest | None = None
@@ -98,6 +101,7 @@ class LabelScores(Struct):
 class MultiLabelBlock(Block, kw_only=True):
     """Where an image may have several classes."""
 
+    interval: tuple[Share, Share]
     mAP: Share  # noqa: N815 - as everybody writes it
     micro_f1: Share
     macro_f1: Share
