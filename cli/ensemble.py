@@ -46,5 +46,7 @@ def ensemble(
     if scores:
         click.echo()
         blocks = [*zip(models, scores["members"]), ("ensemble", scores)]
-        rows = [(name, f"{block['accuracy']:.3f}", f"{block['loss']:.4f}") for name, block in blocks]
-        render.table(("member", "accuracy", "log loss"), rows)
+        columns = {"mAP": "mAP", "accuracy": "accuracy", "loss": "log loss"}
+        keys = [key for key in columns if key in scores]
+        rows = [(name, *(f"{block[key]:.{4 if key == 'loss' else 3}f}" for key in keys)) for name, block in blocks]
+        render.table(("member", *(columns[key] for key in keys)), rows)

@@ -14,12 +14,13 @@ import transferkit as tk
 from transferkit.cli.main import run as command
 from transferkit.data import batches
 from transferkit.data.decode import decode, eval_view
+from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.model_card import WORDS
 from transferkit.ship.report import PAGES
 from transferkit.ship.run_schema import SCORES
 from transferkit.tasks import TABLE
-from transferkit.zoo.errors import DataError, UsageError
+from transferkit.zoo.errors import DataError, ModelFileError, UsageError
 
 CLASSES = ("bar", "dot", "frame")
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "offline": True}
@@ -126,6 +127,35 @@ def test_the_command_lists_the_labels(run, table, capsys, form):
         assert {one["label"] for one in json.loads(everything)["labels"]} == set(CLASSES)
 
 
+def test_evaluate_says_which_classes_no_image_has(run, table, tmp_path):
+    photos, heard = [table.parent / f"{number}.png" for number in range(8)], Progress()
+    rows = "".join(f"{photo},{number & 1}\n" for number, photo in enumerate(photos))
+    (tmp_path / "bars.csv").write_text(f"path,bar\n{rows}")
+    with pytest.MonkeyPatch.context() as patch:
+        said = []
+        patch.setattr(heard, "say", said.append)
+        run.classifier.evaluate(tmp_path / "bars.csv", progress=heard)
+    assert said == ["no image has dot, frame: where one is named, that counts as wrong"]
+
+
+def test_answers_that_are_no_numbers_are_refused(run, table):
+    classifier = run.classifier
+    with torch.no_grad():
+        for parameter in classifier.passes[0].network.parameters():
+            parameter.fill_(3e38)
+    for ask in (lambda: classifier.predict(table.parent / "1.png"), lambda: classifier.evaluate(table)):
+        with pytest.raises(ModelFileError, match="gives answers that are no numbers"):
+            ask()
+
+
+def test_scores_of_an_ensemble_have_the_map_of_each_member(run, table, tmp_path, capsys):
+    folders = [str(run.folder), str(run.folder / "model")]
+    assert command(["ensemble", *folders, "-o", str(tmp_path / "both"), "--data", str(table), "--quiet"]) == 0
+    header, *rows = capsys.readouterr().out.split("\n\n")[1].splitlines()
+    assert header.split() == ["member", "mAP", "accuracy", "log", "loss"]
+    assert [row.split()[1] for row in rows] == [f"{run.metrics['test']['mAP']:.3f}"] * 3
+
+
 def test_evaluate_prints_a_row_a_class(run, table, capsys):
     assert command(["evaluate", str(run.folder), str(table), "--quiet"]) == 0
     out = capsys.readouterr().out
@@ -204,5 +234,9 @@ def test_a_damaged_score_or_threshold_is_refused(run, tmp_path):
     shutil.copytree(run.folder, copied)
     scores = json.loads((copied / "metrics.json").read_text())
     scores["test"]["per_class"].pop()
+    (copied / "metrics.json").write_text(json.dumps(scores))
+    assert command(["report", str(copied)]) == 4
+    scores = json.loads((run.folder / "metrics.json").read_text())
+    del scores["test"]["interval"]
     (copied / "metrics.json").write_text(json.dumps(scores))
     assert command(["report", str(copied)]) == 4

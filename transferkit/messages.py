@@ -41,6 +41,13 @@ def left_out(quarantine: Sequence[tuple[str, str]], progress: Progress) -> None:
     _list("left out", quarantine, "quarantine.csv", progress)
 
 
+def absent(classes: Sequence[str], progress: Progress) -> None:
+    """Say which classes no image to be judged has, of those that each are a yes or a no."""
+    if classes:
+        names = ", ".join([*classes[:MAX_CLASSES], *(["..."] if len(classes) > MAX_CLASSES else [])])
+        progress.say(f"no image has {names}: where one is named, that counts as wrong")
+
+
 def seen_words(block: dict[str, Any]) -> str:
     """How many of the judged images were also trained on, and the score without them; "" if it is none or not known."""
     count, rest = block.get("seen"), block.get("unseen")

@@ -84,6 +84,18 @@ class Listing:
             self, paths=self.paths.subset(rows), labels=self.labels[rows], parts=self.parts[rows], groups=groups
         )
 
+    def part(self, wanted: str | None) -> tuple[str, np.ndarray]:
+        """The part to score and its rows: "all" or one of the parts, else test if there is one, else val, else all.
+
+        Raises: DataError if there is none of it.
+        """
+        if wanted is None:
+            wanted = next((name for name in ("test", "val") if (self.parts == name).any()), "all")
+        rows = np.arange(len(self.parts)) if wanted == "all" else np.flatnonzero(self.parts == wanted)
+        if not len(rows):
+            raise DataError(f"the data has no {wanted} part; use --part all")
+        return wanted, rows
+
     def relative(self, row: int) -> str:
         """The path of an image relative to the folder, or to that of the CSV, with forward slashes."""
         path = self.paths[row]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from transferkit import runtime
+from transferkit import messages, runtime
 from transferkit.data import batches, folder, manifest
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.data.depth import LARGEST, dim_words
@@ -29,7 +29,7 @@ from transferkit.ship.sources import Source, content_of, every_photo
 from transferkit.tasks import Task, summary
 from transferkit.zoo import stops
 from transferkit.zoo.card import BIT_DEPTHS
-from transferkit.zoo.errors import DataError, UsageError
+from transferkit.zoo.errors import DataError, ModelFileError, UsageError
 
 Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
 
@@ -150,6 +150,8 @@ class Classifier:
         for each in self.passes:
             logits = each.network(inputs[each.preprocessing]).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
             answers[:, each.members] = self.task.activated(logits.cpu().double()).numpy()
+        if np.isnan(answers).any():
+            raise ModelFileError(f"{self.artifact.name} gives answers that are no numbers: its weights are too large")
         return answers
 
     def _input(self, pixels: list[np.ndarray], preprocessing: Preprocessing) -> Tensor:
@@ -174,7 +176,9 @@ class Classifier:
         if listing.task.name != self.task.name:
             raise DataError(f"the labels of {data} are {listing.task.name}, the classifier is {self.task.name}")
         numbers = [self._index(name) for name in listing.classes]
-        part, rows = _choose_part(listing.parts, part)
+        if not self.task.names_one:
+            messages.absent([name for name in self.classes if name not in listing.classes], progress)
+        part, rows = listing.part(part)
         progress.start("evaluating", len(rows))
         answers, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
         photos = (listing.paths[row] for row in rows)
@@ -235,16 +239,3 @@ def _scores(task: Task, answers: np.ndarray, labels: np.ndarray, seen: np.ndarra
     if len(members) > 1:
         mean["members"] = [summary(block) | {"interval": block["interval"]} for block in members]
     return mean
-
-
-def _choose_part(parts: np.ndarray, wanted: str | None) -> tuple[str, np.ndarray]:
-    """The part to score and its rows.
-
-    Raises: DataError if there is none of it.
-    """
-    if wanted is None:
-        wanted = next((name for name in ("test", "val") if (parts == name).any()), "all")
-    rows = np.arange(len(parts)) if wanted == "all" else np.flatnonzero(parts == wanted)
-    if not len(rows):
-        raise DataError(f"the data has no {wanted} part; use --part all")
-    return wanted, rows
