@@ -80,3 +80,12 @@ def test_images_without_a_label_are_divided_too():
     labels[:10, 0] = labels[5:15, 1] = True
     held_out = label_sets.stratified(labels, 0.2, seed=0)
     assert held_out[15:].sum() == 7
+    held_out = label_sets.stratified(labels, 0.99, seed=0)
+    assert (~held_out[15:]).sum() == 1
+
+
+def test_large_groups_are_dealt_out_first_so_that_small_ones_even_them_out():
+    groups = np.repeat(list("abcdefg"), [12, 2, 2, 2, 2, 2, 2])
+    for seed in range(3):
+        fold = label_sets.folds(np.ones((24, 1), bool), 2, seed=seed, groups=groups)
+        assert np.bincount(fold).tolist() == [12, 12]

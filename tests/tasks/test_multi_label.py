@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, precision_recall_fscore_support
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, precision_recall_curve
+from sklearn.metrics import precision_recall_fscore_support as by_class
 from torch import nn
 
 from transferkit import tasks
@@ -35,7 +36,7 @@ def test_scores_are_those_of_scikit_learn(judged):
     assert [scores[f"{average}_f1"] for average in ("micro", "macro")] == pytest.approx(
         [f1_score(labels, p > 0.5, average=average) for average in ("micro", "macro")]
     )
-    expected = precision_recall_fscore_support(labels, p > 0.5)
+    expected = by_class(labels, p > 0.5)
     for name, values in zip(("precision", "recall", "f1", "images"), expected):
         assert [one[name] for one in scores["per_class"]] == pytest.approx(values.tolist())
     assert TASK.measured(logits, labels) == pytest.approx({key: scores[key] for key in ("loss", "accuracy", "mAP")})
@@ -54,8 +55,7 @@ def test_thresholds_have_the_highest_f1_of_all_and_decide_what_is_said(judged):
     logits, labels = judged
     chosen, p = TASK.chosen_on(logits, labels), TASK.probabilities(logits)
     for k, threshold in enumerate(chosen.thresholds):
-        tried = [f1_score(labels[:, k], p[:, k] > cut) for cut in np.linspace(0, 1, 500)]
-        assert f1_score(labels[:, k], p[:, k] > threshold) >= max(tried)
+        assert f1_score(labels[:, k], p[:, k] > threshold) == pytest.approx(highest_f1(labels[:, k], p[:, k]))
         assert threshold not in p[:, k]
     scores = chosen.scores(logits, labels)
     assert scores["macro_f1"] == pytest.approx(f1_score(labels, p > chosen.thresholds, average="macro"))
@@ -64,6 +64,27 @@ def test_thresholds_have_the_highest_f1_of_all_and_decide_what_is_said(judged):
         said = chosen.said(row)
         assert {k for k, _ in said} == {k for k in range(4) if row[k] > chosen.thresholds[k]}
         assert [probability for _, probability in said] == sorted((p for _, p in said), reverse=True)
+
+
+def highest_f1(labels, p):
+    """Of all thresholds."""
+    precision, recall, _ = precision_recall_curve(labels, p)
+    return (2 * precision * recall / np.maximum(precision + recall, 1e-9)).max()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_of_few_images_all_may_be_named_or_one(seed):
+    rng = np.random.default_rng(seed)
+    labels, logits = rng.permutation(np.arange(4) <= seed % 3), rng.choice([-1.0, 0.0, 1.0, 2.0], 4)
+    (threshold,) = TASK.chosen_on(logits[:, None], labels[:, None]).thresholds
+    p = TASK.probabilities(logits)
+    assert f1_score(labels, p > threshold) == pytest.approx(highest_f1(labels, p))
+    assert 0 < threshold < 1
+
+
+def test_a_class_that_no_threshold_finds_has_that_of_one_of_which_nothing_is_known():
+    labels, logits = np.array([[False], [True]]), np.array([[2.0], [-1000.0]])
+    assert TASK.chosen_on(logits, labels).thresholds == (0.5,)
 
 
 def test_a_threshold_parts_no_equal_probabilities():
@@ -123,9 +144,9 @@ def test_the_mean_of_members_is_that_of_their_probabilities():
 
 
 def test_thresholds_follow_their_classes_and_a_joint_model_has_the_mean():
-    one, other = MultiLabel(thresholds=(0.2, 0.4)), MultiLabel(thresholds=(0.8, 0.4))
+    one, other = MultiLabel(thresholds=(0.2, 0.4)), MultiLabel(thresholds=(0.6, 0.5))
     assert one.reordered([1, 0]).thresholds == (0.4, 0.2)
-    assert one.joined([one, other.reordered([1, 0])]).thresholds == pytest.approx((0.3, 0.6))
+    assert one.joined([one, other.reordered([1, 0])]).thresholds == pytest.approx((0.35, 0.5))
     assert one.joined([one, TASK]).thresholds == ()
 
 

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from tests.conftest import write_digits
+from transferkit import metrics
 from transferkit.messages import Reporter
 from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
+from transferkit.train import optim
 from transferkit.train.context import FitContext
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
@@ -91,6 +93,37 @@ def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(d
     losses = [line["val"]["loss"] for line in lines]
     assert f"best epoch: {1 + int(np.argmin(losses))}" in fitted.notes
     assert fitted.chosen == "finetune"
+
+
+@pytest.mark.parametrize(("is_better", "chosen"), [(True, "lp-ft"), (False, "probe")])
+def test_auto_keeps_the_network_where_it_is_better_and_else_the_probe_on_what_was_never_trained(
+    data, tmp_path, monkeypatch, is_better, chosen
+):
+    judged = []
+    monkeypatch.setattr(metrics, "is_better", lambda *losses: judged.extend(losses) or is_better)
+    problem, fitted, _ = fit(data, tmp_path, strategy="auto", epochs=1, lr=0.01)
+    after, before = (losses.mean() for losses in judged)
+    (note,) = [note for note in fitted.notes if "validation images" in note]
+    assert fitted.chosen == chosen
+    assert note.startswith("fine-tuning is kept: " if is_better else "the probe is kept, ")
+    assert f"{after:.3f} against {before:.3f}" in note
+    probed, _, _ = fit(data, tmp_path, strategy="probe")
+    assert same(weights([probed.model]), weights([problem.model])) != is_better
+
+
+@pytest.mark.parametrize(("strategy", "is_faster"), [("finetune", True), ("lp-ft", False)])
+def test_a_head_that_starts_at_random_is_trained_faster_than_the_stage_below_it_and_a_probe_as_fast(
+    data, tmp_path, monkeypatch, strategy, is_faster
+):
+    made, groups = [], optim.parameter_groups
+    monkeypatch.setattr(
+        optim, "parameter_groups", lambda *given, **about: made.append(groups(*given, **about)) or made[-1]
+    )
+    problem, _, _ = fit(data, tmp_path, strategy=strategy, epochs=1, lr=0.01)
+    rates = {id(parameter): group["base_lr"] for group in made[0] for parameter in group["params"]}
+    *_, below, head = ([rates[id(p)] for _, p in stage] for stage in problem.model.stage_parameters().values())
+    assert {*below} == {0.01}
+    assert all((rate > 0.01) == is_faster and rate >= 0.01 for rate in head)
 
 
 def kept(logits, labels, *_):

@@ -86,6 +86,21 @@ def test_the_loss_falls_in_every_epoch_and_no_statistics_move_and_nothing_is_dro
     assert [record["train"]["loss"] for record in train(again, other, 6)] == losses
 
 
+def test_weights_may_lie_as_channels_last_and_what_no_output_depends_on_stays_as_it_is():
+    losses = []
+    for layout in (torch.contiguous_format, torch.channels_last):
+        torch.manual_seed(0)
+        network = nn.Sequential(
+            nn.Unflatten(1, (2, 2, 1)), nn.Conv2d(2, 8, (2, 1)), nn.Flatten(), nn.Linear(8, CLASSES)
+        )
+        network.unused = nn.Parameter(torch.ones(3))
+        network.to(memory_format=layout)
+        records = train(network, full_batch.make(network.parameters(), l2=L2), 3)
+        losses.append([record["train"]["loss"] for record in records])
+        assert network.unused.tolist() == [1, 1, 1]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
 def test_memory_does_not_grow_with_the_images():
     sizes = []
 

@@ -161,6 +161,12 @@ def test_of_too_many_images_for_folds_those_of_val_judge_a_fit_to_train(features
     assert "on the 40 validation images" in found.note
 
 
+def test_folds_judge_up_to_a_limit_of_rows_times_features_times_classes(features, monkeypatch):
+    for limit, by_folds in ((160 * 5 * 2, True), (160 * 5 * 2 - 1, False)):  # of two views
+        monkeypatch.setattr(head, "FOLDS_UP_TO", limit)
+        assert solved(*features, train=EVEN, val=ODD, l2=0.3)[0].by_cross_validation == by_folds
+
+
 def test_the_logits_that_judge_are_of_as_many_validation_images_as_memory_allows(features, monkeypatch):
     monkeypatch.setattr(head, "FOLDS_UP_TO", 0)
     monkeypatch.setattr(head, "JUDGED_UP_TO", 20)  # logits, of two classes

@@ -124,7 +124,7 @@ class SingleLabel(Task):
 
     @classmethod
     def read(cls, thresholds: tuple[float, ...], *, num_classes: int) -> "SingleLabel":
-        if thresholds or num_classes < 1:
+        if thresholds:
             raise ValueError("a single-label model has no thresholds")
         return SINGLE_LABEL
 
