@@ -51,6 +51,7 @@ def test_one_class_is_enough_where_some_images_are_without_it(tmp_path):
         ("path,cat,dog\na.png,1,0\nb.png,,1\n", "line 3: '' in column cat"),
         ("path,class\na.png,cat\nb.png,dog\n", "it lacks label"),
         ("path,cat,cat\na.png,1,0\nb.png,0,0\n", "has 2 columns called cat; keep one"),
+        ("path,caf\u00e9,cafe\u0301\na.png,1,0\nb.png,0,1\n", "'caf\u00e9' cannot be the name of a class"),
         ("path,a|b\na.png,1\nb.png,0\n", "'a|b' cannot be the name of a class"),
         ("path\na.png\n", "it lacks label"),
         (

@@ -49,6 +49,8 @@ def test_a_class_that_no_image_has_counts_for_nothing(judged):
     assert (wider["mAP"], wider["macro_f1"]) == pytest.approx((known["mAP"], known["macro_f1"]))
     assert wider["per_class"][4]["ap"] is None
     assert wider["per_class"][4]["recall"] is None
+    none = TASK.scores(logits, np.zeros((120, 4), bool))
+    assert (none["mAP"], none["macro_f1"], none["micro_f1"]) == (0, 0, 0)
 
 
 def test_thresholds_have_the_highest_f1_of_all_and_decide_what_is_said(judged):

@@ -107,8 +107,9 @@ def test_auto_keeps_the_network_where_it_is_better_and_else_the_probe_on_what_wa
     assert fitted.chosen == chosen
     assert note.startswith("fine-tuning is kept: " if is_better else "the probe is kept, ")
     assert f"{after:.3f} against {before:.3f}" in note
-    probed, _, _ = fit(data, tmp_path, strategy="probe")
-    assert same(weights([probed.model]), weights([problem.model])) != is_better
+    if not is_better:
+        probed, _, _ = fit(data, tmp_path, strategy="probe")
+        assert same(weights([probed.model]), weights([problem.model]))
 
 
 @pytest.mark.parametrize(("strategy", "is_faster"), [("finetune", True), ("lp-ft", False)])
