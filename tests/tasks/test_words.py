@@ -128,6 +128,12 @@ def test_all_images_in_all_views_count_one_in_the_loss_of_a_probe(views):
     shares = SINGLE_LABEL.shares(ONE, weights, views=views)
     assert views * shares[ONE].sum().item() == pytest.approx(1)
     assert (shares / weights).numpy() == pytest.approx((shares / weights)[0].item())
+    logits, labels = torch.randn(4, 3, requires_grad=True), torch.from_numpy(ONE)
+    expected = torch.nn.functional.cross_entropy(logits, labels, weight=weights) / views
+    expected.backward()
+    loss, slope = SINGLE_LABEL.slope(logits.detach().clone(), labels, shares)
+    assert loss == pytest.approx(expected.item(), rel=1e-5)
+    assert torch.allclose(slope, logits.grad, atol=1e-6)
 
 
 @pytest.mark.parametrize(
