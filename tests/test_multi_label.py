@@ -156,6 +156,18 @@ def test_scores_of_an_ensemble_have_the_map_of_each_member(run, table, tmp_path,
     assert [row.split()[1] for row in rows] == [f"{run.metrics['test']['mAP']:.3f}"] * 3
 
 
+def test_the_likeliest_are_listed_whatever_their_thresholds_where_that_is_asked_for(run, table, capsys):
+    photo = str(table.parent / "0.png")  # nothing is on it
+    assert command(["predict", str(run.folder), photo, "--top", "2", "--format", "csv"]) == 0
+    head, row = capsys.readouterr().out.splitlines()
+    assert head == "path,labels,probabilities,label1,probability1,label2,probability2,fault"
+    _, labels, _, first, _, second, *_ = row.split(",")
+    assert labels == ""
+    assert [first, second] == [name for name, _ in run.classifier.predict(photo, top=2)[0].top]
+    assert command(["predict", str(run.folder), photo, "--top", "2"]) == 0
+    assert [word for word in capsys.readouterr().out.split() if word in CLASSES] == [first, second]
+
+
 def test_evaluate_prints_a_row_a_class(run, table, capsys):
     assert command(["evaluate", str(run.folder), str(table), "--quiet"]) == 0
     out = capsys.readouterr().out

@@ -205,11 +205,17 @@ NOTHING_DROPPED = Dropping()
 @overload
 def new_head(
     old: nn.Linear, num_classes: int, *, dropping: Dropping = ..., generator: torch.Generator | None = ...
-) -> nn.Linear: ...
+) -> nn.Linear:
+    """Of a linear layer."""
+
+
 @overload
 def new_head(
     old: nn.Conv2d, num_classes: int, *, dropping: Dropping = ..., generator: torch.Generator | None = ...
-) -> nn.Conv2d: ...
+) -> nn.Conv2d:
+    """Of a convolution."""
+
+
 def new_head(
     old: nn.Linear | nn.Conv2d,
     num_classes: int,

@@ -192,6 +192,6 @@ class _Whole:
                 stops.check()
                 with arithmetic(device, plan.precision):
                     logits = self.network(x).float()  # (B, K)
-                y = labels[rows].to(device)  # (B,), or as the task has it
+                y = loop.to_device(labels[rows], device)  # (B,), or as the task has it
                 share = float(weights[rows].sum() / total)
                 yield criterion(logits, y) * share, int(task.right(logits, y).sum()), len(rows) * (view == 0)
