@@ -74,7 +74,6 @@ class Block(Struct):
 
     accuracy: Share
     n: Number
-    interval: tuple[Share, Share] | UnsetType = UNSET
     loss: Finite | UnsetType = UNSET
     seen: Count = 0
     unseen: Rest | None = None
@@ -84,6 +83,7 @@ class SingleLabelBlock(Block, kw_only=True):
     """Where an image has one class."""
 
     confusion: list[list[Count]]
+    interval: tuple[Share, Share] | UnsetType = UNSET
 
 
 class LabelScores(Struct):
