@@ -44,7 +44,7 @@ def summary(runs: list[dict]) -> dict:
         "accuracy": round(sum(accuracies) / len(accuracies), 4),
         "accuracies": [round(accuracy, 4) for accuracy in accuracies],
         "n": runs[0]["test"]["n"],
-        "kept": [run["kept"] for run in runs],
+        "kept": [run["chosen"] for run in runs],
         "seconds": round(sum(run["seconds"]["total"] for run in runs) / len(runs), 1),
     }
 

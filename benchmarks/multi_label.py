@@ -4,7 +4,8 @@ python -m benchmarks.multi_label
 
 3,000 generated pictures of 1 to 4 coloured shapes, every fifth held out; the labels are the six kinds of shapes. The
 backbone is cifar_resnet, embedded, at 64 px. scikit-learn fits a logistic regression of each class against the rest to
-the same features, with the one C of nine that is best in five folds.
+the same features, with the one C of nine that is best in five folds; it is compared with a probe that sees no mirror
+images either.
 """
 
 import csv
@@ -19,6 +20,11 @@ from benchmarks.harness import claim, shapes
 from benchmarks.harness.measure import Command, run
 
 COUNT, SIZE_PX = 3000, "64"
+RUNS = {
+    "probe": ("--strategy", "probe"),
+    "plain": ("--strategy", "probe", "--augment", "none"),
+    "lp-ft": ("--strategy", "lp-ft"),
+}
 STRENGTHS = 10 ** np.arange(-3, 1.5, 0.5)
 
 
@@ -31,12 +37,11 @@ def compare(given: Namespace) -> dict[str, Any]:
     count = 200 if given.quick else COUNT
     table = shapes.write(given.scratch / "shapes", count)
     found = {}
-    for strategy in ("probe", "lp-ft"):
-        out = given.scratch / strategy
-        arguments = ["finetune", table, "-o", out, "--backbone", "cifar_resnet", "--image-size", SIZE_PX]
-        arguments += ["--strategy", strategy, "--json", "--quiet", "--offline"]
+    for name, options in RUNS.items():
+        arguments = ["finetune", table, "-o", given.scratch / name, *options, "--backbone", "cifar_resnet"]
+        arguments += ["--image-size", SIZE_PX, "--json", "--quiet", "--offline"]
         command = [sys.executable, "-m", "transferkit", *map(str, arguments)]
-        found[strategy] = run(Command(name=strategy, arguments=command)).result["test"]
+        found[name] = run(Command(name=name, arguments=command)).result["test"]
     theirs = one_against_rest(table)
     return {
         "data": f"{count:,} pictures of coloured shapes, cifar_resnet at {SIZE_PX} px",
@@ -44,7 +49,8 @@ def compare(given: Namespace) -> dict[str, Any]:
             claim.figure("mAP, probe", found["probe"]["mAP"], goal=claim.at_least(0.90)),
             claim.figure("mAP, lp-ft", found["lp-ft"]["mAP"], goal=claim.at_least(0.97)),
             claim.figure("mAP, scikit-learn one against rest", theirs),
-            claim.figure("probe - scikit-learn", found["probe"]["mAP"] - theirs, goal=claim.at_least(-0.01)),
+            claim.figure("mAP, probe without mirror images", found["plain"]["mAP"]),
+            claim.figure("the same - scikit-learn", found["plain"]["mAP"] - theirs, goal=claim.at_least(-0.01)),
         ],
     }
 

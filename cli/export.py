@@ -24,12 +24,12 @@ def _folders() -> str:
 
 @click.command()
 @click.argument("model", metavar="RUN_OR_MODEL")
-@click.option("--format", "form", type=click.Choice(exporters.names()), required=True, help=_help())
+@click.option("--format", type=click.Choice(exporters.names()), required=True, help=_help())
 @click.option("-o", "--out", required=True, metavar="OUT", help=f"The file, or for {_folders()} the folder, to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @click.option("--images", metavar="FOLDER", help="Photos to compare on.  [default: those that the run was judged on]")
 @options.debug_option
-def export(model: str, form: str, out: str, overwrite: bool, images: str | None) -> None:
+def export(model: str, format: str, out: str, overwrite: bool, images: str | None) -> None:
     """Write a classifier for use elsewhere.
 
     A graph takes pixels, 0 to 255, after resize and crop, and gives probabilities; before the file is kept, its
@@ -45,7 +45,7 @@ def export(model: str, form: str, out: str, overwrite: bool, images: str | None)
     from transferkit.ship.run_files import judged_images
     from transferkit.zoo.files import check_free
 
-    exporter = exporters.find(form)
+    exporter = exporters.find(format)
     if not exporter.is_folder:  # a folder is never replaced
         check_free(Path(out).expanduser(), overwrite=overwrite, sources=Path(model).expanduser().rglob("*"))
     photos: list[str] = []
@@ -54,7 +54,7 @@ def export(model: str, form: str, out: str, overwrite: bool, images: str | None)
     else:
         photos = judged_images(Path(model).expanduser())[:MAX_PHOTOS]
     photos = [path for path in photos if os.path.isfile(path)]
-    written = load(model, device="cpu").export(form, out, images=photos)
+    written = load(model, device="cpu").export(format, out, images=photos)
     if exporter.is_compared:
         compared = f"{len(photos)} photos" if photos else "noise, as no photos were named with --images"
         click.echo(f"the same answers as PyTorch on {compared}", err=True)

@@ -103,12 +103,12 @@ def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
     from transferkit import tasks
 
     shown = {"run": str(folder), "backbone": metrics["backbone"], "strategy": metrics["strategy"]}
-    if metrics["kept"] != metrics["strategy"]:
-        shown["strategy"] += f", which kept: {metrics['kept']}"
+    if metrics["chosen"] != metrics["strategy"]:
+        shown["strategy"] += f", which chose: {metrics['chosen']}"
     if snapshots := metrics["snapshots"]:
         shown["snapshots"] = (
             f"{snapshots['members']}: validation {100 * snapshots['ensemble']:.1f} % together, "
-            f"{100 * snapshots['single']:.1f} % the last alone; kept: {snapshots['kept']}"
+            f"{100 * snapshots['single']:.1f} % the last alone; chosen: {snapshots['chosen']}"
         )
     if metrics["notes"]:
         shown["how"] = "; ".join(metrics["notes"])

@@ -30,7 +30,6 @@ MAX_TOP = 10_000  # columns of a CSV
 )
 @click.option(
     "--format",
-    "form",
     type=click.Choice(["table", "csv", "json"]),
     default="table",
     show_default=True,
@@ -40,7 +39,7 @@ MAX_TOP = 10_000  # columns of a CSV
 @options.declared("device")
 @options.debug_option
 def predict(
-    model: str, paths: tuple[str, ...], top: int | None, form: str, bit_depth: int | None, device: str | None
+    model: str, paths: tuple[str, ...], top: int | None, format: str, bit_depth: int | None, device: str | None
 ) -> None:
     """Say what is on each photo.
 
@@ -55,7 +54,7 @@ def predict(
     from transferkit.ship.classifier import load
 
     _check(paths)
-    writer = {"table": _write_table, "csv": _write_csv, "json": _write_json}[form]
+    writer = {"table": _write_table, "csv": _write_csv, "json": _write_json}[format]
     counts = {"read": 0, "refused": 0}
 
     def counted(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":

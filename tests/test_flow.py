@@ -97,7 +97,7 @@ def test_another_seed_makes_another_model(run, data, tmp_path):
 @pytest.mark.parametrize("strategy", ["probe", "finetune", "auto"])
 def test_every_strategy_ends_in_a_classifier_that_predicts(data, tmp_path, strategy):
     run = tk.finetune(data, out=str(tmp_path / "r"), strategy=strategy, epochs=1, **FAST)
-    assert run.metrics["kept"] in {"probe": ["probe"], "finetune": ["finetune"], "auto": ["probe", "lp-ft"]}[strategy]
+    assert run.metrics["chosen"] in {"probe": ["probe"], "finetune": ["finetune"], "auto": ["probe", "lp-ft"]}[strategy]
     (prediction,) = run.classifier.predict(next((data / "test").rglob("*.png")), top=3)
     assert sum(probability for _, probability in prediction.top) == pytest.approx(1)
     assert prediction.label == prediction.top[0][0]

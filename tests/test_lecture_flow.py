@@ -69,8 +69,8 @@ def test_a_snapshot_run_says_what_its_members_reach_and_ships_what_it_says_it_ke
     block = run.metrics["snapshots"]
     assert block["members"] == 2
     assert [line["epoch"] for line in lines_of(run) if "snapshot" in line] == [1, 3]
-    assert (run.folder / "model" / "members").is_dir() == (block["kept"] == "ensemble")
-    assert run.metrics["val"]["accuracy"] == block[block["kept"]]
+    assert (run.folder / "model" / "members").is_dir() == (block["chosen"] == "ensemble")
+    assert run.metrics["val"]["accuracy"] == block[block["chosen"]]
     assert run.classifier.evaluate(data)["confusion"] == run.metrics["test"]["confusion"]
 
 
@@ -80,7 +80,7 @@ def test_members_of_a_head_ensemble_are_models_of_their_own_whose_mean_is_the_pr
     write_digits(data / "test", classes=(2, 3, 5, 8, 9), per_class=2)
     options = FAST | {"strategy": "probe", "epochs": 8, "snapshots": 4, "lr": 0.5, "l2": 1e-4}
     run = tk.finetune(data, out=str(tmp_path / "r"), **options)
-    assert run.metrics["snapshots"]["kept"] == "ensemble"
+    assert run.metrics["snapshots"]["chosen"] == "ensemble"
     members = [tk.load(run.folder / "model" / "members" / str(number)) for number in range(4)]
     photos = sorted((data / "test").rglob("*.png"))
     with open(run.folder / "predictions.csv", newline="") as file:

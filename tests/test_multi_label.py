@@ -228,7 +228,7 @@ def test_auto_compares_by_the_same_loss_and_a_stopped_run_goes_on(table, tmp_pat
     whole = tk.finetune(table, out=tmp_path / "whole", **about)
     (note,) = [note for note in whole.metrics["notes"] if "validation images" in note]
     block = whole.metrics["val"]
-    if whole.metrics["kept"] == "lp-ft":
+    if whole.metrics["chosen"] == "lp-ft":
         assert f" {block['loss']:.3f} against" in note
     else:  # that of a probe is of its folds
         assert block["n"] == 36

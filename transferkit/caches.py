@@ -22,16 +22,15 @@ def folder_of(config: FinetuneConfig) -> Path:
 def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> "Photos":
     """What reads photos for `model`, with as many threads as asked for, else one a core."""
     from transferkit.data.known import Known
-    from transferkit.data.photos import HELD_BYTES, Photos, source_side
+    from transferkit.data.photos import HELD_BYTES, Decoding, Photos
     from transferkit.data.store import Store
 
     cache = folder_of(config)
-    side, bit_depth = source_side(model.card.preprocessing), model.card.preprocessing.bit_depth
+    decoding = Decoding.of(model.card.preprocessing)
     return Photos(
-        side=side,
+        decoding,
         workers=runtime.default_workers() if config.workers is None else config.workers,
-        store=Store(cache, side=side, bit_depth=bit_depth, progress=progress),
-        bit_depth=bit_depth,
+        store=Store(cache, side=decoding.side_px, bit_depth=decoding.bit_depth, progress=progress),
         index=Known(cache / "known" / "files.sqlite"),
         held_bytes=0
         if config.chosen_strategy.takes_one_pass(config)

@@ -19,7 +19,7 @@ class Result:
     """What a run came to; its fields, but for `judged`, are those of metrics.json.
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
-    in the order of the outputs; chosen, the way that won, as "kept" in the file; notes, lines for the reader;
+    in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
     snapshots, what averaging them gave; judged, what was said of each image.
     """
 
@@ -40,7 +40,7 @@ class Result:
         """The contents of metrics.json."""
         fields = asdict(self) | {"task": self.task.name}
         del fields["judged"]
-        return {"kept" if name == "chosen" else name: value for name, value in fields.items()}
+        return fields
 
 
 def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:

@@ -173,6 +173,9 @@ def _masked_part(x: Tensor, weight: Tensor, share: float) -> Tensor:
 class Dropping:
     """What a new head drops in training, features or weights, and how it predicts after DropConnect.
 
+    `inference` is "mean", by the mean network, or "gaussian", by the mean probability over masks, their sums taken as
+    normally distributed.
+
     Raises: UsageError for a share outside its range, for dropout and DropConnect together, and for Gaussian inference
     without DropConnect.
     """

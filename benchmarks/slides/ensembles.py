@@ -66,7 +66,7 @@ def snapshot_heads(setting: Setting) -> dict[str, Any]:
             cycled = tk.finetune(photos, out=f"{scratch}/cycled-{seed}", snapshots=CYCLES, **shared)
             accuracies["single"].append(single.metrics["test"]["accuracy"])
             accuracies["shipped"].append(cycled.metrics["test"]["accuracy"])
-            kept += cycled.metrics["snapshots"]["kept"] == "ensemble"
+            kept += cycled.metrics["snapshots"]["chosen"] == "ensemble"
     return {
         "single": over_seeds(accuracies["single"]),
         "shipped": over_seeds(accuracies["shipped"], accuracies["single"]) | {"kept": kept},

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from slides import drawing
 from slides.setting import Setting
-from transferkit.train import optim
+from transferkit.train import full_batch, optim
 
 CONDITION = 50  # of the bowl
 RATES = tuple(10 ** (power / 4) for power in range(-16, 3))
@@ -41,7 +41,9 @@ def path(name: str, surface: Surface, start: tuple[float, float], *, lr: float |
         return value
 
     if name == "lbfgs":
-        optim.lbfgs([w]).step(loss)
+        optimizer = full_batch.make([w], l2=0)
+        optimizer.param_groups[0].update(max_iter=STEPS[surface.__name__], tolerance_grad=1e-4)
+        optimizer.step(loss)
         loss()
         return np.array(points)
     optimizer = optim.make(name, [{"params": [w], "lr": lr, "l2": 0.0}])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from slides import drawing
 from slides.setting import Setting
 from slides.small import SmallCifar, Variant, accuracy, fresh, logits_of, trained
-from transferkit.train import optim
+from transferkit.train import full_batch
 from transferkit.zoo.errors import DivergedError
 
 NAMES = ("sgd", "momentum", "nesterov", "adam", "adamw")
@@ -58,7 +58,7 @@ def _full_batch(problem: SmallCifar) -> tuple[list[float], nn.Module]:
     network = fresh(problem, Variant(), seed=0)
     rows = torch.from_numpy(problem.train.rows)
     x, labels = problem.images[rows], torch.from_numpy(problem.train.labels)[rows]
-    optimizer = optim.lbfgs(network.parameters())
+    optimizer = full_batch.make(network.parameters(), l2=0)
     optimizer.param_groups[0].update(max_iter=PASSES, max_eval=PASSES)
     losses = []
 

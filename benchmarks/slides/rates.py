@@ -95,8 +95,8 @@ def curves(setting: Setting) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as scratch:
         options = {"strategy": "probe", "snapshots": 4, "epochs": 32, "lr": 0.01}
         run = tk.finetune(setting.photos / "trashnet", out=f"{scratch}/run", backbone=setting.backbone, **options)
-        lines, kept = curves_page.read(run.folder), curves_page.read_kept(run.folder)
-        figure = list(curves_page.draw(lines, kept=kept).values())[-1]
+        lines, chosen = curves_page.read(run.folder), run.metrics["snapshots"]["chosen"]
+        figure = list(curves_page.draw(lines, chosen=chosen).values())[-1]
         drawing.save(figure, setting.out / "curves.png", dpi=100)
     scores = {part: run.metrics[part]["accuracy"] for part in ("val", "test")}
-    return {"run": scores | {"kept": KEPT[kept]}}
+    return {"run": scores | {"kept": KEPT[chosen]}}

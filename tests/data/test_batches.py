@@ -13,7 +13,7 @@ from torchvision import transforms
 from transferkit.data.batches import batches, normalise
 from transferkit.data.decode import eval_view
 from transferkit.data.folder import PathTable
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.zoo.card import Preprocessing
 
 PREPROCESSING = Preprocessing(size_px=(16, 24))
@@ -43,7 +43,7 @@ def cut(rows, size: int) -> list[np.ndarray]:
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_batches_are_the_rows_asked_for_in_their_order(paths, workers):
     order = [5, 0, 3, 19, 7, 8, 9, 10, 11, 2, 2]
-    found = list(batches(paths, cut(order, 4), view, photos=Photos(side=64, workers=workers)))
+    found = list(batches(paths, cut(order, 4), view, photos=Photos(Decoding(64), workers=workers)))
     assert [batch.rows.tolist() for batch in found] == [[5, 0, 19], [], [2, 2]]
     assert [[row for row, _ in batch.faults] for batch in found] == [[3], [7, 8, 9, 10], [11]]
     gone = f"no such file in {paths[7].parent}"
@@ -62,7 +62,7 @@ def test_batches_are_the_rows_asked_for_in_their_order(paths, workers):
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="a superuser may read everything")
 def test_a_file_without_permission_is_a_fault(paths):
     paths[0].chmod(0)
-    assert next(batches(paths, [np.array([0])], view, photos=Photos(side=64, workers=1))).faults == [
+    assert next(batches(paths, [np.array([0])], view, photos=Photos(Decoding(64), workers=1))).faults == [
         (0, "permission denied")
     ]
 
@@ -80,17 +80,17 @@ def test_an_early_stop_or_an_error_of_the_view_ends_the_threads(paths, workers):
         return view(image, row)
 
     calls: list[int] = []
-    stream = batches(paths, rows, slow, photos=Photos(side=64, workers=workers))
+    stream = batches(paths, rows, slow, photos=Photos(Decoding(64), workers=workers))
     next(stream)
     stream.close()
     assert len(calls) <= 14  # what was taken and two batches ahead, with those in flight
     with pytest.raises(ValueError, match="too many"):
-        list(batches(paths, rows, slow, photos=Photos(side=64, workers=workers)))
+        list(batches(paths, rows, slow, photos=Photos(Decoding(64), workers=workers)))
     assert not any(thread.is_alive() for thread in started - {threading.main_thread()})
 
 
 def test_no_rows_give_no_batches(paths):
-    assert list(batches(paths, [], view, photos=Photos(side=64, workers=2))) == []
+    assert list(batches(paths, [], view, photos=Photos(Decoding(64), workers=2))) == []
 
 
 @pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])

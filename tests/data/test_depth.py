@@ -13,7 +13,7 @@ from PIL.PngImagePlugin import PngInfo
 import transferkit as tk
 from transferkit.data.decode import DecodeError, decode
 from transferkit.data.depth import LARGEST, dim_words
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.data.store import Store
 from transferkit.progress import Progress
 from transferkit.zoo.card import Preprocessing
@@ -227,7 +227,7 @@ def test_a_second_run_judges_depth_from_the_same_files_as_the_first(tmp_path):
     (tmp_path / "bright.png").write_bytes(png(np.full((40, 40), 60000, np.uint16)))
     (tmp_path / "dim.png").write_bytes(png(np.full((40, 40), 3000, np.uint16)))
     for _ in range(2):
-        photos = Photos(side=16, workers=0, store=Store(tmp_path / "pixels", side=16, progress=Progress()))
+        photos = Photos(Decoding(16), workers=0, store=Store(tmp_path / "pixels", side=16, progress=Progress()))
         for name in ("bright.png", "dim.png"):
             photos.read(tmp_path / name)
         found.append(sorted(photos.largest.values()))

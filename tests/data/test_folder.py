@@ -188,7 +188,7 @@ def test_labels_of_a_csv_are_normalised_and_a_byte_order_mark_is_no_letter(tmp_p
     [
         ("", "path,label"),
         ("just a text file\nwith lines\n", "path,label"),
-        ("path,class\n1,a\n", "[,group]: it lacks label, its first line has 'path', 'class'"),
+        ("path,class\n1,a\n", "[,group] or path,labels: it lacks label, its first line has 'path', 'class'"),
         ("path;label\n1;a\n", "separated by semicolons"),
         ("path\tlabel\n1\ta\n", "separated by tabs"),
         ("'path','label'\n1,a\n", "it lacks path and label, its first line has"),

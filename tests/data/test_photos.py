@@ -13,7 +13,7 @@ from transferkit.data import photos as photos_module
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.data.known import Known
 from transferkit.data.listing import PathTable
-from transferkit.data.photos import Photos, source_side
+from transferkit.data.photos import Decoding, Photos, source_side
 from transferkit.data.store import Store
 from transferkit.progress import Progress
 from transferkit.zoo.card import Preprocessing
@@ -50,7 +50,7 @@ def settled(monkeypatch):
 
 def photos(folder, *, workers: int = 0) -> Photos:
     store = Store(folder / "cache", side=SIDE, progress=Progress())
-    return Photos(side=SIDE, workers=workers, store=store, index=Known(folder / "cache" / "files.sqlite"))
+    return Photos(Decoding(SIDE), workers=workers, store=store, index=Known(folder / "cache" / "files.sqlite"))
 
 
 @pytest.mark.parametrize(("width", "height"), [(63, 90), (90, 63), (32, 500), (20, 20), (63, 63)])
@@ -149,7 +149,7 @@ def test_a_second_reading_gives_the_same_photo_hash_and_size(tmp_path, settled):
     for name, content in data.items():
         (tmp_path / name).write_bytes(content)
     settled()
-    for reader in (photos(tmp_path), photos(tmp_path), Photos(side=SIDE, workers=0)):
+    for reader in (photos(tmp_path), photos(tmp_path), Photos(Decoding(SIDE), workers=0)):
         for name, content in data.items():
             photo = reader.read(tmp_path / name)
             assert np.array_equal(np.asarray(photo.image), np.asarray(decode(content, shrunk_to=SIDE)))
@@ -199,7 +199,7 @@ def test_batches_hold_the_same_whether_decoded_or_kept(tmp_path, settled, worker
     rows = [np.arange(7), np.arange(7, 12)]
     strong = augment.load("strong", SMALL_VIEW)
     for view in (lambda image, row: eval_view(image, SMALL_VIEW), lambda image, row: strong(image, seed=row)):
-        readers = (Photos(side=SIDE, workers=0), photos(tmp_path, workers=workers), photos(tmp_path, workers=workers))
+        readers = (Photos(Decoding(SIDE), workers=0), *(photos(tmp_path, workers=workers) for _ in range(2)))
         passes = [list(batches.batches(paths, rows, view, photos=reader)) for reader in readers]
         for fresh, *others in zip(*passes):
             for other in others:
@@ -230,7 +230,7 @@ def test_photos_in_memory_are_decoded_once_as_long_as_there_is_room_and_they_are
         scene(*size, seed=number).save(tmp_path / f"{number}.png")
     settled()
     paths = [tmp_path / f"{number}.png" for number in range(3)]
-    reader = Photos(side=384, workers=0, held_bytes=150_000)
+    reader = Photos(Decoding(384), workers=0, held_bytes=150_000)
     for _ in range(3):
         for path in paths:
             assert np.array_equal(np.asarray(reader.read(path).image), np.asarray(Image.open(path)))
@@ -246,6 +246,6 @@ def test_photos_in_memory_are_decoded_once_as_long_as_there_is_room_and_they_are
 def test_photos_that_are_read_once_are_not_kept_in_memory(tmp_path, settled, decoded):
     scene(200, 150).save(tmp_path / "a.png")
     settled()
-    reader = Photos(side=384, workers=0)
+    reader = Photos(Decoding(384), workers=0)
     assert [reader.read(tmp_path / "a.png").bytes for _ in range(2)] == 2 * [(tmp_path / "a.png").stat().st_size]
     assert len(decoded) == 2

@@ -21,7 +21,7 @@ from webdataset import tariterators
 
 from transferkit.data import folder, known, remote, shard_index, shard_scan
 from transferkit.data.known import Content, Known
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.errors import DataError, NetworkError, UsageError
 
@@ -414,7 +414,7 @@ def test_shards_behind_a_url_give_what_local_ones_give_in_any_order_from_any_thr
 def test_an_image_seen_before_is_known_until_its_shard_changes(memory, pattern, tmp_path, monkeypatch):
     monkeypatch.setattr(known, "MARGIN_NS", 0)
     time.sleep(0.02)  # more than a tick of the file system's clock
-    photos = Photos(side=384, workers=0, index=Known(tmp_path / "files.sqlite"))
+    photos = Photos(Decoding(384), workers=0, index=Known(tmp_path / "files.sqlite"))
     expected = [Content(hashlib.sha256(photo(number)).hexdigest(), len(photo(number))) for number in range(21)]
     for data in (pattern, memory):
         listing = folder.read(data)

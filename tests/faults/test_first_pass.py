@@ -14,7 +14,7 @@ from tests.conftest import write_digits
 from tests.faults.conftest import environment
 from transferkit.data import folder
 from transferkit.data.known import Known
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
@@ -46,7 +46,7 @@ def read(tmp_path, photos, monkeypatch):
     model = tk.zoo.create("timm:test_resnet", weights="none", num_classes=2, image_size=32)
 
     def read(cache: str, most: int = 10**9):
-        store = Photos(side=384, workers=0, index=Known(tmp_path / cache / "known.sqlite"))
+        store = Photos(Decoding(384), workers=0, index=Known(tmp_path / cache / "known.sqlite"))
         cached = FeatureCache(tmp_path / cache, key_of(model, weights=weights_hash(model), pixels={}, device="cpu"))
         reader = Reader(
             photos=store,

@@ -43,8 +43,8 @@ def half(loss: float) -> dict:
     return {"loss": loss, "accuracy": 1 - loss / 2}
 
 
-def draw_one(lines, *, kept=None):
-    (figure,) = curves.draw(lines, kept=kept).values()
+def draw_one(lines, *, chosen=None):
+    (figure,) = curves.draw(lines, chosen=chosen).values()
     return figure
 
 
@@ -97,7 +97,7 @@ def test_the_best_epoch_is_that_of_the_lowest_loss_then_the_highest_accuracy_the
 
 def test_a_cyclic_run_shows_every_snapshot_on_the_validation_curve_and_a_restart_after_all_but_the_last():
     lines = epochs(20, cycles=5)
-    figure = draw_one(lines, kept="ensemble")
+    figure = draw_one(lines, chosen="ensemble")
     ends = [4, 8, 12, 16, 20]
     for axes, measure in zip(figure.axes, ("loss", "accuracy")):
         numbers = {text.get_text(): text.xy for text in axes.texts}
@@ -111,10 +111,10 @@ def test_a_cyclic_run_shows_every_snapshot_on_the_validation_curve_and_a_restart
 
 
 @pytest.mark.parametrize(
-    ("kept", "black"), [("ensemble", {1, 2, 3, 4, 5}), ("single", {5}), ("probe", set()), (None, set())]
+    ("chosen", "black"), [("ensemble", {1, 2, 3, 4, 5}), ("single", {5}), ("probe", set()), (None, set())]
 )
-def test_snapshots_that_were_kept_are_black_and_the_others_white(kept, black):
-    figure = draw_one(epochs(20, cycles=5), kept=kept)
+def test_snapshots_that_were_kept_are_black_and_the_others_white(chosen, black):
+    figure = draw_one(epochs(20, cycles=5), chosen=chosen)
     for axes in figure.axes[:2]:
         discs = {
             line.get_xdata()[0] // 4: line.get_markerfacecolor() for line in axes.lines if line.get_markersize() == 13
@@ -162,13 +162,13 @@ def test_the_file_shows_the_epochs_where_there_are_any_else_the_probe_and_is_not
     pictures = []
     for lines in (epochs(3), probe() + epochs(3), probe()):
         (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-        curves.write(tmp_path, curves.draw(curves.read(tmp_path), kept=None))
+        curves.write(tmp_path, curves.draw(curves.read(tmp_path), chosen=None))
         with Image.open(tmp_path / "curves.png") as image:
             assert image.width == 1600
         pictures.append((tmp_path / "curves.png").read_bytes())
     assert pictures[0] == pictures[1] != pictures[2]
     (tmp_path / "empty").mkdir()
-    curves.write(tmp_path / "empty", curves.draw(curves.read(tmp_path / "empty"), kept=None))
+    curves.write(tmp_path / "empty", curves.draw(curves.read(tmp_path / "empty"), chosen=None))
     assert not list((tmp_path / "empty").iterdir())
 
 
@@ -176,7 +176,7 @@ def test_no_display_and_no_window_toolkit_are_needed(tmp_path):
     (tmp_path / "metrics.jsonl").write_text(json.dumps(epochs(1)[0]) + "\n")
     code = (
         "import sys; from pathlib import Path; from transferkit.ship import curves\n"
-        "run = Path(sys.argv[1]); curves.write(run, curves.draw(curves.read(run), kept=None))\n"
+        "run = Path(sys.argv[1]); curves.write(run, curves.draw(curves.read(run), chosen=None))\n"
         "print('matplotlib.pyplot' in sys.modules)"
     )
     environment = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | {"MPLBACKEND": "TkAgg"}

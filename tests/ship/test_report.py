@@ -53,7 +53,7 @@ def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: 
     }
     run.mkdir()
     (run / "metrics.json").write_text(
-        json.dumps(scores | {"seconds": {"total": 97.0}, "kept": "probe", "notes": ["The probe was kept."]})
+        json.dumps(scores | {"seconds": {"total": 97.0}, "chosen": "probe", "notes": ["The probe was kept."]})
     )
     data = {"images": {"train": 80, "val": 20, "test": n}, "ignored": [[".DS_Store", "system file"]]}
     record = {
@@ -146,17 +146,17 @@ def test_a_validation_score_over_more_images_than_val_is_said_to_be_out_of_fold(
 
 
 @pytest.mark.parametrize(
-    ("kept", "ensemble", "sentence"),
+    ("chosen", "ensemble", "sentence"),
     [
         ("ensemble", 0.9, r"average of all 5 snapshots is kept\. .* gives \+5\.0 points of accuracy \(\+2 of 40 val"),
         ("single", 0.8, r"last snapshot alone is kept\. .* would give -5\.0 points of accuracy \(-2 of 40 val"),
     ],
 )
-def test_snapshots_are_told_with_what_was_kept_and_by_how_much(tmp_path, kept, ensemble, sentence):
+def test_snapshots_are_told_with_what_was_chosen_and_by_how_much(tmp_path, chosen, ensemble, sentence):
     run = make_run(tmp_path / "run", CONFUSION, CLASSES)
     block = {"members": 5, "n": 40, "single": 0.85, "ensemble": ensemble, "loss": {"single": 0.5, "ensemble": 0.25}}
     scores = json.loads((run / "metrics.json").read_text())
-    (run / "metrics.json").write_text(json.dumps(scores | {"snapshots": block | {"kept": kept}}))
+    (run / "metrics.json").write_text(json.dumps(scores | {"snapshots": block | {"chosen": chosen}}))
     text = Page(report.write(run, predictions=[])).text
     assert re.search(sentence, text)
     assert "a loss of 0.250 in place of 0.500" in text

@@ -56,12 +56,12 @@ def test_the_mean_of_softmax_outputs_is_scipys():
 def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_and_no_more_mistakes():
     labels = np.array([0, 0, 1])
     right, wrong = (np.eye(2)[labels] * scale for scale in (4.0, -4.0))
-    assert ensemble.compare([wrong, right], labels)["kept"] == "single"
-    assert ensemble.compare([right, wrong], labels)["kept"] == "ensemble"
-    assert ensemble.compare([right, right], labels)["kept"] == "single"
+    assert ensemble.compare([wrong, right], labels)["chosen"] == "single"
+    assert ensemble.compare([right, wrong], labels)["chosen"] == "ensemble"
+    assert ensemble.compare([right, right], labels)["chosen"] == "single"
     sure, unsure = np.array([[9.0, 0], [9, 0], [9, 0]]), np.array([[0.1, 0], [0.1, 0], [0, 0.1]])
     scores = ensemble.compare([sure, sure, unsure], np.array([0, 0, 1]))
-    assert (scores["ensemble"], scores["kept"]) == (2 / 3, "single")
+    assert (scores["ensemble"], scores["chosen"]) == (2 / 3, "single")
 
 
 def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
@@ -72,7 +72,7 @@ def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
     found = descent.descend(network, optimizer, loader, parts, context)
     assert [line["epoch"] for line in lines if "snapshot" in line] == [1, 3, 5]
     assert found.snapshots["members"] == 3
-    assert found.snapshots["kept"] == "ensemble"
+    assert found.snapshots["chosen"] == "ensemble"
     probabilities, val = [], parts[1]
     for member, line in zip(found.members, [line for line in lines if "snapshot" in line]):
         network.load_state_dict(member)

@@ -88,7 +88,7 @@ def test_features_that_are_no_numbers_are_no_problem_that_a_head_is_fitted_to():
 def test_auto_keeps_the_probe_where_fine_tuning_diverges(digit_folder, tmp_path, poisoned):
     poisoned(epoch=0)
     run = tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="auto", epochs=2, **FAST)
-    assert run.metrics["kept"] == "probe"
+    assert run.metrics["chosen"] == "probe"
     assert any(note.startswith("the probe is kept: fine-tuning diverged, ") for note in run.metrics["notes"])
 
 

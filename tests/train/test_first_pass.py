@@ -11,7 +11,7 @@ from PIL import Image
 import transferkit as tk
 from transferkit.data import folder
 from transferkit.data.known import Known
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
@@ -100,7 +100,7 @@ def test_images_that_cannot_be_read_are_refused_each_time(images, model, tmp_pat
 def test_without_a_network_every_image_is_decoded_and_no_view_of_it_made(images, model, monkeypatch):
     monkeypatch.setattr("transferkit.train.first_pass.eval_view", None)
     (images / "digit 0" / "broken.png").write_bytes(b"no image")
-    photos = Photos(side=384, workers=2)
+    photos = Photos(Decoding(384), workers=2)
     reader = Reader(photos=photos, preprocessing=model.card.preprocessing, device="cpu", extractor=None)
     taken = read_images(folder.read(images), reader, progress=Progress())
     assert len(taken.sha256) == 72

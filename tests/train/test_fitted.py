@@ -129,4 +129,4 @@ def test_a_head_that_starts_at_random_is_trained_faster_than_the_stage_below_it_
 
 def kept(logits, labels, *_):
     """The comparison of snapshots as if they were better together."""
-    return {"members": len(logits), "kept": "ensemble"}
+    return {"members": len(logits), "chosen": "ensemble"}

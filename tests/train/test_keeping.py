@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import transferkit as tk
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.model.feature_cache import FeatureCache, key_of
 from transferkit.model.features import Extractor, Features
 from transferkit.train import keeping
@@ -26,7 +26,7 @@ def kept(tmp_path, clock):
     """Keeps features of one view; the files that are there."""
     model = tk.zoo.create("timm:test_resnet", weights="none", num_classes=2, image_size=32)
     cache = FeatureCache(tmp_path, key_of(model, weights="0" * 64, pixels={}, device="cpu"))
-    extractor, photos = Extractor(model=model, views=1, cache=cache), Photos(side=384, workers=0)
+    extractor, photos = Extractor(model=model, views=1, cache=cache), Photos(Decoding(384), workers=0)
     made = keeping.Keeping(extractor, photos, Features(views=(FEATURES,)), hashes=HASHES, fitted=np.ones(50, bool))
     return made, photos, cache, lambda: sorted(map(str, tmp_path.rglob("*.safetensors")))
 

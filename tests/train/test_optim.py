@@ -4,7 +4,7 @@ import torch
 from torch import nn
 
 from transferkit.model.build import create
-from transferkit.train import optim
+from transferkit.train import full_batch, optim
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.layers import Linear
 
@@ -122,7 +122,7 @@ def test_lbfgs_takes_the_steps_of_the_two_loop_recursion(problem):
         w, gradient, rate = expected[-1], problem.gradient(expected[-1]), lr
 
     weight = nn.Parameter(torch.from_numpy(problem.start.copy()))
-    optimizer = optim.lbfgs([weight])
+    optimizer = full_batch.make([weight], l2=0)
     optimizer.param_groups[0].update(
         lr=lr, line_search_fn=None, max_iter=1, history_size=history, tolerance_grad=0, tolerance_change=0
     )
@@ -134,7 +134,8 @@ def test_lbfgs_reaches_the_closed_form_of_a_ridge_regression_in_one_call(problem
     size = len(problem.start)
     a, b = torch.from_numpy(problem.a), torch.from_numpy(problem.b)
     weight = nn.Parameter(torch.from_numpy(problem.start.copy()))
-    optimizer = optim.lbfgs([weight])
+    optimizer = full_batch.make([weight], l2=0)
+    optimizer.param_groups[0].update(max_iter=300, max_eval=375, tolerance_grad=1e-4)
 
     def loss():
         optimizer.zero_grad()

@@ -9,7 +9,7 @@ import transferkit as tk
 from tests.train.test_told import Told
 from transferkit.data import augment
 from transferkit.data.folder import PathTable
-from transferkit.data.photos import Photos
+from transferkit.data.photos import Decoding, Photos
 from transferkit.model import boundary
 from transferkit.model.features import Extractor, Features
 from transferkit.train import loader, views
@@ -135,7 +135,7 @@ def loaded(folder, epoch, *, seed=0, rows=(0, 1, 2)):
         PathTable.from_paths(folder / f"{number}.png" for number in range(3)),
         augment.load("light", card.preprocessing),
         seed=seed,
-        photos=Photos(side=384, workers=0),
+        photos=Photos(Decoding(384), workers=0),
         device="cpu",
     )
     ((x, found),) = made([np.array(rows)], epoch)

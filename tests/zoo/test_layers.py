@@ -201,7 +201,7 @@ def test_what_a_head_cannot_drop_is_refused(options, said):
 @torch.no_grad()
 def test_a_head_with_gaussian_inference_predicts_the_mean_over_masks_and_is_saved_as_the_mean_network(tmp_path):
     model = tk.zoo.create("cifar_resnet")
-    tk.reset_head(model, 4, dropconnect=0.5, inference="gaussian")
+    model.reset_head(4, dropping=Dropping(dropconnect=0.5, inference="gaussian"))
     features = model.eval().features(torch.randn(3, 3, 32, 32))
     head = model.model.fc
     true = torch.stack([head.train()(features).softmax(-1) for _ in range(4000)])  # (M, B, K)

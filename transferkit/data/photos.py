@@ -35,6 +35,23 @@ def source_side(preprocessing: Preprocessing) -> int:
     return math.ceil(max(SMALLEST_SIDE_PX, 1.5 * largest, largest / preprocessing.crop_pct))
 
 
+@dataclass(frozen=True)
+class Decoding:
+    """How files become photos: the shorter side, in pixels, of large ones, and the `bit_depth` of `decode`."""
+
+    side_px: int
+    bit_depth: int | None = None
+
+    @classmethod
+    def of(cls, preprocessing: Preprocessing, *, bit_depth: int | None = None) -> "Decoding":
+        """What a network's views are made from; a `bit_depth` stands before that of its preprocessing."""
+        return cls(source_side(preprocessing), bit_depth or preprocessing.bit_depth)
+
+    def image(self, source: Path | str | bytes | np.ndarray | Image.Image) -> Image.Image:
+        """The photo of a source of `decode`. Raises: DecodeError with the reason."""
+        return decode(source, shrunk_to=self.side_px, bit_depth=self.bit_depth)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photo:
     """A photo as augmentation and evaluation start from it, with the hash and the size of its file."""
@@ -45,24 +62,21 @@ class Photo:
 
 
 class Photos:
-    """Reads photos for one `source_side`; from the store where they are in it, which changes no bit of them.
+    """Reads photos by one `Decoding`; from the store where they are in it, which changes no bit of them.
 
     The first of those read stay in memory, up to `held_bytes` of pixels, for whoever reads them again unchanged.
-    `bit_depth` is that of `decode`.
     """
 
     def __init__(
         self,
+        decoding: Decoding,
         *,
-        side: int,
         workers: int,
         store: Store | None = None,
         index: Known | None = None,
         held_bytes: int = 0,
-        bit_depth: int | None = None,
     ):
-        self.side = side
-        self.bit_depth = bit_depth
+        self.decoding = decoding
         self.largest: dict[str, int] = {}  # value of each decoded file that does not say how many bits it has, by hash
         self.workers = workers
         self._store = store
@@ -116,12 +130,12 @@ class Photos:
         pixels = self._store.get(sha256) if self._store else None
         if pixels is not None:
             return Image.fromarray(pixels)
-        image = decode(data, shrunk_to=self.side, bit_depth=self.bit_depth)
+        image = self.decoding.image(data)
         if LARGEST in image.info:
             self.largest[sha256] = image.info[LARGEST]
         # A smaller photo was not shrunk: it is decoded in 1 to 4 ms, and its pixels are ten times as large as its file.
         # One that does not say its depth is decoded each time: whether it is wrongly dim is seen beside the others.
-        elif self._store and min(image.size) == self.side:
+        elif self._store and min(image.size) == self.decoding.side_px:
             self._store.put(sha256, np.asarray(image))
         return image
 

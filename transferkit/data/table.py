@@ -17,7 +17,7 @@ from transferkit.data.source import join
 from transferkit.zoo.errors import DataError
 from transferkit.zoo.text import printable
 
-WANTED = "path,label[,split][,group]"
+WANTED = "path,label[,split][,group] or path,labels"
 KNOWN = ("path", *COLUMNS, "split", "group")
 HEAD_BYTES = 512
 BLANKS = " \t\r\n\f\v\u00a0\u200b\ufeff"  # and what no screen shows
@@ -87,7 +87,7 @@ def _check_text(source: Path, start: bytes) -> None:
         raise DataError(f"{source} is a photo; name the folder that holds the class folders, or a CSV with {WANTED}")
     if b"\0" in start or kind.endswith(")"):
         what = kind.removeprefix("not an image").strip(" ()") or "no text"
-        raise DataError(f"{source} is {what}; a folder of class folders or a CSV with the columns {WANTED} is expected")
+        raise DataError(f"{source} is {what}; expected: a folder of class folders or a CSV with the columns {WANTED}")
 
 
 def _label_columns(source: Path, first: dict[str, str], line: int) -> LabelColumns:

@@ -61,10 +61,10 @@ def share_body(source: Backbone, target: Backbone) -> None:
     target.model.load_state_dict(_body(source), strict=False, assign=True)
 
 
-def _body(network: Backbone) -> dict[str, Tensor]:
-    """The tensors of a network without those of its final layers."""
-    state = network.model.state_dict()
-    return {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] not in network.heads}
+def _body(model: Backbone) -> dict[str, Tensor]:
+    """The tensors of a model without those of its final layers."""
+    state = model.model.state_dict()
+    return {name: tensor for name, tensor in state.items() if name.rpartition(".")[0] not in model.heads}
 
 
 @torch.no_grad()

@@ -13,14 +13,12 @@ def reset_head(
     *,
     dropout: float = 0.0,
     dropconnect: float = 0.0,
-    inference: str = "mean",
     seed: int = 0,
 ) -> Backbone:
     """Replace the final linear layers of `model` by new ones, He-initialised with zero bias, and return it.
 
-    With DropConnect, `inference` says how `model` predicts in evaluation: "mean" by the mean network, "gaussian" by the
-    mean probability over masks, their sums taken as normally distributed. A model saved is plain: it knows of no masks
-    and predicts as the mean network.
+    After DropConnect `model` predicts as the mean network, and so does a model saved, which knows of no masks. For the
+    mean probability over masks there is `model.reset_head` with a `Dropping`.
 
     Args: dropout is the share of features set to zero in training, dropconnect that of the weights, anew for each
     image; both from 0 to below 1, one of them 0. seed decides the weights.
@@ -28,7 +26,7 @@ def reset_head(
     Source: He et al. 2015, equation 10, https://arxiv.org/abs/1502.01852; Wan et al. 2013 (DropConnect),
     https://proceedings.mlr.press/v28/wan13.html
     """
-    dropping = Dropping(dropout=dropout, dropconnect=dropconnect, inference=inference)
+    dropping = Dropping(dropout=dropout, dropconnect=dropconnect)
     model.reset_head(num_classes, dropping=dropping, generator=_generator(seed))
     return model
 
@@ -37,8 +35,6 @@ def linear_head(
     num_features: int, num_classes: int, *, dropout: float = 0.0, dropconnect: float = 0.0, seed: int = 0
 ) -> nn.Linear:
     """A head of its own, to be trained on features; the arguments are those of `reset_head`.
-
-    It predicts as the mean network, since what it learns is shipped as a plain linear layer.
 
     Shapes: (B, num_features) -> (B, num_classes).
     """

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from transferkit import messages, runtime
 from transferkit.data import batches, folder, manifest
-from transferkit.data.decode import DecodeError, decode, eval_view
+from transferkit.data.decode import DecodeError, eval_view
 from transferkit.data.depth import LARGEST, dim_words
-from transferkit.data.photos import source_side
+from transferkit.data.photos import Decoding
 from transferkit.data.source import read_file
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
@@ -122,20 +122,19 @@ class Classifier:
 
     def _views(self, source: Source, fitted: manifest.Fitted) -> tuple[Views | str, bool]:
         """What each preprocessing makes of an image, or why it cannot be read; and whether it is one of `fitted`."""
-        ways = {each.preprocessing: self._way(each.preprocessing) for each in self.passes}
+        decodings = {each.preprocessing: self._decoding(each.preprocessing) for each in self.passes}
         try:
             content = content_of(source)
-            content = read_file(content) if isinstance(content, str) else content  # once, for all ways
-            images = {way: decode(content, shrunk_to=way[0], bit_depth=way[1]) for way in set(ways.values())}
+            content = read_file(content) if isinstance(content, str) else content  # once, for all of them
+            images = {each: each.image(content) for each in set(decodings.values())}
         except DecodeError as error:
             return str(error), False
         self._largest.update([image.info[LARGEST] for image in images.values() if LARGEST in image.info][:1])
         is_fitted = isinstance(content, bytes) and manifest.is_among(content, fitted)
-        return {each: eval_view(images[way], each) for each, way in ways.items()}, is_fitted
+        return {view: eval_view(images[each], view) for view, each in decodings.items()}, is_fitted
 
-    def _way(self, preprocessing: Preprocessing) -> tuple[int, int | None]:
-        """The shorter side to which photos are shrunk, and the bit depth of files that do not say it."""
-        return source_side(preprocessing), self.bit_depth or preprocessing.bit_depth
+    def _decoding(self, preprocessing: Preprocessing) -> Decoding:
+        return Decoding.of(preprocessing, bit_depth=self.bit_depth)
 
     def depth_words(self, images: int) -> str:
         """What to say of `images` images read since the last call that may be dark because of their depth; or ""."""
@@ -205,7 +204,7 @@ class Classifier:
             raise DataError(f"class {name!r} is unknown to this classifier; it knows: {', '.join(self.classes)}")
         return self.classes.index(name)
 
-    def export(self, kind: str, out: str | Path, *, images: Iterable[Source] | Source = ()) -> Path:
+    def export(self, format: str, out: str | Path, *, images: Iterable[Source] | Source = ()) -> Path:
         """Write the classifier by the exporter of that name in `ship/exporters`, as "onnx", and return where.
 
         A graph is compared with this classifier on `images`, or on noise if there are none, before the file is kept.
@@ -216,16 +215,13 @@ class Classifier:
         from transferkit.ship import export
 
         preprocessing = self.passes[0].preprocessing  # the graphs are made of models that have no other
-        side, bit_depth = self._way(preprocessing)
-        pixels = [
-            eval_view(decode(content_of(source), shrunk_to=side, bit_depth=bit_depth), preprocessing)
-            for source in every_photo(images)
-        ]
+        decoding = self._decoding(preprocessing)
+        pixels = [eval_view(decoding.image(content_of(source)), preprocessing) for source in every_photo(images)]
         if not pixels:
             noise = np.random.default_rng(0)
             pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-        return export.export(self.artifact, format=kind, out=Path(out).expanduser(), pixels=batch)
+        return export.export(self.artifact, format=format, out=Path(out).expanduser(), pixels=batch)
 
 
 def _scores(task: Task, answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:

@@ -54,10 +54,10 @@ def write(run: Path, figures: "dict[str, Figure]") -> None:
         write_bytes(run / "curves.png", png([*figures.values()][-1]))
 
 
-def draw(lines: Sequence[Line], *, kept: str | None) -> "dict[str, Figure]":
+def draw(lines: Sequence[Line], *, chosen: str | None) -> "dict[str, Figure]":
     """Figures by caption: of the L2 of a probe, then of the epochs, as far as the lines have them.
 
-    Args: kept, which snapshots were, as metrics.json says it.
+    Args: chosen, which snapshots were, as metrics.json says it.
     """
     from matplotlib import rc_context
 
@@ -71,7 +71,7 @@ def draw(lines: Sequence[Line], *, kept: str | None) -> "dict[str, Figure]":
         if probe:
             figures["Loss and accuracy over the L2 of the probe"] = _draw_probe(probe)
         if epochs:
-            figures["Loss, accuracy and learning rate over the epochs"] = _draw_epochs(epochs, kept)
+            figures["Loss, accuracy and learning rate over the epochs"] = _draw_epochs(epochs, chosen)
     return figures
 
 
@@ -109,7 +109,7 @@ def _draw_probe(lines: list[Line]) -> "Figure":
     return figure
 
 
-def _draw_epochs(lines: list[Line], kept: str | None) -> "Figure":
+def _draw_epochs(lines: list[Line], chosen: str | None) -> "Figure":
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
@@ -126,7 +126,7 @@ def _draw_epochs(lines: list[Line], kept: str | None) -> "Figure":
             label = None if number else "restart"
             panel.axvline(line["epoch"] + 1, color=GREY, linewidth=0.8, zorder=1, label=label)
     for panel, measure in zip(panels, ("loss", "accuracy")):
-        _mark_snapshots(panel, snapshots, kept, measure=measure)
+        _mark_snapshots(panel, snapshots, chosen, measure=measure)
     panels[-1].set_xlim(0, 1.02 * max(x))
     panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1, steps=(1, 2, 5, 10)))
     panels[-1].set_xlabel("epoch")
@@ -170,13 +170,13 @@ def _draw_rate(panel: "Axes", lines: list[Line]) -> None:
     panel.set_ylabel("learning rate")
 
 
-def _mark_snapshots(panel: "Axes", snapshots: list[Line], kept: str | None, *, measure: str) -> None:
+def _mark_snapshots(panel: "Axes", snapshots: list[Line], chosen: str | None, *, measure: str) -> None:
     """A disc with the number of the snapshot on the validation curve: black for one that was kept, else white."""
     every = math.ceil(len(snapshots) / MAX_NUMBERS)
     told = set()  # each kind stands in the legend once
     for line in snapshots[::-every] if snapshots else []:
         at = line["epoch"] + 1, line["val"][measure]
-        is_kept = kept == "ensemble" or (kept == "single" and line is snapshots[-1])
+        is_kept = chosen == "ensemble" or (chosen == "single" and line is snapshots[-1])
         name = "snapshot kept" if is_kept else "snapshot"
         disc = {"marker": "o", "markersize": 13, "color": INK, "linestyle": "none", "zorder": 5, "clip_on": False}
         label = None if name in told else name

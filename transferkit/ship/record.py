@@ -96,26 +96,26 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None
     write_report(run.place, name=run.path)
 
 
-def keep_best(run: RunFolder, network: Backbone, *, listing: Listing, backbone: str, epoch: int) -> Path:
+def keep_best(run: RunFolder, model: Backbone, *, listing: Listing, backbone: str, epoch: int) -> Path:
     """Write the model of the best epoch of a run that diverged later; its folder. Raises: StorageError."""
     record = {"backbone": backbone, "strategy": f"epoch {epoch} of a training that diverged"}
-    _save_model(run.place / "model", (network,), classes=listing.classes, task=listing.task, record=record)
+    _save_model(run.place / "model", (model,), classes=listing.classes, task=listing.task, record=record)
     return run.place / "model"
 
 
 def _save_model(
-    folder: Path, networks: Sequence[Backbone], *, classes: tuple[str, ...], task: Task, record: dict[str, Any]
+    folder: Path, models: Sequence[Backbone], *, classes: tuple[str, ...], task: Task, record: dict[str, Any]
 ) -> None:
     made = {key: record[key] for key in ("backbone", "strategy")}  # the scores are those of all members together
     members = [
         Artifact(
-            backbone=network,
+            backbone=model,
             classes=classes,
-            preprocessing=network.card.preprocessing,
-            record=made if len(networks) > 1 else record,
+            preprocessing=model.card.preprocessing,
+            record=made if len(models) > 1 else record,
             task=task,
         )
-        for network in networks
+        for model in models
     ]
     if len(members) == 1:
         artifact.save(folder, members[0])

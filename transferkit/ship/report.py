@@ -35,7 +35,7 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
     page, classes = PAGES[tasks.of_scores(scores).name], scores["classes"]
     wrong, lead = page.mistakes(predictions, classes, part=part)
     notes = "".join(f'<p class="note">{shown(note)}</p>' for note in _notes(record, scores))
-    figures = curves.draw(curves.read(run), kept=(scores.get("snapshots") or {}).get("kept"))
+    figures = curves.draw(curves.read(run), chosen=(scores.get("snapshots") or {}).get("chosen"))
     sections = [
         _facts(record, scores, validation=page.brief(scores["val"])),
         _curves(figures),
@@ -79,7 +79,7 @@ def _facts(record: dict[str, Any], scores: dict[str, Any], *, validation: str) -
     parts = ", ".join(f"{count:,} {shown(part)}" for part, count in images.items() if count)
     facts = [
         ("Backbone", shown(scores["backbone"])),
-        ("Strategy", f"{shown(scores['strategy'])} <small>kept: {shown(scores['kept'])}</small>"),
+        ("Strategy", f"{shown(scores['strategy'])} <small>chosen: {shown(scores['chosen'])}</small>"),
         ("Images", f"{sum(images.values()):,} <small>{parts}</small>"),
         ("Classes", f"{len(scores['classes']):,}"),
         ("Took", duration(scores["seconds"]["total"])),
@@ -113,10 +113,10 @@ def _snapshots(block: dict[str, Any] | None) -> str:
     gain = block["ensemble"] - block["single"]
     figures = f"{100 * gain:+.1f} points of accuracy ({round(gain * n):+,} of {n:,} validation images)"
     change = f"{figures} and a loss of {loss['ensemble']:.3f} in place of {loss['single']:.3f}"
-    if block["kept"] == "ensemble":
+    if block["chosen"] == "ensemble":
         lead = f"The average of all {members} snapshots is kept. Over the last one alone it gives {change}."
     else:
-        what = "The last snapshot alone" if block["kept"] == "single" else f"The {block['kept']}, and no snapshot,"
+        what = "The last snapshot alone" if block["chosen"] == "single" else f"The {block['chosen']}, and no snapshot,"
         lead = f"{what} is kept. Over the last snapshot the average of all {members} would give {change}."
     rows = [
         ("last snapshot alone", percent(block["single"]), f"{loss['single']:.3f}"),

@@ -125,7 +125,7 @@ class Snapshots(Struct):
     n: Number
     ensemble: Share
     single: Share
-    kept: str
+    chosen: str
     loss: Losses
 
 
@@ -140,7 +140,7 @@ class Scores(Struct, Generic[AnyBlock]):
 
     val: AnyBlock
     classes: Annotated[list[str], Meta(min_length=1)]
-    kept: str
+    chosen: str
     backbone: str
     strategy: str
     seconds: Seconds

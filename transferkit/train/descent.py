@@ -167,7 +167,7 @@ def _judged(network: nn.Module, loader: Loader, val: Examples, context: FitConte
     logits = _logits_of_each(network, snapshots, loader, val)
     epochs = kinds.present(context.plan).epochs
     block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows], val.task))
-    if block["kept"] == "single":
+    if block["chosen"] == "single":
         return Descent(epochs=epochs, logits=logits[-1], snapshots=block)
     averaged = val.task.mean(logits)
     return Descent(epochs=epochs, logits=averaged, members=tuple(snapshots), snapshots=block)

@@ -27,5 +27,5 @@ def compare(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task = SINGL
         "single": single["accuracy"],
         "ensemble": ensemble["accuracy"],
         "loss": {"single": single["loss"], "ensemble": ensemble["loss"]},
-        "kept": "ensemble" if better else "single",
+        "chosen": "ensemble" if better else "single",
     }

@@ -1,4 +1,4 @@
-"""Optimisers: the five first-order ones over the stages of a network, and L-BFGS on a whole data set."""
+"""The five first-order optimisers, over the stages of a network."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -14,8 +14,6 @@ MOMENTUM = 0.9  # Krizhevsky et al. 2012, section 5, https://doi.org/10.1145/306
 ADAM_BETAS = (0.9, 0.99)  # the lecture's; Kingma and Ba 2015 have 0.999
 ADAMW_BETAS = (0.9, 0.999)  # Loshchilov and Hutter 2019; what fine-tuning was measured with
 EPSILON = 1e-8  # Kingma and Ba 2015, algorithm 1
-LBFGS_STEPS = 300  # a standardised problem needs 20 to 100
-LBFGS_TOLERANCE = 1e-4  # of the gradient; tenfold less changed no choice of L2 on the folders tried
 
 
 def parameter_groups(
@@ -73,24 +71,10 @@ def make(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
         case "lbfgs":
             raise UsageError(
                 "lbfgs learns the curvature from differences of gradients, which mini-batches turn into noise; "
-                "use `lbfgs` on all examples at once"
+                "use `train.full_batch` on all examples at once"
             )
         case _:
             raise UsageError(f"the optimiser {name!r} is unknown; allowed: {', '.join(OPTIMIZERS)}")
-
-
-def lbfgs(parameters: Iterable[nn.Parameter]) -> torch.optim.LBFGS:
-    """L-BFGS with a strong Wolfe line search; one `step` with a closure over all examples runs to the minimum.
-
-    Source: Nocedal and Wright 2006, algorithms 7.5 and 3.5, https://doi.org/10.1007/978-0-387-40065-5
-    """
-    return torch.optim.LBFGS(
-        parameters,
-        max_iter=LBFGS_STEPS,
-        tolerance_grad=LBFGS_TOLERANCE,
-        tolerance_change=1e-9,
-        line_search_fn="strong_wolfe",
-    )
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
