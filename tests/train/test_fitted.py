@@ -112,6 +112,13 @@ def test_auto_keeps_the_network_where_it_is_better_and_else_the_probe_on_what_wa
         assert same(weights([probed.model]), weights([problem.model]))
 
 
+def test_snapshots_that_lose_to_the_probe_name_it_as_what_was_chosen(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(metrics, "is_better", lambda *losses: False)
+    _, fitted, _ = fit(data, tmp_path, strategy="auto", snapshots=2, epochs=2, lr=0.01)
+    assert fitted.snapshots["chosen"] == fitted.chosen == "probe"
+    assert "kept" not in fitted.snapshots
+
+
 @pytest.mark.parametrize(("strategy", "is_faster"), [("finetune", True), ("lp-ft", False)])
 def test_a_head_that_starts_at_random_is_trained_faster_than_the_stage_below_it_and_a_probe_as_fast(
     data, tmp_path, monkeypatch, strategy, is_faster

@@ -54,7 +54,7 @@ def probed(
         logits=found.logits,
         predict=lambda rows: found.final.predict(features.plain, rows),
         notes=(*notes, found.note) if found.note else notes,
-        snapshots=snapshots and snapshots | {"kept": chosen},
+        snapshots=snapshots and snapshots | {"chosen": chosen},
     )
 
 
