@@ -18,6 +18,8 @@ from transferkit.train.context import FitContext
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
 from transferkit.train.lr_find import Suggestion
+from transferkit.train.plan import Plan
+from transferkit.train.step import Division
 from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import DivergedError
 
@@ -72,12 +74,18 @@ def _context(
     """How the run is fitted: its metrics lines go to its folder, and what a person should know to `progress`."""
     append = run.metrics.add if ranks.is_first() else None
     return FitContext(
-        plan=strategy.plan(config),
+        plan=_plan(config, strategy, progress),
         patience=config.patience,
         reporter=Reporter(progress, append=append, epochs=config.epochs),
         checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
         resume=resume,
     )
+
+
+def _plan(config: ResolvedConfig, strategy: Strategy, progress: Progress) -> Plan | None:
+    """The numbers of training by mini-batches, if there is one; `progress` hears where memory divides the batches."""
+    plan = strategy.plan(config)
+    return plan and replace(plan, division=Division(say=progress.say))
 
 
 def _fit(run: RunFolder, config: ResolvedConfig, taken: FirstPass, prepared: Prepared, context: FitContext) -> Fitted:
@@ -97,7 +105,8 @@ def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggesti
     """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
     taken, config = read_images(prepared, progress)
     candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
-    context = FitContext(plan=prepared.strategy.plan(config), patience=config.patience, reporter=Reporter(progress))
+    plan = _plan(config, prepared.strategy, progress)
+    context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))
     problem = problem_of(config, taken, prepared, context=context)
     progress.start("trying learning rates", len(candidates) * steps * kinds.present(config.batch_size))
     suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))

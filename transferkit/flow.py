@@ -69,7 +69,7 @@ def finetune(
     runtime.keep_freed_memory()
     old = _begun(options, config_file, progress or Progress()) if resume else None
     threads = old.threads(progress or Progress()) if old else nullcontext()
-    with ranks.joined(), runtime.memory_errors(), stops.working(), threads:
+    with ranks.joined(), runtime.device_errors(), stops.working(), threads:
         progress = (progress if ranks.is_first() else None) or Progress()
         if ranks.is_first():
             runs.check_writable(Path(options.get("out") or "runs").expanduser())
@@ -81,12 +81,13 @@ def finetune(
         config, given = prepared.given, asdict(prepared.given)
         opening = runs.opening(config.out, config.data, given=given, overwrite=overwrite, resume=resume)
         opened = runs.open_run(Path(opening.path), overwrite=opening.overwrite, resume=opening.resume)
-        with opened as run, runtime.memory_errors():  # inside as well: it is no crash
+        with opened as run, runtime.device_errors():  # inside as well: it is no crash
             if opening.resume:
                 old = old or begun.read(run.path, progress)  # started again by torchrun
             from transferkit import fitting  # after the data is found: torch takes seconds to import
 
-            scores = fitting.train(run, prepared, old, started=started, progress=progress)
+            with prepared.arithmetic():
+                scores = fitting.train(run, prepared, old, started=started, progress=progress)
             if ranks.is_first():
                 if not config.keep_checkpoints:
                     run.drop_checkpoints()
@@ -124,11 +125,12 @@ def try_rates(
     runtime.keep_freed_memory()
     progress = progress or Progress()
     options = _search_options(options, through=through, steps=steps)
-    with runtime.memory_errors(), stops.working():
+    with runtime.device_errors(), stops.working():
         prepared = prepare(data, progress=progress, **options)
         from transferkit import fitting  # after the data is found: torch takes seconds to import
 
-        suggestion = fitting.try_rates(prepared, steps=steps, progress=progress)
+        with prepared.arithmetic():
+            suggestion = fitting.try_rates(prepared, steps=steps, progress=progress)
         if out is not None:
             from transferkit.ship import lr_curves
 

@@ -29,7 +29,7 @@ from transferkit.zoo.schema import MAX_SIDE_PX
 FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
 OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
 SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "onecycle", "snapshot")
-PRECISIONS = ("auto", "fp32", "bf16", "fp32/bf16", "bf16/fp32")
+PRECISIONS = ("auto", "fp32", "bf16", "fp32/bf16", "bf16/fp32", "fp32/fp16")
 BALANCES = ("none", "weights", "sampler")
 LR = {"sgd": 3e-2, "momentum": 3e-3, "nesterov": 3e-3, "adam": 1e-3, "adamw": 3e-4}  # Adam's is the lecture's
 MAX_VIEWS = 64
@@ -192,8 +192,8 @@ class Options:
     precision: str = option(
         "auto",
         MACHINE,
-        "auto, fp32 or bf16; A/B for A of features and B of training. auto: bf16 where it is faster here and safe for "
-        "the backbone.",
+        "auto, fp32 or bf16; A/B for A of features and B of training, fp32/fp16 too. auto: bf16 where it is faster and "
+        "safe for the backbone; a GPU trains in bf16, or fp16 where it has no other.",
         choices=PRECISIONS,
         metavar="NAME",
     )

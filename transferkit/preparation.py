@@ -1,5 +1,6 @@
 """What follows once the images are found: the network with a fresh head, all images read and split, what is fitted."""
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ class Prepared:
     extractor: Extractor | None  # None where no features are wanted
     reuse: ActivationReuse
     hashes: dict[str, str]  # of what training begins with, beside the images
+
+    def arithmetic(self) -> AbstractContextManager:
+        """A context in which single precision on a GPU is what was asked for: all of its bits only by name."""
+        exact = self.strategy.precision(self.given) == runtime.FP32
+        return runtime.single_precision(self.device, exact=exact)
 
 
 def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Prepared:

@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     import torch
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-FP32, BF16 = "fp32", "bf16"  # precisions, as people name them
+FP32, BF16, FP16 = "fp32", "bf16", "fp16"  # precisions, as people name them
+TENSOR_CORES = (7, 0)  # the compute capability from which GPUs have units for products of fp16
+SEARCH_STEPS = 1000  # of training: a search takes a second or two, and saves a few per cent of a step
 LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "numpy", "pillow", "safetensors")
 
 
@@ -84,11 +87,61 @@ def computes_bf16(kind: str) -> bool:
     return kind == "cpu" and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(flags.split())
 
 
+def computes_fp16(device: str) -> bool:
+    """Whether a device is a GPU with tensor cores, which multiply fp16 several times as fast as fp32."""
+    import torch
+
+    return torch.device(device).type == "cuda" and torch.cuda.get_device_capability(device) >= TENSOR_CORES
+
+
 def arithmetic(device: "str | torch.device", precision: str) -> AbstractContextManager:
     """A context in which networks compute in `precision` on `device`: as they are, or by autocast."""
     import torch
 
-    return torch.autocast(torch.device(device).type, torch.bfloat16, enabled=precision == BF16)
+    lower = torch.float16 if precision == FP16 else torch.bfloat16
+    return torch.autocast(torch.device(device).type, lower, enabled=precision != FP32)
+
+
+@contextmanager
+def single_precision(device: str, *, exact: bool) -> Iterator[None]:
+    """What single precision means on a CUDA device through the block: TF32, whose products have 10 bits, or all 23.
+
+    Elsewhere, and after the block, nothing is changed.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#tensorfloat-32-tf32-on-ampere-and-later-devices
+    """
+    if not device.startswith("cuda"):
+        yield
+        return
+    import torch
+
+    cudnn, matrices = torch.backends.cudnn, torch.get_float32_matmul_precision()
+    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
+    # for matrices not by `fp32_precision`, beside which `get_float32_matmul_precision`, and so torch.compile, raises
+    torch.set_float32_matmul_precision("highest" if exact else "high")
+    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee" if exact else "tf32"
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(matrices)
+        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
+
+
+@contextmanager
+def convolution_search(device: "torch.device", *, steps: int) -> Iterator[None]:
+    """Let cuDNN try its convolutions for each shape through the block, and take the fastest, where that may pay.
+
+    Not where fewer than `SEARCH_STEPS` follow, nor where results must repeat: two searches may end differently.
+    """
+    import torch
+
+    cudnn, before = torch.backends.cudnn, torch.backends.cudnn.benchmark
+    is_repeatable = torch.are_deterministic_algorithms_enabled()
+    cudnn.benchmark = before or (device.type == "cuda" and steps >= SEARCH_STEPS and not is_repeatable)
+    try:
+        yield
+    finally:
+        cudnn.benchmark = before
 
 
 def default_workers() -> int:
@@ -110,11 +163,39 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
+def is_gpu_out_of_memory(error: BaseException, device: "torch.device") -> bool:
+    """Whether `error` says that memory of a GPU ran out, where less at a time may do."""
+    import torch
+
+    return isinstance(error, torch.OutOfMemoryError) or (device.type != "cpu" and is_out_of_memory(error))
+
+
+def give_back_memory(device: "torch.device") -> None:
+    """Give the memory that torch holds back for later to the GPU: after an error it lies in pieces of a wrong size."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
 @contextmanager
-def memory_errors() -> Iterator[None]:
-    """Turn running out of memory inside the block into a MemoryExhaustedError that says what helps."""
+def device_errors() -> Iterator[None]:
+    """Turn what the device cannot do inside the block into an error that says what helps.
+
+    That is a MemoryExhaustedError, or a UsageError for an operator that Apple's GPU has not.
+    """
     try:
         yield
+    except NotImplementedError as error:
+        found = re.search(r"operator '([^']+)' is not current(?:ly)? implemented for the MPS", str(error))
+        if not found:
+            raise
+        raise UsageError(
+            f"the GPU of this Mac has no {found[1]}, which the network needs; use --device cpu, or set "
+            "PYTORCH_ENABLE_MPS_FALLBACK=1 and the CPU computes it"
+        ) from error
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise

@@ -1,4 +1,4 @@
-"""Single precision or bfloat16: what this machine computes faster, where the network's answers bear it."""
+"""Single precision or one of 16 bits: what this machine computes faster, where the network's answers bear it."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -13,7 +14,7 @@ from torch import Tensor
 from transferkit import runtime
 from transferkit.model import timings
 from transferkit.model.build import Backbone
-from transferkit.runtime import BF16, FP32, arithmetic
+from transferkit.runtime import BF16, FP16, FP32, arithmetic
 from transferkit.zoo.errors import UsageError
 
 ROUNDS = 2
@@ -28,7 +29,7 @@ class Precision:
     """The arithmetic of the frozen passes that features come from, and that of training through the network.
 
     Epochs are compared in that of training; scores, and whatever is shipped, are of single precision.
-    Written "fp32", "bf16", or both with a slash.
+    Written "fp32", "bf16", or both with a slash; "fp16" is for training alone, whose loss is scaled for it.
     """
 
     features: str = FP32
@@ -64,31 +65,26 @@ class Timing:
 def choose(
     model: Backbone, asked: str, *, device: str, cache: Path, phases: Sequence[str]
 ) -> tuple[Precision, tuple[str, ...]]:
-    """The precision to fit `model` in, and lines for the reader on what was timed.
+    """The precision to fit `model` in, and lines for the reader on how it was found.
 
-    "auto" times both where the device has bfloat16, once a machine, network, phase and versions: what was found is kept
-    in `cache` and looked up afterwards, so that the same command gives the same model.
+    "auto" on a CPU times both where it has bfloat16, once a machine, network, phase and versions: what was found is
+    kept in `cache` and looked up afterwards, so that the same command gives the same model. On a GPU it times nothing:
+    the units for 16 bits are many times as fast as those for 32.
 
     Args: phases, "features", "training" or both in this order: what the run has.
-    Raises: UsageError where `asked` is bfloat16 and the device has no such numbers.
+    Raises: UsageError where `asked` is not for this device.
     """
-    kind = torch.device(device).type
-    if kind == "cuda" and asked != FP32:
-        torch.set_float32_matmul_precision("high")  # TF32, whose products have the 10 bits that suffice for bf16's 7
     if asked != "auto":
-        if BF16 in asked and kind == "mps":
-            raise UsageError(f"--precision {asked} is for CPUs and CUDA devices; use fp32 on {device}")
+        _check(asked, device=device)
         return Precision.read(asked), ()
+    kind = torch.device(device).type
+    look_up = partial(timings.looked_up, model, device=device, cache=cache)
+    if kind == "cuda":
+        return _on_gpu(model, look_up, device=device, phases=phases)
     if not runtime.computes_bf16(kind):
         return Precision(), ()
-
-    look_up = partial(timings.looked_up, model, device=device, cache=cache)
-    error = look_up({"phase": "error"}, partial(_error, model, device=device))["error"]
-    if not error <= LARGEST_ERROR:
-        changes = (
-            f"changes features by {100 * error:.0f} %" if error < NO_NUMBER else "gives features that are no numbers"
-        )
-        return Precision(), (f"precision: fp32; bf16 {changes}",)
+    if words := _objection(model, look_up, device=device):
+        return Precision(), (f"precision: fp32; {words}",)
     found = {
         phase: Timing(**look_up({"phase": phase}, partial(_time, model, WORK[phase], device=device)))
         for phase in phases
@@ -98,6 +94,42 @@ def choose(
         for phase, timing in found.items()
     )
     return Precision.read("/".join(timing.choice for timing in found.values())), tuple(lines)
+
+
+def _check(asked: str, *, device: str) -> None:
+    """Refuse a precision that `device` does not have. Raises: UsageError."""
+    if BF16 in asked and torch.device(device).type == "mps":
+        raise UsageError(f"--precision {asked} is for CPUs and CUDA devices; use fp32 on {device}")
+    if FP16 in asked and not runtime.computes_fp16(device):
+        raise UsageError(f"--precision {asked} is for CUDA devices of compute capability 7.0 and more; use fp32 here")
+
+
+def _on_gpu(
+    model: Backbone, look_up: Callable[..., dict[str, Any]], *, device: str, phases: Sequence[str]
+) -> tuple[Precision, tuple[str, ...]]:
+    """Training in bfloat16 where the GPU has it, else in fp16 where it has tensor cores; features as on a CPU."""
+    has_bf16, lines = runtime.computes_bf16("cuda"), []
+    features = training = BF16 if has_bf16 else FP32
+    if not has_bf16 and "training" in phases and runtime.computes_fp16(device):
+        training = FP16
+    if has_bf16 and "features" in phases and (words := _objection(model, look_up, device=device)):
+        lines.append(f"precision of features: fp32; {words}")
+        features = FP32
+    if "training" not in phases:
+        training = features
+    else:
+        lines.append(f"precision of training: {training}")
+    return Precision(features=features, training=training), tuple(lines)
+
+
+def _objection(model: Backbone, look_up: Callable[..., dict[str, Any]], *, device: str) -> str:
+    """What bfloat16 does to the features of `model` that it may not do; "" if nothing."""
+    error = look_up({"phase": "error"}, partial(_error, model, device=device))["error"]
+    if error <= LARGEST_ERROR:
+        return ""
+    if error >= NO_NUMBER:
+        return "bf16 gives features that are no numbers"
+    return f"bf16 changes features by {100 * error:.0f} %"
 
 
 @torch.no_grad()

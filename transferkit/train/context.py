@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from transferkit.messages import Reporter
-from transferkit.train.loop import Plan
+from transferkit.train.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,8 @@ from transferkit.runtime import FP32
 from transferkit.train import ensemble, full_batch, loop, outputs, state
 from transferkit.train.average import RunningAverage
 from transferkit.train.context import FitContext
-from transferkit.train.loop import Examples, Loader, Plan
+from transferkit.train.loop import Examples, Loader
+from transferkit.train.plan import Plan
 from transferkit.train.state import State
 from transferkit.zoo.errors import DivergedError
 
@@ -141,6 +142,7 @@ def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optim
     network.load_state_dict(saved.model)
     judged.load_state_dict(saved.averaged)
     state.restore_optimizer(optimizer, saved.optimizer)
+    kinds.present(context.plan).division.parts = saved.records[-1].get("parts", 1)
     context.reporter.say(f"going on after epoch {len(saved.records)} of {kinds.present(context.plan).epochs}")
     for record in saved.records:
         context.reporter.record(record)

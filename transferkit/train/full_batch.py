@@ -20,7 +20,8 @@ from transferkit.options import Options
 from transferkit.runtime import FP32, arithmetic
 from transferkit.train import loop, replica
 from transferkit.train.context import FitContext
-from transferkit.train.loop import Examples, Loader, Plan
+from transferkit.train.loop import Examples, Loader
+from transferkit.train.plan import Plan
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError, UsageError
 

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,12 @@ from torch import Tensor, nn
 from transferkit import kinds, ranks, seeds
 from transferkit.messages import Reporter
 from transferkit.model.features import EVAL_BATCH
-from transferkit.runtime import FP32, arithmetic, compile_errors
+from transferkit.runtime import FP16, compile_errors, convolution_search
 from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import optim, replica
+from transferkit.train.plan import Plan
 from transferkit.train.schedule import Schedule
+from transferkit.train.step import Gradient
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError
 
@@ -27,34 +30,6 @@ ImageLoader = Callable[[list[np.ndarray], int | None], Iterator[tuple[Tensor, np
 
 LOOK_EVERY = 20  # steps, after which losses are brought from the device
 LR_POINTS = 8  # of an epoch at which the learning rate is recorded, the last one at its end
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The numbers of a training run."""
-
-    epochs: int
-    first_epoch: int = 0  # above 0 when a stopped run goes on
-    batch_size: int
-    schedule: Schedule | None = None  # None: warm-up, then a cosine to zero
-    phase: str = "finetune"  # what the records call it
-    label_smoothing: float = 0.0
-    max_gradient_norm: float | None = 1.0  # None: gradients are not clipped
-    balance: str = "none"  # none, weights, sampler
-    seed: int = 0
-    precision: str = FP32  # of the forward and backward passes; the weights are always fp32
-    is_compiled: bool = False  # those passes go through torch.compile
-    full_batch_views: int = 0  # above 0: L-BFGS on all images, in so many views of each; 0: mini-batches
-
-    @property
-    def has_cycles(self) -> bool:
-        """Whether the schedule restarts, and each of its minima is kept."""
-        return bool(self.schedule and self.schedule.snapshot_epochs())
-
-    def shortened(self, epochs: int) -> "Plan":
-        """The same from the first epoch, for `epochs`; a schedule without constants of its own is pressed into them."""
-        schedule = self.schedule and replace(self.schedule, epochs=epochs)
-        return replace(self, epochs=epochs, first_epoch=0, schedule=schedule)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,29 +126,35 @@ def train_steps(
     batches = cut_batches(epoch_order(examples, balance=plan.balance, seed=plan.seed, epoch=epoch), plan.batch_size)
     network.train()
     statistics = replica.statistics(network)
+    gradient = Gradient(
+        network=network,
+        optimizer=optimizer,
+        criterion=criterion,
+        task=examples.task,
+        image_weights=image_weights,
+        precision=plan.precision,
+        division=plan.division,
+        moved=(statistics, replica.counters(network)),
+    )
     taken: list[_Taken] = []
     for number, (x, rows) in enumerate(loader(batches, epoch)):
         stops.check()
         step = epoch * len(batches) + number
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
-        replica.seed_step(plan.seed, epoch=epoch, step=number)
-        with arithmetic(device, plan.precision):
-            logits = network(x).float()  # (B, K)
         y = to_device(labels[rows], device)  # (B,), or as the task has it
-        loss = criterion(logits, y)
         share = replica.share(batches[number], image_weights)
-        optimizer.zero_grad(set_to_none=True)
-        (loss * (share * ranks.size())).backward()  # gradients are means over the ranks
+        seed = partial(replica.seed_step, plan.seed, epoch=epoch, step=number)
+        loss, right = gradient.of(x, y, rows, share=share, seed=seed)
         if plan.max_gradient_norm is not None:
             nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
         ranks.average(statistics)
-        optimizer.step()
+        optim.step(optimizer)
         lr = max(group["lr"] for group in optimizer.param_groups)
-        right = examples.task.right(logits, y).sum()
-        taken.append(_Taken(loss=loss.detach(), right=right, share=share, images=len(batches[number]), lr=lr))
+        taken.append(_Taken(loss=loss, right=right, share=share, images=len(batches[number]), lr=lr))
         if len(taken) == LOOK_EVERY or number + 1 == len(batches):
-            yield from _looked_at(taken, first=number + 1 - len(taken), epoch=epoch)
+            yield from _looked_at(taken, first=number + 1 - len(taken), plan=plan)
             taken.clear()
+            optim.check_scale(optimizer)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +168,7 @@ class _Taken:
     lr: float
 
 
-def _looked_at(taken: Sequence[_Taken], *, first: int, epoch: int) -> Iterator[Step]:
+def _looked_at(taken: Sequence[_Taken], *, first: int, plan: Plan) -> Iterator[Step]:
     """What those steps did, the first of which had this number in its epoch. Raises: DivergedError."""
     losses = torch.stack([each.loss for each in taken]).tolist()
     right = torch.stack([each.right for each in taken]).tolist()
@@ -196,7 +177,8 @@ def _looked_at(taken: Sequence[_Taken], *, first: int, epoch: int) -> Iterator[S
     sums = ranks.total(own)
     for number, (each, mean, hits) in enumerate(zip(taken, sums, sums[len(taken) :]), first + 1):
         if not math.isfinite(mean):
-            raise DivergedError(f"the loss is {mean} at step {number} of epoch {epoch + 1}; use a lower --lr")
+            advice = "--precision fp32, or a lower --lr" if plan.precision == FP16 else "a lower --lr"
+            raise DivergedError(f"the loss is {mean} at step {number} of epoch {plan.first_epoch + 1}; use {advice}")
         yield Step(loss=mean, images=each.images, hits=int(hits), lr=each.lr)
 
 
@@ -206,19 +188,22 @@ def train_epochs(
     """Train `network` in place under the plan's schedule; yield a record an epoch.
 
     A record is {"epoch", "phase", "lr", "lrs", "train", "seconds"}: lr is the highest of the last step, lrs those at
-    `LR_POINTS` points of the epoch; where a cycle ends, "snapshot" is its number.
+    `LR_POINTS` points of the epoch; where a cycle ends, "snapshot" is its number; where memory ran out, "parts" is in
+    how many a batch is computed.
 
     Args: optimizer's groups each have their "base_lr".
     Raises: DivergedError when a loss is not finite.
     """
     ends = plan.schedule.snapshot_epochs() if plan.schedule else ()
+    device = next(network.parameters()).device
+    whole = plan.epochs * len(cut_batches(examples.rows, plan.batch_size))  # steps, those before a stop too
     network = replica.replicated(network)
     if plan.is_compiled:
         compiled: Any = torch.compile(network)  # a module, which its type does not say
         network = compiled
     for epoch in range(plan.first_epoch, plan.epochs):
         started = time.monotonic()
-        with compile_errors():
+        with compile_errors(), convolution_search(device, steps=whole):
             steps = list(train_steps(network, optimizer, loader, examples, replace(plan, first_epoch=epoch)))
         images = sum(step.images for step in steps)
         points = np.maximum(np.linspace(0, len(steps), LR_POINTS + 1)[1:].round().astype(int) - 1, 0)
@@ -232,7 +217,9 @@ def train_epochs(
                 "accuracy": sum(step.hits for step in steps) / images,
             },
             "seconds": round(time.monotonic() - started, 3),
-        } | ({"snapshot": ends.index(epoch) + 1} if epoch in ends else {})
+            **({"parts": plan.division.parts} if plan.division.parts > 1 else {}),
+            **({"snapshot": ends.index(epoch) + 1} if epoch in ends else {}),
+        }
 
 
 def is_finite(network: nn.Module) -> bool:

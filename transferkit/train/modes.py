@@ -9,6 +9,7 @@ from torch.optim import Optimizer
 
 from transferkit import kinds
 from transferkit.model.head import linear_head
+from transferkit.runtime import FP16
 from transferkit.train import descent, full_batch, head, optim, state
 from transferkit.train.descent import Descent
 from transferkit.train.loop import Loader
@@ -48,7 +49,8 @@ def through_network(problem: Problem, *, name: str, restart: Callable[[], object
             l2=kinds.present(given.l2),
             head_factor=head_factor,
         )
-        return optim.make(given.optimizer, groups)
+        made = optim.make(given.optimizer, groups)
+        return optim.scaled(made) if kinds.present(problem.context.plan).precision == FP16 else made
 
     return TrainingMode(
         name=name,

@@ -8,12 +8,13 @@ from torch import nn
 
 from transferkit.model.build import Backbone
 from transferkit.options import OPTIMIZERS
-from transferkit.zoo.errors import UsageError
+from transferkit.zoo.errors import DivergedError, UsageError
 
 MOMENTUM = 0.9  # Krizhevsky et al. 2012, section 5, https://doi.org/10.1145/3065386; the usual value since
 ADAM_BETAS = (0.9, 0.99)  # the lecture's; Kingma and Ba 2015 have 0.999
 ADAMW_BETAS = (0.9, 0.999)  # Loshchilov and Hutter 2019; what fine-tuning was measured with
 EPSILON = 1e-8  # Kingma and Ba 2015, algorithm 1
+LEAST_SCALE = 1.0  # of a loss: gradients that overflow below it would in single precision too
 
 
 def parameter_groups(
@@ -58,12 +59,14 @@ def make(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     gradient_of_l2 = 1 if name == "adamw" else 2  # torch adds weight_decay * W to the gradient
     groups = [{**group, "weight_decay": gradient_of_l2 * group["l2"]} for group in groups]
     devices = {parameter.device.type for group in groups for parameter in group["params"]}
-    fused = devices <= {"cpu", "cuda"}  # one pass over the weights; a third of the time of torch's default on a CPU
+    # one pass over the weights, a third of the time of torch's default on a CPU; None leaves the choice to torch
+    fused = devices <= {"cpu", "cuda"} or None
+    on_gpu = devices == {"cuda"} or None  # there SGD too: where the loss is scaled, another one waits for the device
     match name:
         case "sgd":
-            return torch.optim.SGD(groups)
+            return torch.optim.SGD(groups, fused=on_gpu)
         case "momentum" | "nesterov":
-            return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=name == "nesterov")
+            return torch.optim.SGD(groups, momentum=MOMENTUM, nesterov=name == "nesterov", fused=on_gpu)
         case "adam":
             return torch.optim.Adam(groups, betas=ADAM_BETAS, eps=EPSILON, fused=fused)
         case "adamw":
@@ -75,6 +78,41 @@ def make(name: str, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
             )
         case _:
             raise UsageError(f"the optimiser {name!r} is unknown; allowed: {', '.join(OPTIMIZERS)}")
+
+
+def scaled(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """`optimizer` of a loss that is scaled, so that gradients in fp16 are neither zero nor infinite.
+
+    A step whose gradients are not finite changes no weight and halves the scale, which is part of the state.
+
+    Source: Micikevicius et al. 2018, section 3.2, https://arxiv.org/abs/1710.03740
+    """
+    scaler = torch.amp.GradScaler(optimizer.param_groups[0]["params"][0].device.type)
+    vars(optimizer)["scaler"] = scaler
+    optimizer.register_state_dict_post_hook(lambda _, state: {**state, "scaler": scaler.state_dict()})
+    optimizer.register_load_state_dict_pre_hook(lambda _, state: scaler.load_state_dict(state["scaler"]))
+    return optimizer
+
+
+def scaler_of(optimizer: torch.optim.Optimizer) -> torch.amp.GradScaler | None:
+    """What scales the loss of `optimizer`; None where nothing does."""
+    return vars(optimizer).get("scaler")
+
+
+def step(optimizer: torch.optim.Optimizer) -> None:
+    """A step along the gradients, which are no longer scaled; none if one of them is not finite in fp16."""
+    if scaler := scaler_of(optimizer):
+        scaler.step(optimizer)
+        scaler.update()
+    else:
+        optimizer.step()
+
+
+def check_scale(optimizer: torch.optim.Optimizer) -> None:
+    """Ask the device for the scale of the loss, if it has one. Raises: DivergedError if it is below all that help."""
+    scaler = scaler_of(optimizer)
+    if scaler and scaler.get_scale() < LEAST_SCALE:
+        raise DivergedError("gradients are not finite in fp16 at any scale; use --precision fp32, or a lower --lr")
 
 
 def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:

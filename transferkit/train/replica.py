@@ -42,8 +42,17 @@ def share(batch: np.ndarray, image_weights: np.ndarray | None) -> float:
 
 def statistics(network: nn.Module) -> list[Tensor]:
     """The running statistics that training moves: each rank's are of its own parts of the batches."""
-    layers = [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.training]
+    layers = _learning(network)
     return [held for layer in layers for held in (layer.running_mean, layer.running_var) if held is not None]
+
+
+def counters(network: nn.Module) -> list[Tensor]:
+    """How many batches each of those layers has seen."""
+    return [layer.num_batches_tracked for layer in _learning(network) if layer.num_batches_tracked is not None]
+
+
+def _learning(network: nn.Module) -> list[_BatchNorm]:
+    return [layer for layer in network.modules() if isinstance(layer, _BatchNorm) and layer.training]
 
 
 def seed_step(seed: int, *, epoch: int, step: int) -> None:

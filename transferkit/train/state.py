@@ -155,6 +155,8 @@ def _write(folder: Path, checkpoint: Checkpoint) -> None:
             files.write_safetensors(scratch / f"snapshot{number}.safetensors", weights)
         files.write_safetensors(scratch / "optimizer.safetensors", slots)
         record = {"records": checkpoint.records, "optimizer": scalars, "snapshots": len(checkpoint.snapshots)}
+        if "scaler" in checkpoint.optimizer:  # of a loss in fp16
+            record["scaler"] = checkpoint.optimizer["scaler"]
         files.write_json(scratch / "state.json", record)
         files.write_bytes(scratch / MANIFEST, manifest_of(scratch))
 
@@ -192,6 +194,8 @@ def load(folder: Path, optimizer: torch.optim.Optimizer) -> Checkpoint:
         record = files.read_json(folder / "state.json")
         state = optimizer.state_dict()
         state["state"] = _unflatten(files.read_safetensors(folder / "optimizer.safetensors"), record["optimizer"])
+        if "scaler" in record:
+            state["scaler"] = record["scaler"]
         model = files.read_safetensors(folder / "model.safetensors")
         averaged, best = folder / "averaged.safetensors", folder / "best.safetensors"
         averaged = files.read_safetensors(averaged) if averaged.is_file() else model

@@ -9,8 +9,8 @@ from transferkit.options import DECLARED, LR, Options, default_of
 if TYPE_CHECKING:
     from transferkit.model.build import Backbone
     from transferkit.train.fitted import Fitted
-    from transferkit.train.loop import Plan
     from transferkit.train.modes import TrainingMode
+    from transferkit.train.plan import Plan
     from transferkit.train.problem import Problem
 
 IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600

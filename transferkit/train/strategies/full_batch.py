@@ -9,7 +9,7 @@ from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from transferkit.model.build import Backbone
-    from transferkit.train.loop import Plan
+    from transferkit.train.plan import Plan
 
 EPOCHS = 20
 VIEWS = 4  # of each image, where --augment makes others than the image as it is
@@ -53,9 +53,9 @@ class FullBatch(Strategy):
             )
         if (options.views or 1) > 1 and options.augment == "none":
             raise UsageError(f"--augment none gives one view of an image, as it is; drop --views {options.views}")
-        if self.precision(options).endswith("bf16"):
+        if self.precision(options).endswith("16"):
             raise UsageError(
-                "--optimizer lbfgs compares losses that differ by less than bf16 can tell; use --precision fp32"
+                "--optimizer lbfgs compares losses that differ by less than 16 bits can tell; use --precision fp32"
             )
 
     def check_network(self, options: Options, model: "Backbone") -> None:

@@ -10,8 +10,8 @@ from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from transferkit.train.fitted import Fitted
-    from transferkit.train.loop import Plan
     from transferkit.train.modes import TrainingMode
+    from transferkit.train.plan import Plan
     from transferkit.train.problem import Problem
 
 HEAD_PASSES = 30_000  # a head on cached features sees about as many images, whose epochs take milliseconds

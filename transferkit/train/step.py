@@ -1,0 +1,130 @@
+"""The gradient of a batch: computed at once, or in parts that add up to it where memory runs out."""
+
+import functools
+import math
+import operator
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from transferkit import ranks, runtime
+from transferkit.runtime import arithmetic
+from transferkit.tasks import Task
+from transferkit.train import optim, replica
+
+LEAST = replica.LEAST  # images of a part: of one, BatchNorm has no variance to divide by
+
+
+@dataclass(kw_only=True)
+class Division:
+    """In how many parts a batch is computed. Where memory runs out it is twice as many, for the rest of the run.
+
+    Fields: say, who is told.
+    """
+
+    parts: int = 1
+    say: Callable[[str], None] = lambda line: None
+
+    def of(self, images: int) -> int:
+        """The parts of a batch of so many images."""
+        return max(1, min(self.parts, images // LEAST))
+
+    def double(self, images: int) -> None:
+        """Take smaller parts from a batch of so many images on."""
+        self.parts = min(2 * self.of(images), images // LEAST)
+        most = math.ceil(images / self.parts)
+        self.say(f"out of memory: batches of {images} are computed in {self.parts} parts of {most}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gradient:
+    """Leaves the gradient of a batch's mean loss in the weights of `network`, no longer scaled where the loss is.
+
+    Fields: image_weights (N,), of the mean, None where all images count the same; moved, what a forward pass changes,
+    a list of each type.
+    """
+
+    network: nn.Module
+    optimizer: torch.optim.Optimizer
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    task: Task
+    image_weights: np.ndarray | None
+    precision: str
+    division: Division
+    moved: Sequence[list[Tensor]]
+
+    def of(
+        self, x: Any, y: Tensor, rows: np.ndarray, *, share: float, seed: Callable[[], None]
+    ) -> tuple[Tensor, Tensor]:
+        """The mean loss of the batch and how many of its images are right, both () and left on the device.
+
+        Where the memory of a GPU runs out it begins again in smaller parts, with everything as it was; not where there
+        are several ranks, whose exchanges would no longer fit together.
+
+        Args: x, the network's input; y, the labels; share, the weight of the loss in that of all ranks; seed, called
+        before the network draws anything.
+        Shapes: x (B, ...), y (B, ...), rows (B,).
+        """
+        held = [_copies(tensors) for tensors in self.moved] if ranks.size() == 1 else []
+        while True:
+            seed()
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                found = self._added_up(x, y, rows, share=share)
+                break
+            except RuntimeError as error:
+                divides = ranks.size() == 1 and self.division.of(len(rows)) < len(rows) // LEAST
+                if not divides or not runtime.is_gpu_out_of_memory(error, y.device):
+                    raise
+            # the error is gone, and with it what its traceback held
+            self.optimizer.zero_grad(set_to_none=True)
+            runtime.give_back_memory(y.device)
+            for tensors, before in zip(self.moved, held):
+                _copy(tensors, before)
+            self.division.double(len(rows))
+        if scaler := optim.scaler_of(self.optimizer):
+            scaler.unscale_(self.optimizer)
+        return found
+
+    def _added_up(self, x: Any, y: Tensor, rows: np.ndarray, *, share: float) -> tuple[Tensor, Tensor]:
+        parts, scaler = self.division.of(len(rows)), optim.scaler_of(self.optimizer)
+        pieces = [(x, y, rows)] if parts == 1 else _pieces(x, y, rows, parts=parts)
+        losses, right = [], []
+        for piece, labels, some in pieces:
+            with arithmetic(y.device, self.precision):
+                logits = self.network(piece).float()  # (B, K)
+            loss = self.criterion(logits, labels)
+            weight = self._weight(some, rows)
+            of_all = loss * (share * weight * ranks.size())  # gradients are means over the ranks
+            (scaler.scale(of_all) if scaler else of_all).backward()
+            losses.append(loss.detach() if parts == 1 else loss.detach() * weight)
+            right.append(self.task.right(logits, labels).sum())
+        return functools.reduce(operator.add, losses), functools.reduce(operator.add, right)
+
+    def _weight(self, some: np.ndarray, rows: np.ndarray) -> float:
+        """What `some` of the batch's rows count in its mean loss, from 0 to 1."""
+        if self.image_weights is None:
+            return len(some) / len(rows)
+        return self.image_weights[some].sum() / self.image_weights[rows].sum()
+
+
+def _pieces(x: Any, y: Tensor, rows: np.ndarray, *, parts: int) -> list[tuple[Any, Tensor, np.ndarray]]:
+    """Input, labels and rows of each part."""
+    inputs = list(zip(*(each.tensor_split(parts) for each in x))) if isinstance(x, tuple) else x.tensor_split(parts)
+    return list(zip(inputs, y.tensor_split(parts), np.array_split(rows, parts)))
+
+
+def _copies(tensors: list[Tensor]) -> list[Tensor]:
+    copies = [torch.empty_like(tensor) for tensor in tensors]
+    _copy(copies, tensors)
+    return copies
+
+
+@torch.no_grad()
+def _copy(into: list[Tensor], tensors: list[Tensor]) -> None:
+    if into:
+        torch._foreach_copy_(into, tensors)  # one launch for all
