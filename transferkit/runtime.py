@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferkit import ranks
 from transferkit.zoo.errors import MemoryExhaustedError, UsageError, is_out_of_memory
@@ -135,8 +135,8 @@ def convolution_search(device: "torch.device", *, steps: int) -> Iterator[None]:
     """
     import torch
 
-    cudnn, before = torch.backends.cudnn, torch.backends.cudnn.benchmark
-    is_repeatable = torch.are_deterministic_algorithms_enabled()
+    cudnn: Any = torch.backends.cudnn  # a module that is an object of properties
+    before, is_repeatable = cudnn.benchmark, torch.are_deterministic_algorithms_enabled()
     cudnn.benchmark = before or (device.type == "cuda" and steps >= SEARCH_STEPS and not is_repeatable)
     try:
         yield
@@ -161,6 +161,13 @@ def keep_freed_memory() -> None:
     if mallopt:
         mallopt(M_MMAP_THRESHOLD, 1 << 30)
         mallopt(M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def memory_bytes(device: "torch.device") -> int:
+    """All memory of a CUDA device, whether it is free or not; 0 of any other."""
+    import torch
+
+    return torch.cuda.get_device_properties(device).total_memory if device.type == "cuda" else 0
 
 
 def is_gpu_out_of_memory(error: BaseException, device: "torch.device") -> bool:

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 import transferkit as tk
+from transferkit.model.eval_batch import filled
 from transferkit.model.feature_cache import FeatureCache
-from transferkit.model.features import Extractor, Features, filled
+from transferkit.model.features import Extractor, Features
 
 
 def extract(model, inputs, *, fitted, precision="fp32"):

@@ -8,7 +8,7 @@ from sklearn.utils.class_weight import compute_class_weight
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from transferkit.model.features import EVAL_BATCH
+from transferkit.model.eval_batch import EVAL_BATCH
 from transferkit.tasks import SINGLE_LABEL
 from transferkit.train import loop, optim, outputs
 from transferkit.train.average import RunningAverage

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from transferkit.model import features, timings
-from transferkit.model.build import Backbone
+from transferkit.model import eval_batch, timings
+from transferkit.model.build import Backbone, ModelCard
 from transferkit.model.timings import Conditions
 from transferkit.runtime import arithmetic
 
@@ -38,6 +38,11 @@ class Above(nn.Module):
     def forward(self, values: Tensor | tuple[Tensor, ...]) -> Tensor:
         """The logits."""
         return self.suffix(values)
+
+    @property
+    def card(self) -> ModelCard:
+        """That of the whole network."""
+        return self.whole.card
 
     def train(self, mode: bool = True) -> "Above":
         """Set the modes as `Backbone.train` does: frozen layers and held statistics stay as they are."""
@@ -65,10 +70,11 @@ class Boundary:
 
         Shapes: (B, 3, H, W) -> (B, ...) float32 for each of `shapes`.
         """
+        whole = eval_batch.filled(x, eval_batch.batch_of(self.above.whole))
         with arithmetic(x.device, precision):
-            values = self.below(features.filled(x))
-        values = values if isinstance(values, tuple) else (values,)
-        return tuple(value[: len(x)].float().cpu().numpy() for value in values)
+            parts = eval_batch.halved(lambda rows: self.below(whole[rows]), len(whole), device=x.device)
+        values = zip(*(part if isinstance(part, tuple) else (part,) for part in parts))
+        return tuple(eval_batch.joined(list(each))[: len(x)].float().cpu().numpy() for each in values)
 
 
 @torch.no_grad()

@@ -13,6 +13,7 @@ import torch
 
 from transferkit import runtime
 from transferkit.model.build import Backbone
+from transferkit.model.eval_batch import EVAL_BATCH, batch_of
 from transferkit.zoo import cache_folder, files
 from transferkit.zoo.disk_cache import DiskCache
 
@@ -27,6 +28,7 @@ class FeatureCache:
         self._kept = DiskCache(root, "features")
         self._folder = self._kept.folder / cache_folder.digest(key)
         self._kept.use(self._folder)
+        self._is_closed = False
 
     @property
     def is_empty(self) -> bool:
@@ -49,12 +51,16 @@ class FeatureCache:
             found[hits] = features[places[hits]]
         return found
 
+    def close(self) -> None:
+        """Keep nothing from now on: what this run computes need not have the bits that the key stands for."""
+        self._is_closed = True
+
     def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> Path | None:
         """Keep the features (n, D) of files in a view; the file they are in.
 
         Where there is no room, nothing is kept and nothing lost: None.
         """
-        if not len(sha256):
+        if self._is_closed or not len(sha256):
             return None
         hashes, first = np.unique(np.array(sha256, "S64"), return_index=True)
         features = np.ascontiguousarray(features[first], np.float32)
@@ -96,7 +102,7 @@ def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str
         "processor": runtime.processor(device),
         "threads": torch.get_num_threads(),
         "versions": runtime.versions(),
-    }
+    } | ({"batch": size} if (size := batch_of(model)) != EVAL_BATCH else {})
 
 
 def weights_hash(model: Backbone) -> str:

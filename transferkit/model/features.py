@@ -9,10 +9,9 @@ import torch
 from torch import Tensor
 
 from transferkit.model.build import Backbone
+from transferkit.model.eval_batch import batch_of, filled, halved, joined
 from transferkit.model.feature_cache import FeatureCache
 from transferkit.runtime import FP32, arithmetic
-
-EVAL_BATCH = 32  # as fast as any measured on a CPU, and small enough for every accelerator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,15 +122,9 @@ class Extractor:
 
     def _computed(self, x: Tensor, precision: str) -> np.ndarray:
         """Shapes: (B, 3, H, W) -> (B, D) float32."""
+        whole = filled(x, batch_of(self.model))
         with arithmetic(x.device, precision):
-            return self.model.features(filled(x))[: len(x)].float().cpu().numpy()
-
-
-def filled(x: Tensor) -> Tensor:
-    """`x` and blank images after it, up to a multiple of `EVAL_BATCH`.
-
-    The kernel that a library takes, and so the last bits of a row, depend on the size of a batch. Filled up, an image
-    gives the same bits whatever others it comes with.
-    """
-    blank = -len(x) % EVAL_BATCH
-    return torch.cat([x, x.new_zeros(blank, *x.shape[1:])]) if blank else x
+            found = halved(lambda rows: self.model.features(whole[rows]), len(whole), device=x.device)
+        if len(found) > 1 and self.cache:
+            self.cache.close()
+        return joined(found)[: len(x)].float().cpu().numpy()

@@ -22,6 +22,7 @@ from transferkit.data.photos import Decoding
 from transferkit.data.source import read_file
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
+from transferkit.model.eval_batch import batch_of, halved, joined
 from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.artifact import Artifact, Ensemble
@@ -147,7 +148,10 @@ class Classifier:
         inputs = {each: self._input([view[each] for view in views], each) for each in views[0]}
         answers = np.empty((len(views), sum(len(each.members) for each in self.passes), len(self.classes)))
         for each in self.passes:
-            logits = each.network(inputs[each.preprocessing]).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
+            x = inputs[each.preprocessing]
+            with runtime.device_errors():
+                parts = halved(lambda rows, x=x, each=each: each.network(x[rows]), len(x), device=x.device)
+            logits = joined(parts).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
             answers[:, each.members] = self.task.activated(logits.cpu().double()).numpy()
         if np.isnan(answers).any():
             raise ModelFileError(f"{self.artifact.name} gives answers that are no numbers: its weights are too large")
@@ -181,8 +185,8 @@ class Classifier:
         progress.start("evaluating", len(rows))
         answers, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
         photos = (listing.paths[row] for row in rows)
-        fitted = manifest.fitted_by(self._folders)
-        for row, (_, answer, is_fitted) in zip(rows, self._answers(photos, 32, fitted=fitted)):
+        fitted, size = manifest.fitted_by(self._folders), min(batch_of(each.network) for each in self.passes)
+        for row, (_, answer, is_fitted) in zip(rows, self._answers(photos, size, fitted=fitted)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])
             else:

@@ -15,7 +15,8 @@ from transferkit.data.decode import eval_view
 from transferkit.data.folder import Listing
 from transferkit.data.photos import Photos
 from transferkit.model.build import Preprocessing
-from transferkit.model.features import EVAL_BATCH, Extractor, Features
+from transferkit.model.eval_batch import EVAL_BATCH, batch_of
+from transferkit.model.features import Extractor, Features
 from transferkit.progress import Progress
 from transferkit.train.keeping import Keeping
 from transferkit.train.loop import eval_batches, to_device
@@ -153,14 +154,15 @@ def _read(
     Args: told, who hears of each batch; the features are kept while they are computed.
     """
     keeping, progress = told
-    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
+    size = ranks.from_first(batch_of(reader.extractor.model) if reader.extractor else EVAL_BATCH)  # GPUs may differ
+    blocks = ranks.blocks(len(rows), of=size)
     own, faults = rows[blocks[ranks.rank()]], []
 
     def view(image, row: int) -> np.ndarray:
         return eval_view(image, reader.preprocessing) if reader.extractor else UNSEEN
 
     def read() -> Iterator[Batch]:
-        for batch in batches.batches(listing.paths, eval_batches(own), view, photos=reader.photos):
+        for batch in batches.batches(listing.paths, eval_batches(own, size), view, photos=reader.photos):
             table.sizes[batch.rows], table.hashes[batch.rows] = batch.bytes, batch.sha256
             faults.extend((listing.relative(row), reason) for row, reason in batch.faults)
             if len(batch.rows):

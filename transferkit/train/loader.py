@@ -12,6 +12,7 @@ from transferkit.data.decode import eval_view
 from transferkit.data.folder import PathTable
 from transferkit.data.photos import Photos
 from transferkit.model.boundary import Activations, Boundary
+from transferkit.model.eval_batch import batch_of
 from transferkit.runtime import FP32
 from transferkit.train.loop import ImageLoader, Inputs, Loader, eval_batches, to_device
 from transferkit.zoo.errors import DataError
@@ -56,7 +57,7 @@ def above(images: ImageLoader, boundary: Boundary, kept: Activations, *, precisi
     def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Inputs, np.ndarray]]:
         view = 0 if epoch is None else 1 + epoch % (kept.views - 1)
         missing = kept.missing(np.concatenate(rows), view)
-        for x, some in images(eval_batches(missing), epoch):
+        for x, some in images(eval_batches(missing, batch_of(boundary.above.whole)), epoch):
             kept.put(some, view, boundary.handed(x, FP32 if epoch is None else precision))
         for batch in rows:
             yield kept.get(batch, view, device=device), batch

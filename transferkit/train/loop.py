@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from transferkit import kinds, ranks, seeds
 from transferkit.messages import Reporter
-from transferkit.model.features import EVAL_BATCH
+from transferkit.model.eval_batch import EVAL_BATCH
 from transferkit.runtime import FP16, compile_errors, convolution_search
 from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import optim, replica
@@ -64,9 +64,9 @@ def cut_batches(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
     return np.array_split(order, max(1, min(count, len(order) // 2)))
 
 
-def eval_batches(rows: np.ndarray) -> list[np.ndarray]:
-    """Batches of `EVAL_BATCH` rows in their order; the last may be smaller."""
-    return [rows[start : start + EVAL_BATCH] for start in range(0, len(rows), EVAL_BATCH)]
+def eval_batches(rows: np.ndarray, size: int = EVAL_BATCH) -> list[np.ndarray]:
+    """Batches of `size` rows in their order; the last may be smaller."""
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def divided(loader: Loader) -> Loader:

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from transferkit import ranks
-from transferkit.model.features import EVAL_BATCH
+from transferkit.model.eval_batch import batch_of, halved, joined
 from transferkit.runtime import FP32, arithmetic
-from transferkit.train.loop import Loader, eval_batches
+from transferkit.train.loop import Inputs, Loader, eval_batches
 
 
 @torch.no_grad()
@@ -20,12 +20,17 @@ def logits_of(
     """
     network.eval()
     found, device = np.empty((len(rows), num_classes), np.float32), next(network.parameters()).device
-    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
+    size = ranks.from_first(batch_of(network))  # GPUs may differ
+    blocks = ranks.blocks(len(rows), of=size)
     start = blocks[ranks.rank()].start
-    for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]]), None):
+    for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]], size), None):
         with arithmetic(device, precision):
-            logits = network(x)
-        found[start : start + len(batch)] = logits.float().cpu().numpy()
+            logits = halved(lambda some, x=x: network(_rows(x, some)), len(batch), device=device)
+        found[start : start + len(batch)] = joined(logits).float().cpu().numpy()
         start += len(batch)
     ranks.fill(found, blocks)
     return found
+
+
+def _rows(x: Inputs, some: slice) -> Inputs:
+    return tuple(each[some] for each in x) if isinstance(x, tuple) else x[some]

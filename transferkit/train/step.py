@@ -127,4 +127,4 @@ def _copies(tensors: list[Tensor]) -> list[Tensor]:
 @torch.no_grad()
 def _copy(into: list[Tensor], tensors: list[Tensor]) -> None:
     if into:
-        torch._foreach_copy_(into, tensors)  # one launch for all
+        torch.ops.aten._foreach_copy_(into, tensors)  # one launch for all

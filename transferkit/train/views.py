@@ -10,7 +10,8 @@ from transferkit import ranks
 from transferkit.model import boundary
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.model.build import Backbone
-from transferkit.model.features import EVAL_BATCH, Extractor, Features
+from transferkit.model.eval_batch import batch_of
+from transferkit.model.features import Extractor, Features
 from transferkit.model.timings import Conditions
 from transferkit.progress import Progress
 from transferkit.train import loader
@@ -23,8 +24,9 @@ WORTH_REPEATING = 1.2  # times as fast; below, new views each epoch are worth mo
 def augmented(extractor: Extractor, features: Features, images: ImageLoader, rows: np.ndarray) -> Features:
     """`features` with as many augmented views of `rows` as the extractor wants; each rank computes a part."""
     rows = np.sort(rows)
-    blocks = ranks.blocks(len(rows), of=EVAL_BATCH)
-    own = eval_batches(rows[blocks[ranks.rank()]])
+    size = ranks.from_first(batch_of(extractor.model))  # GPUs may differ
+    blocks = ranks.blocks(len(rows), of=size)
+    own = eval_batches(rows[blocks[ranks.rank()]], size)
     views = list(features.views)
     while len(views) < extractor.views:
         view = extractor.augmented(images(own, len(views)), count=len(features.plain))
