@@ -4,6 +4,7 @@ import os
 import platform
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
@@ -115,16 +116,29 @@ def single_precision(device: str, *, exact: bool) -> Iterator[None]:
         return
     import torch
 
-    cudnn, matrices = torch.backends.cudnn, torch.get_float32_matmul_precision()
-    before = cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision
-    # for matrices not by `fp32_precision`, beside which `get_float32_matmul_precision`, and so torch.compile, raises
-    torch.set_float32_matmul_precision("highest" if exact else "high")
-    cudnn.conv.fp32_precision = cudnn.rnn.fp32_precision = "ieee" if exact else "tf32"
+    kinds = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [kind.fp32_precision == "tf32" for kind in kinds]
+    _take_tf32(not exact, not exact)
     try:
         yield
     finally:
-        torch.set_float32_matmul_precision(matrices)
-        cudnn.conv.fp32_precision, cudnn.rnn.fp32_precision = before
+        _take_tf32(*before)
+
+
+def _take_tf32(matrices: bool, convolutions: bool) -> None:
+    """Compute products of matrices and convolutions in TF32, or in all bits.
+
+    Not by setting `fp32_precision`: torch.compile also reads the older settings, which raise where only the newer were
+    changed (https://github.com/pytorch/pytorch/issues/166387). Setting the older changes both, of which early versions
+    of the newer warn.
+    """
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.set_float32_matmul_precision("high" if matrices else "highest")
+        cudnn: Any = torch.backends.cudnn  # a module that is an object of properties
+        cudnn.allow_tf32 = convolutions
 
 
 @contextmanager

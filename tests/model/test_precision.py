@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from transferkit import runtime
-from transferkit.model import build, precision
+from transferkit.model import build, precision, timings
 from transferkit.model.precision import Precision
 from transferkit.zoo import cache_folder
 from transferkit.zoo.errors import UsageError
@@ -121,3 +121,57 @@ def test_what_is_asked_for_is_taken(model, tmp_path):
     assert choose(model, tmp_path, asked="bf16/fp32") == (Precision(features="bf16"), ())
     with pytest.raises(UsageError, match="use fp32 on mps"):
         precision.choose(model, "bf16", device="mps", cache=tmp_path, phases=["features"])
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Let torch say that there is a GPU of that capability."""
+
+    def card(major, minor):
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device=None: (major, minor))
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: major >= 8)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: f"sm_{major}{minor}")
+
+    return card
+
+
+def on_gpu(model, cache, *, error=0.0, asked="auto", phases=("features", "training")):
+    """The choice of a GPU whose bfloat16 was found to change features that much."""
+    timings.looked_up(model, {"phase": "error"}, lambda: {"error": error}, device="cuda", cache=cache)
+    found, lines = precision.choose(model, asked, device="cuda", cache=cache, phases=phases)
+    assert [json.loads(file.read_text())["key"]["phase"] for file in (cache / "timings").iterdir()] == ["error"]
+    return str(found), list(lines)
+
+
+@pytest.mark.parametrize(("capability", "chosen"), [((9, 0), "bf16"), ((8, 0), "bf16")])
+def test_a_gpu_with_bfloat16_trains_in_it_and_times_nothing(model, tmp_path, gpu, capability, chosen):
+    gpu(*capability)
+    assert on_gpu(model, tmp_path) == (chosen, ["precision of training: bf16"])
+    assert on_gpu(model, tmp_path, phases=["training"]) == (chosen, ["precision of training: bf16"])
+    assert on_gpu(model, tmp_path, phases=["features"]) == (chosen, [])
+
+
+def test_a_gpu_trains_in_bfloat16_where_its_features_would_be_too_far_off(model, tmp_path, gpu):
+    gpu(9, 0)
+    told = "precision of features: fp32; bf16 changes features by 7 %"
+    assert on_gpu(model, tmp_path, error=0.07) == ("fp32/bf16", [told, "precision of training: bf16"])
+    assert on_gpu(model, tmp_path, error=0.07, phases=["features"]) == ("fp32", [told])
+    assert on_gpu(model, tmp_path, error=0.07, phases=["training"])[0] == "bf16"
+
+
+@pytest.mark.parametrize(("capability", "training"), [((7, 5), "fp16"), ((7, 0), "fp16"), ((6, 1), "fp32")])
+def test_a_gpu_without_bfloat16_trains_in_fp16_if_it_has_tensor_cores(model, tmp_path, gpu, capability, training):
+    gpu(*capability)
+    chosen = "fp32" if training == "fp32" else "fp32/fp16"
+    assert on_gpu(model, tmp_path) == (chosen, [f"precision of training: {training}"])
+    assert on_gpu(model, tmp_path, phases=["training"])[0] == chosen
+    assert on_gpu(model, tmp_path, phases=["features"]) == ("fp32", [])
+
+
+def test_fp16_is_taken_where_there_are_tensor_cores_and_refused_elsewhere(model, tmp_path, gpu):
+    gpu(7, 5)
+    assert on_gpu(model, tmp_path, asked="fp32/fp16") == ("fp32/fp16", [])
+    gpu(6, 1)
+    for device in ("cuda", "cpu"):
+        with pytest.raises(UsageError, match="--precision fp32/fp16 is for CUDA devices of compute"):
+            precision.choose(model, "fp32/fp16", device=device, cache=tmp_path, phases=["training"])

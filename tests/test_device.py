@@ -1,0 +1,77 @@
+"""What is asked of a device beyond torch's defaults, and what a user hears of what it cannot do."""
+
+import pytest
+import torch
+
+from transferkit import runtime
+from transferkit.zoo.errors import UsageError
+
+MISSING = (  # of torch 2.10, on an Apple GPU
+    "The operator 'aten::_fft_r2c' is not currently implemented for the MPS device. If you want this op to be "
+    "considered for addition please comment on https://github.com/pytorch/pytorch/issues/141287 and mention use-case, "
+    "that resulted in missing op as well as commit hash. As a temporary fix, you can set the environment variable "
+    "`PYTORCH_ENABLE_MPS_FALLBACK=1` to use the CPU as a fallback for this op. WARNING: this will be slower than "
+    "running natively on MPS."
+)
+
+
+def in_tf32():
+    """Whether torch computes products of matrices and of convolutions in TF32.
+
+    The older settings, which torch.compile reads, raise where they do not fit the newer.
+    """
+    torch.get_float32_matmul_precision()
+    newer = [torch.backends.cuda.matmul.fp32_precision == "tf32", torch.backends.cudnn.conv.fp32_precision == "tf32"]
+    assert newer == [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
+    return newer
+
+
+@pytest.mark.parametrize("exact", [True, False])
+def test_single_precision_of_a_gpu_is_tf32_unless_all_bits_are_asked_for(exact):
+    def fail():
+        assert in_tf32() == [not exact, not exact]
+        raise KeyError
+
+    before = in_tf32()
+    with pytest.raises(KeyError), runtime.single_precision("cuda:0", exact=exact):
+        fail()
+    assert in_tf32() == before
+
+
+def test_elsewhere_single_precision_is_what_it_is():
+    before = in_tf32()
+    with runtime.single_precision("cpu", exact=False):
+        assert in_tf32() == before
+
+
+@pytest.mark.parametrize(
+    ("kind", "steps", "searches"), [("cuda", 1000, True), ("cuda", 999, False), ("cpu", 5000, False)]
+)
+def test_cudnn_searches_where_a_gpu_trains_for_long(kind, steps, searches):
+    with runtime.convolution_search(torch.device(kind), steps=steps):
+        assert torch.backends.cudnn.benchmark == searches
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_cudnn_does_not_search_where_results_must_repeat():
+    torch.use_deterministic_algorithms(True)
+    try:
+        with runtime.convolution_search(torch.device("cuda"), steps=5000):
+            assert not torch.backends.cudnn.benchmark
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+def test_an_operator_that_a_mac_has_not_is_one_line_that_says_what_helps():
+    with pytest.raises(UsageError) as caught, runtime.device_errors():
+        raise NotImplementedError(MISSING)
+    assert caught.value.exit_code == 2
+    assert str(caught.value) == (
+        "the GPU of this Mac has no aten::_fft_r2c, which the network needs; use --device cpu, or set "
+        "PYTORCH_ENABLE_MPS_FALLBACK=1 and the CPU computes it"
+    )
+
+
+def test_other_things_that_are_not_implemented_stay_what_they_are():
+    with pytest.raises(NotImplementedError, match="a method"), runtime.device_errors():
+        raise NotImplementedError("a method")
