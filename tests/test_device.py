@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from transferkit import runtime
+from transferkit import kernels, runtime
 from transferkit.zoo.errors import UsageError
 
 MISSING = (  # of torch 2.10, on an Apple GPU
@@ -33,14 +33,14 @@ def test_single_precision_of_a_gpu_is_tf32_unless_all_bits_are_asked_for(exact):
         raise KeyError
 
     before = in_tf32()
-    with pytest.raises(KeyError), runtime.single_precision("cuda:0", exact=exact):
+    with pytest.raises(KeyError), kernels.single_precision("cuda:0", exact=exact):
         fail()
     assert in_tf32() == before
 
 
 def test_elsewhere_single_precision_is_what_it_is():
     before = in_tf32()
-    with runtime.single_precision("cpu", exact=False):
+    with kernels.single_precision("cpu", exact=False):
         assert in_tf32() == before
 
 
@@ -48,7 +48,7 @@ def test_elsewhere_single_precision_is_what_it_is():
     ("kind", "steps", "searches"), [("cuda", 1000, True), ("cuda", 999, False), ("cpu", 5000, False)]
 )
 def test_cudnn_searches_where_a_gpu_trains_for_long(kind, steps, searches):
-    with runtime.convolution_search(torch.device(kind), steps=steps):
+    with kernels.convolution_search(torch.device(kind), steps=steps):
         assert torch.backends.cudnn.benchmark == searches
     assert not torch.backends.cudnn.benchmark
 
@@ -56,7 +56,7 @@ def test_cudnn_searches_where_a_gpu_trains_for_long(kind, steps, searches):
 def test_cudnn_does_not_search_where_results_must_repeat():
     torch.use_deterministic_algorithms(True)
     try:
-        with runtime.convolution_search(torch.device("cuda"), steps=5000):
+        with kernels.convolution_search(torch.device("cuda"), steps=5000):
             assert not torch.backends.cudnn.benchmark
     finally:
         torch.use_deterministic_algorithms(False)

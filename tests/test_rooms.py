@@ -45,6 +45,7 @@ GROUND_FILES = {
     "metrics",
     "ranks",
     "rendezvous",
+    "kernels",
     "runtime",
     "progress",
     "lock",

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from transferkit import ranks
 from transferkit.train import loop, optim, outputs, replica
 from transferkit.train.loop import Examples, Plan
+from transferkit.train.step import Division
 from transferkit.zoo.errors import DataError, TransferkitError
 
 PLANS = {
@@ -55,6 +56,29 @@ def logits() -> np.ndarray:
             yield PIXELS[torch.from_numpy(rows)], rows
 
     return outputs.logits_of(network(), loader, np.arange(len(PIXELS)), num_classes=3)
+
+
+def divided() -> list[str]:
+    """What is said of batches that are too large for a GPU, and how that ends."""
+    said = []
+
+    def too_large(module, inputs):
+        raise torch.OutOfMemoryError("out of memory")
+
+    model = network()
+    model.register_forward_pre_hook(too_large)
+    plan = Plan(epochs=1, batch_size=8, division=Division(say=said.append))
+    optimizer = optim.make("sgd", optim.groups_of(model.parameters(), lr=0.1, l2=0.0))
+
+    def loader(batches, epoch):
+        for rows in batches:
+            yield PIXELS[torch.from_numpy(rows)], rows
+
+    try:
+        list(loop.train_epochs(model, optimizer, loop.divided(loader), EXAMPLES, plan))
+    except torch.OutOfMemoryError as error:
+        said.append(str(error))
+    return said
 
 
 def drawn() -> list[float]:
@@ -98,7 +122,7 @@ def main(folder: Path) -> None:
             torch.save(trained(PLANS["equal parts"], normalises=True)[0], folder / f"normalised {number}.pt")
             torch.save(trained(PLANS["equal parts"], normalises=True, lr=0.0)[0], folder / f"statistics {number}.pt")
             np.save(folder / f"logits {number}.npy", logits())
-            found |= {"drawn": drawn(), "exchanged": exchanged()}
+            found |= {"drawn": drawn(), "exchanged": exchanged(), "divided": divided()}
             if number == 1:
                 raise DataError("only rank 1 sees this")
             ranks.gather("what rank 1 never answers")

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit import caches, kinds, messages, network, ranks, runtime
+from transferkit import caches, kernels, kinds, messages, network, ranks, runtime
 from transferkit.config import FinetuneConfig, ResolvedConfig
 from transferkit.data import augment, augment_trial
 from transferkit.data.augment import Augment
@@ -50,7 +50,7 @@ class Prepared:
     def arithmetic(self) -> AbstractContextManager:
         """A context in which single precision on a GPU is what was asked for: all of its bits only by name."""
         exact = self.strategy.precision(self.given) == runtime.FP32
-        return runtime.single_precision(self.device, exact=exact)
+        return kernels.single_precision(self.device, exact=exact)
 
 
 def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Prepared:

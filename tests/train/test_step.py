@@ -9,14 +9,16 @@ import torch
 from torch import nn
 
 from tests.train.test_steps import Waits
+from transferkit.messages import Reporter
 from transferkit.runtime import FP16
 from transferkit.tasks import SINGLE_LABEL, MultiLabel
-from transferkit.train import loop, optim, state
+from transferkit.train import descent, loop, optim, state
 from transferkit.train.average import RunningAverage
+from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples
 from transferkit.train.plan import Plan
 from transferkit.train.step import Division
-from transferkit.zoo.errors import DivergedError
+from transferkit.zoo.errors import DivergedError, StoppedError
 
 X = torch.from_numpy(np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32))
 EXAMPLES = Examples(rows=np.arange(24), labels=np.arange(24) ** 2 % 3, num_classes=3)
@@ -230,3 +232,25 @@ def test_a_stopped_training_in_fp16_goes_on_with_its_scale(tmp_path):
     train((resumed, again), plan, inputs=overflowing)
     assert same(resumed, straight)
     assert again.state_dict()["scaler"] == unstopped.state_dict()["scaler"]
+
+
+def descended(plan, *, most, checkpoint=None, append=None, resume=False):
+    """A descent through a network that is divided above `most`, and what it leaves."""
+    started = start(most=most, plain=False, name="adamw", lr=0.01)
+    context = FitContext(plan=plan, patience=9, reporter=Reporter(append=append), checkpoint=checkpoint, resume=resume)
+    descent.descend(*started, loader, (EXAMPLES, EXAMPLES), context)
+    return started[0]
+
+
+def test_a_resumed_run_goes_on_in_as_many_parts(tmp_path):
+    def stop(record):
+        if record["epoch"] == 2:
+            raise StoppedError("stopped")
+
+    straight = descended(Plan(epochs=4, batch_size=12), most=24)
+    parts = descended(Plan(epochs=4, batch_size=12, division=Division(parts=2)), most=24)
+    with pytest.raises(StoppedError):
+        descended(Plan(epochs=4, batch_size=12, division=Division(parts=2)), most=24, checkpoint=tmp_path, append=stop)
+    resumed = descended(Plan(epochs=4, batch_size=12), most=24, checkpoint=tmp_path, resume=True)
+    assert same(resumed, parts)
+    assert not same(resumed, straight)

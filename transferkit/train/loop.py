@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import kinds, ranks, seeds
+from transferkit.kernels import convolution_search
 from transferkit.messages import Reporter
 from transferkit.model.eval_batch import EVAL_BATCH
-from transferkit.runtime import FP16, compile_errors, convolution_search
+from transferkit.runtime import FP16, compile_errors
 from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import optim, replica
 from transferkit.train.plan import Plan
