@@ -1,9 +1,13 @@
 """What is asked of a device beyond torch's defaults, and what a user hears of what it cannot do."""
 
+import numpy as np
 import pytest
 import torch
 
-from transferkit import kernels, runtime
+import transferkit as tk
+from transferkit import caches, kernels, runtime
+from transferkit.config import FinetuneConfig
+from transferkit.model.precision import Precision
 from transferkit.zoo.errors import UsageError
 
 MISSING = (  # of torch 2.10, on an Apple GPU
@@ -75,3 +79,14 @@ def test_an_operator_that_a_mac_has_not_is_one_line_that_says_what_helps():
 def test_other_things_that_are_not_implemented_stay_what_they_are():
     with pytest.raises(NotImplementedError, match="a method"), runtime.device_errors():
         raise NotImplementedError("a method")
+
+
+def test_features_in_tf32_are_not_taken_for_those_of_all_bits(monkeypatch, tmp_path):
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device=None: "a GPU")
+    model, config = tk.zoo.create("cifar_resnet"), FinetuneConfig(data="DATA", cache_dir=str(tmp_path))
+
+    def kept(precision):
+        return caches.extractor_of(config, model, weights="", precision=Precision.read(precision), device="cuda").cache
+
+    kept("fp32/bf16").add("plain-fp32", ["0" * 64], np.ones((1, model.num_features)))
+    assert [kept(precision).is_empty for precision in ("fp32/bf16", "bf16", "fp32")] == [False, False, True]

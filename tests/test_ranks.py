@@ -97,6 +97,11 @@ def test_ranks_do_not_divide_a_batch_that_is_too_large(number, found):
 
 
 @pytest.mark.parametrize("number", [0, 1])
+def test_features_that_one_rank_may_not_keep_are_kept_by_none(number, found):
+    assert found[number]["kept"] is False
+
+
+@pytest.mark.parametrize("number", [0, 1])
 def test_every_rank_gets_what_is_exchanged(number, found):
     assert found[number]["exchanged"] == {
         "gathered": [{"rank": 0, "name": "\udcffé"}, {"rank": 1, "name": "\udcffé\udcffé"}],

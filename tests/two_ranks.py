@@ -12,7 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import transferkit as tk
 from transferkit import ranks
+from transferkit.model.feature_cache import FeatureCache
+from transferkit.model.features import Extractor
 from transferkit.train import loop, optim, outputs, replica
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.step import Division
@@ -56,6 +59,15 @@ def logits() -> np.ndarray:
             yield PIXELS[torch.from_numpy(rows)], rows
 
     return outputs.logits_of(network(), loader, np.arange(len(PIXELS)), num_classes=3)
+
+
+def kept(folder: Path) -> bool:
+    """Whether features are kept where the last rank had to compute some by halves."""
+    cache = FeatureCache(folder, {})
+    if ranks.rank() + 1 == ranks.size():
+        cache.close()
+    Extractor(model=tk.zoo.create("cifar_mlp"), cache=cache).agree()
+    return not cache.is_closed
 
 
 def divided() -> list[str]:
@@ -122,7 +134,7 @@ def main(folder: Path) -> None:
             torch.save(trained(PLANS["equal parts"], normalises=True)[0], folder / f"normalised {number}.pt")
             torch.save(trained(PLANS["equal parts"], normalises=True, lr=0.0)[0], folder / f"statistics {number}.pt")
             np.save(folder / f"logits {number}.npy", logits())
-            found |= {"drawn": drawn(), "exchanged": exchanged(), "divided": divided()}
+            found |= {"drawn": drawn(), "exchanged": exchanged(), "divided": divided(), "kept": kept(folder)}
             if number == 1:
                 raise DataError("only rank 1 sees this")
             ranks.gather("what rank 1 never answers")

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from transferkit.data.photos import Photos
     from transferkit.model.build import Backbone
     from transferkit.model.features import Extractor
+    from transferkit.model.precision import Precision
 
 
 def folder_of(config: FinetuneConfig) -> Path:
@@ -39,14 +40,15 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress) -> 
 
 
 def extractor_of(
-    config: FinetuneConfig, model: "Backbone", *, weights: str, precision: str, device: str
+    config: FinetuneConfig, model: "Backbone", *, weights: str, precision: "Precision", device: str
 ) -> "Extractor":
     """What computes the features of `model` and keeps them under all that they depend on; `weights` is their hash."""
     from transferkit.data import photos, store
     from transferkit.model.feature_cache import FeatureCache, key_of
     from transferkit.model.features import Extractor
 
+    tf32 = device.startswith("cuda") and not precision.is_single
     pixels = {"rule": store.decode_rule(), "side": photos.source_side(model.card.preprocessing)}
-    cache = FeatureCache(folder_of(config), key_of(model, weights=weights, pixels=pixels, device=device))
+    cache = FeatureCache(folder_of(config), key_of(model, weights=weights, pixels=pixels, device=device, tf32=tf32))
     views = config.chosen_strategy.feature_views(config)
-    return Extractor(model=model, views=views, mirrors=config.mirrors, precision=precision, cache=cache)
+    return Extractor(model=model, views=views, mirrors=config.mirrors, precision=precision.features, cache=cache)

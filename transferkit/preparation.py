@@ -48,9 +48,8 @@ class Prepared:
     hashes: dict[str, str]  # of what training begins with, beside the images
 
     def arithmetic(self) -> AbstractContextManager:
-        """A context in which single precision on a GPU is what was asked for: all of its bits only by name."""
-        exact = self.strategy.precision(self.given) == runtime.FP32
-        return kernels.single_precision(self.device, exact=exact)
+        """A context in which single precision on a GPU is TF32, but for a run that is all in single precision."""
+        return kernels.single_precision(self.device, exact=self.precision.is_single)
 
 
 def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Prepared:
@@ -69,7 +68,7 @@ def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Pr
     for line in lines:
         progress.say(line)
     weights = feature_cache.weights_hash(model)
-    extractor = caches.extractor_of(config, model, weights=weights, precision=chosen.features, device=device)
+    extractor = caches.extractor_of(config, model, weights=weights, precision=chosen, device=device)
     return Prepared(
         given=config,
         strategy=strategy,

@@ -28,7 +28,7 @@ class FeatureCache:
         self._kept = DiskCache(root, "features")
         self._folder = self._kept.folder / cache_folder.digest(key)
         self._kept.use(self._folder)
-        self._is_closed = False
+        self.is_closed = False
 
     @property
     def is_empty(self) -> bool:
@@ -53,14 +53,14 @@ class FeatureCache:
 
     def close(self) -> None:
         """Keep nothing from now on: what this run computes need not have the bits that the key stands for."""
-        self._is_closed = True
+        self.is_closed = True
 
     def add(self, view: str, sha256: Sequence[str], features: np.ndarray) -> Path | None:
         """Keep the features (n, D) of files in a view; the file they are in.
 
         Where there is no room, nothing is kept and nothing lost: None.
         """
-        if self._is_closed or not len(sha256):
+        if self.is_closed or not len(sha256):
             return None
         hashes, first = np.unique(np.array(sha256, "S64"), return_index=True)
         features = np.ascontiguousarray(features[first], np.float32)
@@ -89,12 +89,13 @@ def _check(codes: np.ndarray, features: np.ndarray) -> int:
     return zlib.crc32(features.tobytes(), zlib.crc32(codes.tobytes(), zlib.crc32(shapes)))
 
 
-def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str) -> dict[str, Any]:
+def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str, tf32: bool = False) -> dict[str, Any]:
     """All that the features of an image depend on beside its file, the view and the precision.
 
-    Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees.
+    Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees;
+    tf32, whether single precision is that.
     """
-    return {
+    key = {
         "network": model.spec,
         "weights": weights,
         "preprocessing": repr(model.card.preprocessing),
@@ -102,7 +103,11 @@ def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str
         "processor": runtime.processor(device),
         "threads": torch.get_num_threads(),
         "versions": runtime.versions(),
-    } | ({"batch": size} if (size := batch_of(model)) != EVAL_BATCH else {})
+    }
+    of_gpu = {"tf32": True} if tf32 else {}
+    if (size := batch_of(model)) != EVAL_BATCH:
+        of_gpu["batch"] = size
+    return key | of_gpu
 
 
 def weights_hash(model: Backbone) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit import ranks
 from transferkit.model.build import Backbone
 from transferkit.model.eval_batch import batch_of, filled, halved, joined
 from transferkit.model.feature_cache import FeatureCache
@@ -102,6 +103,11 @@ class Extractor:
         for x, rows in inputs:
             found[rows] = self._computed(x, self.precision)
         return found
+
+    def agree(self) -> None:
+        """Keep nothing where a rank may not: the first one writes the features of all."""
+        if self.cache and any(ranks.gather(self.cache.is_closed)):
+            self.cache.close()
 
     def keep(self, features: Features, sha256: np.ndarray, *, fitted: np.ndarray) -> list[Path]:
         """Keep features for later runs; the files they are in, none if one was not written. Shapes: as `recall`."""

@@ -38,6 +38,11 @@ class Precision:
     def __str__(self) -> str:
         return self.features if self.features == self.training else f"{self.features}/{self.training}"
 
+    @property
+    def is_single(self) -> bool:
+        """Whether nothing is computed in 16 bits."""
+        return self.features == self.training == FP32
+
     @classmethod
     def read(cls, text: str) -> "Precision":
         """The precision written as `text`.

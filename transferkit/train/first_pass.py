@@ -97,6 +97,8 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Firs
         progress.finish()
     good = np.flatnonzero(table.sizes)
     is_dim = _say_dim(listing, table, reader.photos, progress)
+    if reader.extractor:
+        reader.extractor.agree()
     pieces = [path for own in ranks.gather(keeping.pieces if keeping else []) for path in own]
     if keeping and ranks.is_first():
         keeping.merge(left[(table.sizes[left] > 0) & ~is_dim[left]], pieces)
