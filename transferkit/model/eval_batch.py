@@ -23,8 +23,8 @@ def batch_of(network: nn.Module) -> int:
     bits in every run.
     """
     card, device = getattr(network, "card", None), next(network.parameters()).device
-    memory = runtime.memory_bytes(device) if card else 0
-    if not memory or not card:
+    memory = runtime.memory_bytes(device)
+    if not memory or card is None:
         return EVAL_BATCH
     height, width = card.preprocessing.size_px
     most = memory // (2 * height * width * BYTES_PER_PIXEL)

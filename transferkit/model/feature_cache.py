@@ -95,7 +95,7 @@ def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str
     Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees;
     tf32, whether single precision is that.
     """
-    key = {
+    key: dict[str, Any] = {
         "network": model.spec,
         "weights": weights,
         "preprocessing": repr(model.card.preprocessing),
@@ -104,10 +104,11 @@ def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str
         "threads": torch.get_num_threads(),
         "versions": runtime.versions(),
     }
-    of_gpu = {"tf32": True} if tf32 else {}
+    if tf32:
+        key["tf32"] = True
     if (size := batch_of(model)) != EVAL_BATCH:
-        of_gpu["batch"] = size
-    return key | of_gpu
+        key["batch"] = size
+    return key
 
 
 def weights_hash(model: Backbone) -> str:

@@ -57,6 +57,11 @@ class Gradient:
     division: Division
     moved: Sequence[list[Tensor]]
 
+    @functools.cached_property
+    def _before(self) -> list[list[Tensor]]:
+        """Room for copies of what is moved, taken once."""
+        return [[torch.empty_like(tensor) for tensor in tensors] for tensors in self.moved]
+
     def of(
         self, x: Any, y: Tensor, rows: np.ndarray, *, share: float, seed: Callable[[], None]
     ) -> tuple[Tensor, Tensor]:
@@ -69,7 +74,9 @@ class Gradient:
         before the network draws anything.
         Shapes: x (B, ...), y (B, ...), rows (B,).
         """
-        held = [_copies(tensors) for tensors in self.moved] if ranks.size() == 1 else []
+        if ranks.size() == 1:
+            for before, tensors in zip(self._before, self.moved):
+                _copy(before, tensors)
         while True:
             seed()
             self.optimizer.zero_grad(set_to_none=True)
@@ -83,7 +90,7 @@ class Gradient:
             # the error is gone, and with it what its traceback held
             self.optimizer.zero_grad(set_to_none=True)
             runtime.give_back_memory(y.device)
-            for tensors, before in zip(self.moved, held):
+            for tensors, before in zip(self.moved, self._before):
                 _copy(tensors, before)
             self.division.double(len(rows))
         if scaler := optim.scaler_of(self.optimizer):
@@ -116,12 +123,6 @@ def _pieces(x: Any, y: Tensor, rows: np.ndarray, *, parts: int) -> list[tuple[An
     """Input, labels and rows of each part."""
     inputs = list(zip(*(each.tensor_split(parts) for each in x))) if isinstance(x, tuple) else x.tensor_split(parts)
     return list(zip(inputs, y.tensor_split(parts), np.array_split(rows, parts)))
-
-
-def _copies(tensors: list[Tensor]) -> list[Tensor]:
-    copies = [torch.empty_like(tensor) for tensor in tensors]
-    _copy(copies, tensors)
-    return copies
 
 
 @torch.no_grad()
