@@ -19,15 +19,15 @@ from transferkit.train import optim, replica
 LEAST = replica.LEAST  # images of a part: of one, BatchNorm has no variance to divide by
 
 
-@dataclass(kw_only=True)
 class Division:
     """In how many parts a batch is computed. Where memory runs out it is twice as many, for the rest of the run.
 
-    Fields: say, who is told.
+    Args: say, who is told.
     """
 
-    parts: int = 1
-    say: Callable[[str], None] = lambda line: None
+    def __init__(self, *, parts: int = 1, say: Callable[[str], None] = lambda line: None):
+        self.parts = parts
+        self._say = say
 
     def of(self, images: int) -> int:
         """The parts of a batch of so many images."""
@@ -37,7 +37,7 @@ class Division:
         """Take smaller parts from a batch of so many images on."""
         self.parts = min(2 * self.of(images), images // LEAST)
         most = math.ceil(images / self.parts)
-        self.say(f"out of memory: batches of {images} are computed in {self.parts} parts of {most}")
+        self._say(f"out of memory: batches of {images} are computed in {self.parts} parts of {most}")
 
 
 @dataclass(frozen=True, kw_only=True)
