@@ -115,7 +115,7 @@ def _on_gpu(
     """Training in bfloat16 where the GPU has it, else in fp16 where it has tensor cores; features as on a CPU."""
     has_bf16, lines = runtime.computes_bf16("cuda"), []
     features = training = BF16 if has_bf16 else FP32
-    if not has_bf16 and "training" in phases and runtime.computes_fp16(device):
+    if not has_bf16 and runtime.computes_fp16(device):
         training = FP16
     if has_bf16 and "features" in phases and (words := _objection(model, look_up, device=device)):
         lines.append(f"precision of features: fp32; {words}")
