@@ -101,13 +101,19 @@ def test_what_is_too_large_is_halved_and_comes_in_order():
     assert seen == [(0, 10), (0, 5), (0, 2), (2, 5), (5, 10), (5, 7), (7, 10)]
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError("one is too large"), RuntimeError("not enough memory")])
-def test_one_image_that_is_too_large_and_a_cpu_without_memory_are_errors(error):
+@pytest.mark.parametrize(
+    ("error", "count"), [(torch.OutOfMemoryError("one is too large"), 1), (RuntimeError("not enough memory"), 8)]
+)
+def test_one_image_that_is_too_large_and_a_cpu_without_memory_are_errors(error, count):
+    tried = []
+
     def compute(rows):
+        tried.append(rows)
         raise error
 
     with pytest.raises(type(error), match=str(error)):
-        eval_batch.halved(compute, 1 if isinstance(error, torch.OutOfMemoryError) else 8, device=torch.device("cpu"))
+        eval_batch.halved(compute, count, device=torch.device("cpu"))
+    assert tried == [slice(0, count)]
 
 
 def test_features_that_were_halved_are_right_and_not_kept(short, tmp_path):
