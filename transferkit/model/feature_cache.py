@@ -92,8 +92,8 @@ def _check(codes: np.ndarray, features: np.ndarray) -> int:
 def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str, tf32: bool = False) -> dict[str, Any]:
     """All that the features of an image depend on beside its file, the view and the precision.
 
-    Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees;
-    tf32, whether single precision is that.
+    Args: weights, the hash of those below the head; pixels, how a file becomes what the network sees; tf32,
+    whether single precision is that.
     """
     key: dict[str, Any] = {
         "network": model.spec,
