@@ -42,6 +42,7 @@ SCRIPTS = (
     Script(name="sizes", minutes=1),
     Script(name="probe_scale", minutes=2, takes_common=False),
     Script(name="calls", minutes=0.5),
+    Script(name="loader", minutes=4),
     Script(name="multi_label", minutes=8),
     Script(name="views", minutes=6, is_slow=True),
     Script(name="memory", minutes=15, is_slow=True),

@@ -6,7 +6,8 @@ from typing import Any
 import click
 
 from transferkit.option import GROUPS, RUN, dashed
-from transferkit.options import DECLARED, default_words, kind_of
+from transferkit.options import DECLARED, kind_of
+from transferkit.signature import default_words
 from transferkit.train import strategies
 
 # what stands in a table above the ground floor, where options are declared

@@ -4,7 +4,8 @@ import click
 
 from transferkit.cli import options
 from transferkit.option import GROUPS, dashed
-from transferkit.options import DECLARED, default_words, kind_of
+from transferkit.options import DECLARED, kind_of
+from transferkit.signature import default_words
 from transferkit.train import strategies
 
 HEAD = """# Options of a run

@@ -8,7 +8,7 @@ from transferkit import evaluate, kinds, ranks
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
 from transferkit.options import LR
-from transferkit.preparation import Prepared, problem_of, read_images, space_for
+from transferkit.preparation import Prepared, pool_of, problem_of, read_images, space_for
 from transferkit.progress import Progress
 from transferkit.ship import record, runs
 from transferkit.ship.begun import Begun
@@ -19,6 +19,7 @@ from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
 from transferkit.train.lr_find import Suggestion
 from transferkit.train.plan import Plan
+from transferkit.train.problem import Problem
 from transferkit.train.step import Division
 from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import DivergedError
@@ -54,10 +55,11 @@ def train(
         record.begin(run, taken)
     read_seconds = time.monotonic() - started
     context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
-    fitted = _fit(run, config, taken, prepared, context)
-    progress.finish()
     about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
-    result = evaluate.judge(fitted, taken, **about)
+    with pool_of(config, taken, prepared) as pool:
+        fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
+        progress.finish()
+        result = evaluate.judge(fitted, taken, **about)
     result = replace(
         result,
         notes=result.notes + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
@@ -88,10 +90,10 @@ def _plan(config: ResolvedConfig, strategy: Strategy, progress: Progress) -> Pla
     return plan and replace(plan, division=Division(say=progress.say))
 
 
-def _fit(run: RunFolder, config: ResolvedConfig, taken: FirstPass, prepared: Prepared, context: FitContext) -> Fitted:
+def _fit(run: RunFolder, taken: FirstPass, prepared: Prepared, problem: Problem) -> Fitted:
     """Fit the network in place by its strategy; of a fit that diverges, the best epoch before is kept."""
     try:
-        return prepared.strategy.run(problem_of(config, taken, prepared, context=context))
+        return prepared.strategy.run(problem)
     except DivergedError as error:
         if error.epoch is None:
             raise
@@ -107,8 +109,9 @@ def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggesti
     candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
     plan = _plan(config, prepared.strategy, progress)
     context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))
-    problem = problem_of(config, taken, prepared, context=context)
-    progress.start("trying learning rates", len(candidates) * steps * kinds.present(config.batch_size))
-    suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))
+    with pool_of(config, taken, prepared) as pool:
+        problem = problem_of(config, taken, prepared, context=context, pool=pool)
+        progress.start("trying learning rates", len(candidates) * steps * kinds.present(config.batch_size))
+        suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))
     progress.finish()
     return suggestion

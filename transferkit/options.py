@@ -203,7 +203,9 @@ class Options:
         "Train through torch.compile, which is made for GPUs and long runs: a minute or more before the first step.",
         needs=STAGES,
     )
-    workers: int | None = option(None, MACHINE, "Threads that decode images.", rule="one a core", low=0, high=1024)
+    workers: int | None = option(
+        None, MACHINE, "Threads that decode images; for a GPU, processes.", rule="one a core", low=0, high=1024
+    )
     cache_dir: str | None = option(
         None,
         MACHINE,
@@ -239,11 +241,3 @@ def kind_of(name: str) -> type:
     """The type of an option's value: bool, int, float or str."""
     declared = typing.get_type_hints(Options)[name]
     return next((part for part in typing.get_args(declared) if part is not type(None)), declared)
-
-
-def default_words(name: str) -> str:
-    """The default as a person reads it: the value, or the rule; "" for a flag, and where there is none."""
-    default = default_of(name)
-    if default is None or kind_of(name) is bool:
-        return DECLARED[name].rule
-    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -1,6 +1,6 @@
 """What follows once the images are found: the network with a fresh head, all images read and split, what is fitted."""
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,8 @@ from transferkit.data import augment, augment_trial
 from transferkit.data.augment import Augment
 from transferkit.data.listing import Listing
 from transferkit.data.photos import Photos
+from transferkit.data.views import Views
+from transferkit.data.worker_pool import WorkerPool
 from transferkit.model import boundary, feature_cache, precision
 from transferkit.model.build import Backbone
 from transferkit.model.features import Extractor
@@ -76,7 +78,7 @@ def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Pr
         model=model,
         frozen=frozen,
         augment=augment.load("none" if strategy.takes_one_pass(config) else config.augment, model.card.preprocessing),
-        photos=caches.photos_of(config, model, progress),
+        photos=caches.photos_of(config, model, progress, device=device),
         device=device,
         precision=chosen,
         extractor=extractor if strategy.needs_features else None,
@@ -150,7 +152,16 @@ def space_for(config: FinetuneConfig, model: Backbone) -> int:
     return (3 + members) * state + ((2 + members) * state + slots if strategy.trains_network else 0)
 
 
-def problem_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared, *, context: FitContext) -> Problem:
+def pool_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared) -> AbstractContextManager[WorkerPool | None]:
+    """The processes that make batches for a GPU, for the length of a block; None where threads do."""
+    if not runtime.wants_processes(prepared.device) or not prepared.photos.workers:
+        return nullcontext()
+    return WorkerPool(taken.listing.paths, Views(prepared.augment, config.seed), photos=prepared.photos)
+
+
+def problem_of(
+    config: ResolvedConfig, taken: FirstPass, prepared: Prepared, *, context: FitContext, pool: WorkerPool | None = None
+) -> Problem:
     """The network, its images and how to fit it to them."""
     listing, model, strategy = taken.listing, prepared.model, prepared.strategy
     train, val = (
@@ -164,10 +175,10 @@ def problem_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared, *, 
     )
     images = loader.image_loader(
         listing.paths,
-        prepared.augment,
-        seed=config.seed,
+        Views(prepared.augment, config.seed),
         photos=prepared.photos,
         device=prepared.device,
+        pool=pool,
     )
     network, features, inputs = model, taken.features, images
     if strategy.trains_network:

@@ -5,7 +5,7 @@ import platform
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -101,9 +101,27 @@ def arithmetic(device: "str | torch.device", precision: str) -> AbstractContextM
     return torch.autocast(torch.device(device).type, lower, enabled=precision != FP32)
 
 
-def default_workers() -> int:
-    """Threads that read and decode images: one a core, 8 at most; the ranks on a machine divide its cores."""
-    return max(1, min((os.cpu_count() or 1) // ranks.local_size(), 8))
+def default_workers(device: str = "cpu") -> int:
+    """Threads that read and decode images, one a core, 8 at most, or processes, 16; ranks divide a machine's cores."""
+    most = 16 if wants_processes(device) else 8
+    return max(1, min((os.cpu_count() or 1) // ranks.local_size(), most))
+
+
+def wants_processes(device: str) -> bool:
+    """Whether `device` is so fast that processes must read its images: threads share a lock with what feeds it."""
+    return device.startswith("cuda") and os.name == "posix"
+
+
+def available_memory() -> int:
+    """Bytes of memory that are free or can be freed, for this process and its container; 0 where nobody says it."""
+    told = Path("/proc/meminfo")
+    lines = told.read_text().splitlines() if told.is_file() else []
+    free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError):  # no such files, or "max"
+        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        free = min(free, max(most - used, 0))
+    return free
 
 
 def keep_freed_memory() -> None:

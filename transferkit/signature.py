@@ -7,7 +7,7 @@ import typing
 from collections.abc import Callable
 from typing import TypeVar
 
-from transferkit.options import DECLARED, Options, default_words
+from transferkit.options import DECLARED, Options, default_of, kind_of
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -40,3 +40,11 @@ def _declare(help: dict[str, str], function: Function) -> Function:
 def _line(name: str, help: str) -> str:
     words = default_words(name)
     return f"  {name}: {help}" + (f" Default: {words}." if words else "")
+
+
+def default_words(name: str) -> str:
+    """The default as a person reads it: the value, or the rule; "" for a flag, and where there is none."""
+    default = default_of(name)
+    if default is None or kind_of(name) is bool:
+        return DECLARED[name].rule
+    return f"{default:g}" if isinstance(default, float) else str(default)

@@ -29,7 +29,9 @@ def main() -> None:
     given = parser.parse_args()
     listing = folder.read(given.folder)
     model, _ = build.open_backbone("timm:resnet18", weights="none", image_size=None, offline=True, device="cpu")
-    photos = photos_of(FinetuneConfig(data=str(given.folder), cache_dir=str(given.cache)), model, Progress())
+    photos = photos_of(
+        FinetuneConfig(data=str(given.folder), cache_dir=str(given.cache)), model, Progress(), device="cpu"
+    )
     started = time.perf_counter()
     if given.what == "take-in":
         preprocessing = model.card.preprocessing

@@ -10,7 +10,8 @@ from transferkit.cli import options, options_page
 from transferkit.cli.finetune import finetune
 from transferkit.cli.main import run as cli
 from transferkit.option import GROUPS, dashed
-from transferkit.options import DECLARED, LR, LR_STEPS, default_of, default_words
+from transferkit.options import DECLARED, LR, LR_STEPS, default_of
+from transferkit.signature import default_words
 from transferkit.train import strategies
 from transferkit.zoo.errors import UsageError
 

@@ -82,6 +82,9 @@ def test_each_allowed_transform_follows_the_seed_and_gives_rgb(tmp_path, name):
     first = [view(PHOTO, seed=seed) for seed in (0, 1, 2)]
     assert all(v.shape == (32, 40, 3) for v in first)
     assert all(np.array_equal(view(PHOTO, seed=seed), first[seed]) for seed in (2, 0, 1))
+    pixels = np.array(PHOTO)  # as the store gives it, not to be written
+    pixels.flags.writeable = False
+    assert all(np.array_equal(view(pixels, seed=seed), first[seed]) for seed in (0, 1, 2))
 
 
 @pytest.mark.parametrize("container", ["OneOf", "RandomOrder", "Sequential", "SomeOf", "OneOrOther"])

@@ -47,7 +47,7 @@ def _settled(monkeypatch):
 
 
 def passed_over(images, model, cache):
-    photos = Counted(side=384, workers=0, index=Known(cache / "known.sqlite"))
+    photos = Counted(Decoding(384), workers=0, index=Known(cache / "known.sqlite"))
     photos.count = 0
     extractor = Extractor(
         model=model, cache=FeatureCache(cache, key_of(model, weights=weights_hash(model), pixels={}, device="cpu"))

@@ -10,6 +10,7 @@ from tests.train.test_told import Told
 from transferkit.data import augment
 from transferkit.data.folder import PathTable
 from transferkit.data.photos import Decoding, Photos
+from transferkit.data.views import Views
 from transferkit.model import boundary
 from transferkit.model.features import Extractor, Features
 from transferkit.train import loader, views
@@ -133,8 +134,7 @@ def loaded(folder, epoch, *, seed=0, rows=(0, 1, 2)):
     card = tk.zoo.create("timm:test_resnet", weights="none", num_classes=3, image_size=32).card
     made = loader.image_loader(
         PathTable.from_paths(folder / f"{number}.png" for number in range(3)),
-        augment.load("light", card.preprocessing),
-        seed=seed,
+        Views(augment.load("light", card.preprocessing), seed),
         photos=Photos(Decoding(384), workers=0),
         device="cpu",
     )

@@ -4,18 +4,19 @@ import copy
 import functools
 import os
 import random
+import sys
 import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
 from transferkit import augment_file, presets
 from transferkit.augment_file import one_line
-from transferkit.data.decode import eval_view
+from transferkit.data.decode import Decoded, eval_view
 from transferkit.presets import Transforms
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
@@ -46,7 +47,14 @@ class Augment:
         self.preprocessing = preprocessing
         self._own = threading.local()
 
-    def __call__(self, image: Image.Image, *, seed: int) -> np.ndarray:
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, whose threads make pipelines of their own."""
+        return self.__dict__ | {"_own": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_own": threading.local()}
+
+    def __call__(self, image: Decoded, *, seed: int) -> np.ndarray:
         """The view that `seed` stands for.
 
         Shapes: (H, W, 3) uint8 with (H, W) = `size_px`; what a file's transforms leave at another size is
@@ -57,13 +65,13 @@ class Augment:
             return eval_view(image, self.preprocessing)
         if not hasattr(self._own, "pipeline"):
             self._own.pipeline = self._make()
-        pipeline = self._own.pipeline
+        pipeline, pixels = self._own.pipeline, np.asarray(image)
         # Not set_random_seed: it gives each transform a generator with the same seed, so that all coins fall alike.
         pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
         try:
-            view = pipeline(image=np.array(image))["image"]
+            view = pipeline(image=pixels)["image"]
         except Exception as error:  # transforms raise anything, from OpenCV's own error to KeyError
-            size = f"{image.width} x {image.height} px"
+            size = f"{pixels.shape[1]} x {pixels.shape[0]} px"
             raise UsageError(f"augmentation {self.name} failed on an image of {size}: {one_line(error)}") from error
         if view.dtype != np.uint8 or view.ndim != 3 or view.shape[2] != 3:
             raise UsageError(
@@ -76,9 +84,17 @@ class Augment:
 
 @functools.cache
 def _albumentations():
-    """The module, imported without its look-up of the latest version, and OpenCV without threads of its own."""
+    """The module, imported without its look-up of the latest version, and OpenCV without threads of its own.
+
+    Nor does it import torch where nobody has: of its three seconds, for what makes tensors, which we do ourselves.
+    """
     os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-    import albumentations
+    is_hidden = sys.modules.setdefault("torch", cast(Any, None)) is None
+    try:
+        import albumentations
+    finally:
+        if is_hidden:
+            del sys.modules["torch"]
     import cv2
 
     cv2.setNumThreads(0)  # the batches' threads are the parallelism

@@ -3,6 +3,7 @@
 Pillow, OpenCV and NumPy release the interpreter's lock, so that nothing has to be forked or pickled.
 """
 
+import functools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,16 +12,15 @@ from itertools import islice
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-from transferkit.data.decode import DecodeError
+from transferkit.data.decode import Decoded, DecodeError
 from transferkit.data.listing import PathTable
 from transferkit.data.photos import Photos
 from transferkit.zoo import stops
 from transferkit.zoo.card import Preprocessing
 
-View = Callable[[Image.Image, int], np.ndarray]  # (decoded image, row) -> (H, W, 3) uint8
+View = Callable[[Decoded, int], np.ndarray]  # (decoded image, row) -> (H, W, 3) uint8
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,13 +69,19 @@ def normalise(pixels: Tensor, preprocessing: Preprocessing) -> Tensor:
     Source: the arithmetic, and so every bit, of torchvision's ToTensor and Normalize.
     """
     mean, std = (
-        torch.tensor(values, device=pixels.device).repeat(pixels.shape[3])  # (W * 3,)
+        _repeated(values, pixels.shape[3], pixels.device)  # (W * 3,)
         for values in (preprocessing.mean, preprocessing.std)
     )
     x = pixels.to(torch.float32, memory_format=torch.channels_last)
     lines = x.permute(0, 2, 3, 1).view(len(x), x.shape[2], -1)  # (B, H, W * 3): x, not three values at a time
     lines.div_(255).sub_(mean).div_(std)
     return x
+
+
+@functools.lru_cache(maxsize=16)
+def _repeated(values: tuple[float, ...], times: int, device: torch.device) -> Tensor:
+    """The values so many times on `device`; kept, since a copy there makes the caller wait."""
+    return torch.tensor(values, device=device).repeat(times)
 
 
 def _items(paths: PathTable, rows: Sequence[np.ndarray], view: View, *, photos: Photos) -> Generator[_Item]:

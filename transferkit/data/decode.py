@@ -34,6 +34,9 @@ UPRIGHT = {  # EXIF 2.32, section 4.6.4: the turn that undoes each orientation
 PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filterwarnings` would store it
 
 
+Decoded = Image.Image | np.ndarray  # an upright RGB photo, of Pillow or (H, W, 3) uint8
+
+
 def decode(
     source: Path | str | bytes | np.ndarray | Image.Image, *, shrunk_to: int | None = None, bit_depth: int | None = None
 ) -> Image.Image:
@@ -67,12 +70,13 @@ def decode(
         return _shrunk(_loaded(image, data, bit_depth), shrunk_to)
 
 
-def eval_view(image: Image.Image, preprocessing: Preprocessing) -> np.ndarray:
+def eval_view(image: Decoded, preprocessing: Preprocessing) -> np.ndarray:
     """The pixels a network is evaluated on: resized, then cropped or padded in the middle to `size_px`.
 
     Shapes: (H, W, 3) uint8 with (H, W) = `size_px`.
     Source: bit for bit timm's `create_transform(is_training=False)` less normalisation (strips over 64 : 1 excepted).
     """
+    image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     height, width = preprocessing.size_px
     target = [math.floor(side / preprocessing.crop_pct) for side in preprocessing.size_px]
     if preprocessing.crop_mode == "center":

@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from transferkit.data import source
 
@@ -65,6 +65,13 @@ class Known:
         self._lock = threading.Lock()
         self._connection: sqlite3.Connection | None = None
         self._is_usable = True
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which has a connection of its own."""
+        return self.__dict__ | {"_lock": None, "_connection": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_lock": threading.Lock()}
 
     def contents(self, paths: Sequence[Path | str]) -> list[Content | None]:
         """The content of each file, None where it is not known; opens none of them."""

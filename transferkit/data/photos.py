@@ -6,12 +6,13 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from transferkit.data import known
-from transferkit.data.decode import decode, read_file
+from transferkit.data.decode import Decoded, decode, read_file
 from transferkit.data.depth import LARGEST
 from transferkit.data.known import Content, Identity, Known
 from transferkit.data.store import Store
@@ -54,9 +55,12 @@ class Decoding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Photo:
-    """A photo as augmentation and evaluation start from it, with the hash and the size of its file."""
+    """A photo as augmentation and evaluation start from it, with the hash and the size of its file.
 
-    image: Image.Image
+    From the store it comes as pixels (H, W, 3) that may not be written.
+    """
+
+    image: Decoded
     sha256: str
     bytes: int
 
@@ -101,7 +105,7 @@ class Photos:
             sha256 = hashlib.sha256(data).hexdigest()
             photo = Photo(image=self._image(data, sha256), sha256=sha256, bytes=len(data))
         else:
-            photo = Photo(image=Image.fromarray(pixels), sha256=content.sha256, bytes=content.bytes)
+            photo = Photo(image=pixels, sha256=content.sha256, bytes=content.bytes)
         if identity and identity == known.identity(path):
             if self._index and not content:
                 self._note(identity, photo.sha256)
@@ -109,11 +113,18 @@ class Photos:
         return photo
 
     def _hold(self, identity: Identity, photo: Photo) -> None:
-        size = 3 * photo.image.width * photo.image.height
+        size = _bytes(photo.image)
         with self._lock:
             if LEAST_HELD_BYTES <= size <= self._room and identity not in self._held:
                 self._held[identity] = photo
                 self._room -= size
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For another process, which holds photos of its own."""
+        return self.__dict__ | {"_lock": None, "_held": {}, "_read": [], "largest": {}}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state | {"_lock": threading.Lock()}
 
     def contents(self, paths: Sequence[Path]) -> list[Content | None]:
         """Hash and size of each file that was read before and has not changed since; opens none of them."""
@@ -126,16 +137,15 @@ class Photos:
         if found and self._index:
             self._index.add(found)
 
-    def _image(self, data: bytes, sha256: str) -> Image.Image:
+    def _image(self, data: bytes, sha256: str) -> Decoded:
         pixels = self._store.get(sha256) if self._store else None
         if pixels is not None:
-            return Image.fromarray(pixels)
+            return pixels
         image = self.decoding.image(data)
         if LARGEST in image.info:
             self.largest[sha256] = image.info[LARGEST]
-        # A smaller photo was not shrunk: it is decoded in 1 to 4 ms, and its pixels are ten times as large as its file.
         # One that does not say its depth is decoded each time: whether it is wrongly dim is seen beside the others.
-        elif self._store and min(image.size) == self.decoding.side_px:
+        elif self._store and (min(image.size) == self.decoding.side_px or self._store.takes_small(_bytes(image))):
             self._store.put(sha256, np.asarray(image))
         return image
 
@@ -145,3 +155,8 @@ class Photos:
             is_enough = len(self._read) >= REMEMBERED_TOGETHER
         if is_enough:
             self.remember()
+
+
+def _bytes(image: Decoded) -> int:
+    """How many bytes its pixels are."""
+    return image.nbytes if isinstance(image, np.ndarray) else 3 * image.width * image.height

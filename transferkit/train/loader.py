@@ -1,41 +1,75 @@
 """Where the training loop's inputs come from: image files, each read when its batch is due."""
 
+from collections import deque
 from collections.abc import Iterator
+from functools import partial
+from itertools import chain
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from transferkit import seeds
 from transferkit.data import batches
-from transferkit.data.augment import Augment
-from transferkit.data.decode import eval_view
+from transferkit.data.batches import Batch
 from transferkit.data.folder import PathTable
 from transferkit.data.photos import Photos
+from transferkit.data.views import Views
+from transferkit.data.worker_pool import WorkerPool
 from transferkit.model.boundary import Activations, Boundary
+from transferkit.model.build import Preprocessing
 from transferkit.model.eval_batch import batch_of
 from transferkit.runtime import FP32
 from transferkit.train.loop import ImageLoader, Inputs, Loader, eval_batches, to_device
 from transferkit.zoo.errors import DataError
 
 
-def image_loader(paths: PathTable, augment: Augment, *, seed: int, photos: Photos, device: str) -> ImageLoader:
-    """Batches of normalised images on `device`; augmentation is a function of (seed, epoch, row).
+def image_loader(
+    paths: PathTable, views: Views, *, photos: Photos, device: str, pool: WorkerPool | None = None
+) -> ImageLoader:
+    """Batches of normalised images on `device`, read by threads or, of the same arguments, by a `pool`.
 
     Raises: DataError if a file that was readable before is not any more.
     """
 
-    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
-        def view(image, row: int) -> np.ndarray:
-            if epoch is None:
-                return eval_view(image, augment.preprocessing)
-            return augment(image, seed=seeds.integer(seed, "augment", epoch, row))
+    def read(rows: list[np.ndarray], epoch: int | None) -> Iterator[Batch]:
+        if pool:
+            return pool.batches(rows, epoch=epoch)
+        return batches.batches(paths, rows, partial(views, epoch=epoch), photos=photos)
 
-        for batch in batches.batches(paths, rows, view, photos=photos):
-            for row, reason in batch.faults:
-                raise DataError(f"{paths[row]} changed while training: {reason}; start again")
-            yield batches.normalise(to_device(batch.pixels, device), augment.preprocessing), batch.rows
+    def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
+        found = read(rows, epoch)
+        return _on_device(_whole(found, paths), views.augment.preprocessing, torch.device(device))
 
     return loader
+
+
+def _whole(found: Iterator[Batch], paths: PathTable) -> Iterator[Batch]:
+    for batch in found:
+        for row, reason in batch.faults:
+            raise DataError(f"{paths[row]} changed while training: {reason}; start again")
+        yield batch
+
+
+def _on_device(
+    found: Iterator[Batch], preprocessing: Preprocessing, device: torch.device
+) -> Iterator[tuple[Tensor, np.ndarray]]:
+    """Batches as a network takes them, and their rows; a GPU copies one while it computes with the one before."""
+    if device.type != "cuda":
+        for batch in found:
+            yield batches.normalise(batch.pixels.to(device), preprocessing), batch.rows
+        return
+    copies, ahead = torch.cuda.Stream(device), deque()
+    for batch in chain(found, [None]):
+        if batch:
+            with torch.cuda.stream(copies):
+                x = batches.normalise(to_device(batch.pixels, device), preprocessing)
+                ahead.append((x, batch.rows, copies.record_event()))
+        while len(ahead) > (1 if batch else 0):
+            x, rows, is_there = ahead.popleft()
+            computing = torch.cuda.current_stream(device)
+            computing.wait_event(is_there)
+            x.record_stream(computing)  # its memory is not another's before this stream is through with it
+            yield x, rows
 
 
 def repeated(images: ImageLoader, views: int) -> ImageLoader:

@@ -1,0 +1,236 @@
+"""Processes make the bits that threads make, name the file at which one of them was lost, and leave nothing behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import transferkit as tk
+from tests.conftest import write_digits
+from transferkit import runtime
+from transferkit.data import augment
+from transferkit.data.batches import batches
+from transferkit.data.folder import PathTable
+from transferkit.data.known import Known
+from transferkit.data.photos import Decoding, Photos
+from transferkit.data.store import Store
+from transferkit.data.views import Views
+from transferkit.data.worker_pool import CHUNK, WorkerPool
+from transferkit.progress import Progress
+from transferkit.zoo import children
+from transferkit.zoo.card import Preprocessing
+from transferkit.zoo.errors import RankLostError, UsageError
+
+PREPROCESSING = Preprocessing(size_px=(16, 24))
+VIEWS = Views(augment.load("default", PREPROCESSING), 0)
+COUNT = 50
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere threads read the photos of a GPU too")
+
+
+@pytest.fixture
+def paths(tmp_path):
+    """Images of which 3 is none and 7 is gone."""
+    for i in range(COUNT):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 20 + i, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    (tmp_path / "3.png").write_text("<html>")
+    (tmp_path / "7.png").unlink()
+    return PathTable.from_paths(tmp_path / f"{i}.png" for i in range(COUNT))
+
+
+def photos(folder, *, workers, small_bytes=0):
+    store = Store(folder, side=16, progress=Progress(), small_bytes=small_bytes)
+    return Photos(Decoding(16), workers=workers, store=store, index=Known(folder / "known.sqlite"))
+
+
+def content(found):
+    """All that batches hold, as copies."""
+    return [(each.rows.tolist(), each.pixels.numpy().tobytes(), each.sha256, each.bytes, each.faults) for each in found]
+
+
+def passes(paths, rows, epochs, *, workers, **options):
+    """What a pool makes of those epochs."""
+    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=workers, **options)) as pool:
+        return [content(pool.batches(rows, epoch=epoch)) for epoch in epochs]
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_processes_make_the_bits_of_threads(paths, workers):
+    order = np.random.default_rng(0).permutation(COUNT)
+    rows = [order[:20], order[20:21], order[21:21], order[21:], order[:2]]
+    epochs = (0, None, 5)
+    made = passes(paths, rows, epochs, workers=workers)
+    for threads in (0, 1, 2):
+        for found, epoch in zip(made, epochs):
+            view = partial(VIEWS, epoch=epoch)
+            assert found == content(batches(paths, rows, view, photos=Photos(Decoding(64), workers=threads)))
+    assert [row for _, _, _, _, faults in made[0] for row, _ in faults[:1]] != []
+    assert made[0] != made[2]
+
+
+def test_pixels_are_laid_out_as_those_of_threads(paths):
+    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+        (batch,) = pool.batches([np.array([0, 1, 2])], epoch=0)
+        assert batch.pixels.shape == (3, 3, 16, 24)
+        assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_small_photos_are_decoded_once_where_there_is_room_for_them(paths, tmp_path):
+    size = 3 * 20 * 20
+    reader = photos(tmp_path / "cache", workers=0, small_bytes=size + 1)
+    with WorkerPool(paths, VIEWS, photos=photos(tmp_path / "cache", workers=1)) as pool:
+        before = content(pool.batches([np.array([0, 1])], epoch=2))
+    reader.read(paths[0])
+    reader.read(paths[1])  # 3 bytes too large
+    entries = [path for path in (tmp_path / "cache" / "pixels").rglob("*") if path.is_file()]
+    assert [path.stat().st_size > size for path in entries] == [True]
+    again = photos(tmp_path / "cache", workers=1)
+    assert isinstance(again.read(paths[0]).image, np.ndarray)
+    assert isinstance(again.read(paths[1]).image, Image.Image)
+    with WorkerPool(paths, VIEWS, photos=again) as pool:
+        assert content(pool.batches([np.array([0, 1])], epoch=2)) == before
+
+
+def test_a_file_of_which_the_store_has_the_pixels_is_not_decoded_in_a_worker(paths, tmp_path):
+    os.utime(paths[0], (time.time() - 60,) * 2)
+    reader = photos(tmp_path / "cache", workers=1)
+    sha256 = reader.read(paths[0]).sha256
+    planted = np.full((20, 20, 3), 200, np.uint8)
+    Store(tmp_path / "cache", side=16, progress=Progress()).put(sha256, planted)
+    with WorkerPool(paths, VIEWS, photos=reader) as pool:
+        (batch,) = pool.batches([np.array([0])], epoch=None)
+        assert (batch.pixels == 200).all()
+
+
+def test_a_pass_that_is_broken_off_leaves_the_next_one_right_and_cannot_go_on_itself(paths):
+    rows = np.array_split(np.delete(np.arange(COUNT), (3, 7)), 6)
+    (expected,) = passes(paths, rows, [1], workers=2)
+    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=2)) as pool:
+        old = pool.batches(rows[::-1], epoch=0)
+        next(old)
+        assert content(pool.batches(rows, epoch=1)) == expected
+        with pytest.raises(RuntimeError, match="another pass"):
+            next(old)
+        larger = [np.concatenate(rows)]  # the shared memory grows
+        ((_, pixels, *_),) = content(pool.batches(larger, epoch=1))
+        assert pixels == b"".join(part for _, part, *_ in expected)
+
+
+def test_a_worker_that_is_killed_is_told_with_the_file_it_held(paths, tmp_path):
+    table = PathTable.from_paths([paths[0], tmp_path / "link.png"])
+    (tmp_path / "link.png").symlink_to(paths[1])
+    slow = Views(Slow(VIEWS.augment, tmp_path / "started"), 0)
+    with WorkerPool(table, slow, photos=Photos(Decoding(64), workers=1)) as pool:
+        found = pool.batches([np.array([0]), np.array([1])], epoch=0)
+        next(found)
+        while not (tmp_path / "started").exists():
+            time.sleep(0.01)
+        (process,) = (worker.process for worker in pool._workers)
+        process.send_signal(signal.SIGKILL)
+        with pytest.raises(RankLostError, match=r"reads photos was lost at .*link\.png \(signal 9\).*fewer --workers"):
+            next(found)
+
+
+class Slow:
+    """An augmentation that leaves a mark and then takes its time over row 1."""
+
+    def __init__(self, inner, mark):
+        self.inner, self.mark, self.preprocessing = inner, mark, inner.preprocessing
+
+    def __call__(self, photo, *, seed):
+        if np.asarray(photo).shape[1] == 21:
+            self.mark.touch()
+            time.sleep(60)
+        return self.inner(photo, seed=seed)
+
+
+class Broken:
+    """An augmentation that fails."""
+
+    preprocessing = PREPROCESSING
+
+    def __call__(self, photo, *, seed):
+        raise UsageError("augmentation broken.json failed")
+
+
+def test_what_a_view_raises_in_a_worker_is_raised_here(paths):
+    with WorkerPool(paths, Views(Broken(), 0), photos=Photos(Decoding(64), workers=1)) as pool:
+        with pytest.raises(UsageError, match=r"broken\.json failed"):
+            list(pool.batches([np.array([0])], epoch=0))
+        assert len(next(pool.batches([np.array([0])], epoch=None)).rows) == 1
+
+
+ORPHANS = """
+import sys
+import numpy as np
+from test_worker_pool import VIEWS, Decoding, PathTable, Photos, WorkerPool
+pool = WorkerPool(PathTable.from_paths(sys.argv[1:]), VIEWS, photos=Photos(Decoding(64), workers=2))
+found = pool.batches([np.zeros(8, int)] * 100_000, epoch=0)
+next(found)
+print(*(worker.process.pid for worker in pool._workers), flush=True)
+for _ in found:
+    pass
+"""
+
+
+def test_no_worker_outlives_the_process_that_started_it(paths):
+    here = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
+    command = [sys.executable, "-c", ORPHANS, str(paths[0])]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": here}) as started:
+        pids = [int(pid) for pid in started.stdout.readline().split()]
+        assert len(pids) == 2
+        assert all(children.is_alive(pid) for pid in pids)
+        started.kill()
+    until = time.monotonic() + 10
+    while any(children.is_alive(pid) for pid in pids) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not any(children.is_alive(pid) for pid in pids)
+
+
+def test_a_worker_imports_no_torch(paths):
+    code = (
+        "import sys; from transferkit.data import augment, worker; from transferkit.zoo.card import Preprocessing; "
+        "augment._albumentations(); sys.exit(sum(name in sys.modules for name in ('torch', 'timm', 'torchvision')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_memory_does_not_grow_from_pass_to_pass(paths):
+    rows = [np.array([0, 1, 2, 4])] * 50
+    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+        sizes = []
+        for epoch in range(20):
+            assert sum(1 for _ in pool.batches(rows, epoch=epoch)) == 50
+            sizes.append(_resident(pool._workers[0].process.pid) + _resident(os.getpid()))
+    assert sizes[-1] - sizes[4] < 4 << 20
+
+
+def _resident(pid):
+    with open(f"/proc/{pid}/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do(tmp_path, monkeypatch):
+    write_digits(tmp_path / "digits", classes=(1, 2), per_class=12)
+    options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 2, "batch_size": CHUNK, "device": "cpu"}
+    models, starts = [], []
+    start = WorkerPool._start
+    monkeypatch.setattr(WorkerPool, "_start", lambda self: starts.append(self) or start(self))
+    for processes in (False, True):
+        monkeypatch.setattr(runtime, "wants_processes", lambda device, processes=processes: processes)
+        cache = tmp_path / f"cache-{processes}"
+        run = tk.finetune(tmp_path / "digits", out=tmp_path / f"run-{processes}", cache_dir=cache, workers=2, **options)
+        models.append((run.folder / "model" / "model.safetensors").read_bytes())
+        assert bool(starts) == processes
+    assert models[0] == models[1]
+    assert any((tmp_path / "cache-True" / "pixels").rglob("*"))
+    assert not any((tmp_path / "cache-False" / "pixels").rglob("*"))
+    assert not starts[0]._workers
