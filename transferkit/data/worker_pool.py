@@ -73,11 +73,7 @@ class WorkerPool:
         for worker in self._workers:
             worker.connection.close()
         for worker in self._workers:
-            try:
-                worker.process.wait(GRACE_SECONDS)
-            except subprocess.TimeoutExpired:
-                worker.process.kill()
-                worker.process.wait()
+            _end(worker.process)
         self._workers = []
         os.close(self._memory)
 
@@ -142,7 +138,7 @@ class WorkerPool:
     def _lost(self, worker: _Worker) -> Exception:
         """The error for a worker that is gone, with the file at which it was; a signal to end comes before it."""
         stops.check()
-        code = worker.process.wait(GRACE_SECONDS)
+        code = _end(worker.process)
         row = int(self._rows_at()[self._workers.index(worker)])
         where = f" at {self._paths[row]}" if row >= 0 else ""
         return RankLostError(
@@ -206,6 +202,15 @@ def _started(memory: int) -> _Worker:
             start_new_session=True,  # Ctrl-C is for us
         )
     return _Worker(process, connection.Connection(ours.detach()), deque())
+
+
+def _end(process: subprocess.Popen) -> int:
+    """The exit code of a process whose connection is closed; one that does not end by itself is killed."""
+    try:
+        return process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.wait()
 
 
 def _anonymous_file() -> int:
