@@ -75,6 +75,7 @@ def eval_view(image: Decoded, preprocessing: Preprocessing) -> np.ndarray:
 
     Shapes: (H, W, 3) uint8 with (H, W) = `size_px`.
     Source: bit for bit timm's `create_transform(is_training=False)` less normalisation (strips over 64 : 1 excepted).
+    Before 1.0.31 timm resizes to sides of two lengths by its bilinear filter, whatever filter it is given.
     """
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     height, width = preprocessing.size_px
