@@ -17,7 +17,7 @@ from transferkit.messages import Reporter
 from transferkit.model.eval_batch import EVAL_BATCH
 from transferkit.runtime import FP16, compile_errors
 from transferkit.tasks import SINGLE_LABEL, Task
-from transferkit.train import optim, replica
+from transferkit.train import clipping, optim, replica
 from transferkit.train.plan import Plan
 from transferkit.train.schedule import Schedule
 from transferkit.train.step import Gradient
@@ -137,6 +137,7 @@ def train_steps(
         division=plan.division,
         moved=(statistics, replica.counters(network)),
     )
+    clipper = clipping.Clipper(network.parameters(), max_norm=plan.max_gradient_norm)
     taken: list[_Taken] = []
     for number, (x, rows) in enumerate(loader(batches, epoch)):
         stops.check()
@@ -146,8 +147,7 @@ def train_steps(
         share = replica.share(batches[number], image_weights)
         seed = partial(replica.seed_step, plan.seed, epoch=epoch, step=number)
         loss, right = gradient.of(x, y, rows, share=share, seed=seed)
-        if plan.max_gradient_norm is not None:
-            nn.utils.clip_grad_norm_(network.parameters(), plan.max_gradient_norm)
+        clipper.clip()
         ranks.average(statistics)
         optim.step(optimizer)
         lr = max(group["lr"] for group in optimizer.param_groups)
