@@ -1,6 +1,9 @@
 """Training through torch.compile, with the real compiler."""
 
+import os
 import shutil
+import signal
+import time
 from functools import partial
 
 import pytest
@@ -10,7 +13,7 @@ import transferkit as tk
 from tests.conftest import write_digits
 from transferkit.train import loop
 from transferkit.zoo import files
-from transferkit.zoo.errors import UsageError
+from transferkit.zoo.errors import StoppedError, UsageError
 
 WHOLE = {"strategy": "finetune", "epochs": 1, "batch_size": 8, "augment": "light", "precision": "fp32", "lr": 1e-3}
 NETWORK = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "optimizer": "sgd"}
@@ -47,3 +50,22 @@ def test_where_the_compiler_fails_one_line_says_what_to_drop(data, monkeypatch):
 def test_a_head_alone_has_nothing_to_compile(data):
     with pytest.raises(UsageError, match="drop one"):
         tk.finetune(data, strategy="probe", compile=True)
+
+
+@pytest.mark.parametrize(("number", "stop"), [(signal.SIGTERM, StoppedError), (signal.SIGINT, KeyboardInterrupt)])
+@pytest.mark.parametrize("is_swallowed", [False, True])
+def test_a_stop_while_the_compiler_works_is_a_stop_and_no_error_of_the_compiler(
+    data, monkeypatch, number, stop, is_swallowed
+):
+    def stopped(graph, inputs):
+        try:
+            os.kill(os.getpid(), number)
+            time.sleep(10)
+        except BaseException as error:
+            if is_swallowed:  # as where the compiler's own processes are ended by the same Ctrl-C
+                raise RuntimeError("a process of the compiler is gone") from error
+            raise
+
+    monkeypatch.setattr(loop.torch, "compile", partial(torch.compile, backend=stopped))
+    with pytest.raises(stop):
+        finetune(data, "run", compile=True)

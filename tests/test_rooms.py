@@ -32,6 +32,7 @@ FLOORS = [
     "cli",
 ]  # each may import those before it
 GROUND_FILES = {
+    "determinism",
     "seeds",
     "scratch",
     "option",

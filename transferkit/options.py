@@ -11,18 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit import augment_file, kinds, presets
-from transferkit.option import (
-    BATCHES,
-    DATA,
-    MACHINE,
-    NETWORK,
-    REGULARISATION,
-    RUN,
-    STAGES,
-    TRAINING,
-    Option,
-    option,
-)  # fmt: skip
+from transferkit.option import BATCHES, DATA, MACHINE, NETWORK, REGULARISATION, RUN, STAGES, TRAINING, Option, option
 from transferkit.zoo import sources
 from transferkit.zoo.schema import MAX_SIDE_PX
 
@@ -202,6 +191,11 @@ class Options:
         MACHINE,
         "Train through torch.compile, which is made for GPUs and long runs: a minute or more before the first step.",
         needs=STAGES,
+    )
+    deterministic: bool = option(
+        False,
+        MACHINE,
+        "On a GPU the same bytes in every run, by kernels that repeat, which may be slower; on a CPU it is so anyway.",
     )
     workers: int | None = option(
         None, MACHINE, "Threads that decode images; for a GPU, processes.", rule="one a core", low=0, high=1024

@@ -1,13 +1,14 @@
 """What follows once the images are found: the network with a fresh head, all images read and split, what is fitted."""
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from transferkit import caches, kernels, kinds, messages, network, ranks, runtime
+from transferkit import caches, determinism, kernels, kinds, messages, network, ranks, runtime
 from transferkit.config import FinetuneConfig, ResolvedConfig
 from transferkit.data import augment, augment_trial
 from transferkit.data.augment import Augment
@@ -49,9 +50,15 @@ class Prepared:
     reuse: ActivationReuse
     hashes: dict[str, str]  # of what training begins with, beside the images
 
-    def arithmetic(self) -> AbstractContextManager:
-        """A context in which single precision on a GPU is TF32, but for a run that is all in single precision."""
-        return kernels.single_precision(self.device, exact=self.precision.is_single)
+    @contextmanager
+    def arithmetic(self) -> Iterator[None]:
+        """The block in which a run computes: with kernels that repeat, if it is to be deterministic.
+
+        Single precision on a GPU is TF32 there, but for a run that is all in single precision.
+        """
+        exact = self.precision.is_single
+        with determinism.switched(self.given.deterministic), kernels.single_precision(self.device, exact=exact):
+            yield
 
 
 def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Prepared:
@@ -59,6 +66,11 @@ def complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Pr
 
     Raises: UsageError, ModelFileError, NetworkError.
     """
+    with determinism.switched(config.deterministic):
+        return _complete(config, listing, progress)
+
+
+def _complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> Prepared:
     strategy = config.chosen_strategy
     augment_trial.check(config.augment)
     device = runtime.pick_device(config.device)

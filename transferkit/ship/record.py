@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from transferkit import ranks, runtime, tasks
+from transferkit import determinism, ranks, runtime, tasks
 from transferkit.data import cells, manifest
 from transferkit.data.listing import Listing
 from transferkit.evaluate import Result
@@ -45,6 +45,7 @@ def start(run: RunFolder, setting: dict[str, Any], taken: FirstPass) -> None:
         "threads": torch.get_num_threads(),
         "processes": ranks.size(),
         "processor": runtime.processor(setting["device"]),
+        "repeats": determinism.words(setting["device"], deterministic=setting["config"]["deterministic"]),
         "versions": runtime.versions(),
         "data": data,
     }

@@ -61,6 +61,8 @@ def descend(
     plan = dataclasses.replace(whole, first_epoch=len(course.records))
     context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     left = dataclasses.replace(context, plan=plan)
+    if plan.is_compiled:
+        context.reporter.say("compiling the network: the first epoch takes minutes longer")
     try:
         with state.saving(context.checkpoint if ranks.is_first() else None, say=context.reporter.say) as save:
             for record in _epochs(network, optimizer, loader, train, left):
