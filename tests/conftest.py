@@ -1,5 +1,6 @@
 """Fixtures: small real image folders made from scikit-learn's digits, and the shared weights where they are present."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,12 @@ from PIL import Image
 torch.set_num_threads(1)  # the networks here are too small for two
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_configure(config) -> None:
+    """Hide GPUs but from `pytest -m gpu`: the other tests compare bytes, which a CPU repeats."""
+    if config.option.markexpr != "gpu":
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def write_digits(folder: Path, *, classes: tuple[int, ...], per_class: int, size_px: int = 32) -> Path:

@@ -84,18 +84,18 @@ def test_a_workspace_that_repeats_is_left_as_it_is_and_another_is_not(monkeypatc
 
 def test_a_gpu_that_was_started_without_the_workspace_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
-    with pytest.raises(UsageError, match="set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts"):
-        with determinism.switched(True):
-            pass
+    late = pytest.raises(UsageError, match="set CUBLAS_WORKSPACE_CONFIG=:4096:8 before Python starts")
+    with late, determinism.switched(True):
+        pass
     monkeypatch.setenv(determinism.WORKSPACE, ":4096:8")
     with determinism.switched(True):
         assert torch.are_deterministic_algorithms_enabled()
 
 
 def test_an_operator_without_a_deterministic_kernel_is_one_line():
-    with pytest.raises(UsageError, match=r"^put_ has no deterministic kernel on this device; drop --deterministic.+$"):
-        with determinism.switched(True):
-            torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]))
+    told = pytest.raises(UsageError, match=r"^put_ has no deterministic kernel on this device; drop --deterministic.+$")
+    with told, determinism.switched(True):
+        torch.zeros(3).put_(torch.tensor([0]), torch.tensor([1.0]))
     with pytest.raises(RuntimeError, match="shape"), determinism.switched(True):
         torch.zeros(3) @ torch.zeros(4, 4)
 

@@ -172,3 +172,25 @@ def test_the_oldest_checkpoint_makes_room_for_the_newest(tmp_path, monkeypatch):
     state.save(tmp_path, held(network, optimizer, [{}] * 3))
     assert left == [["epoch-0002", "epoch-0001"], ["epoch-0002"]]
     assert [path.name for path in state.generations(tmp_path)] == ["epoch-0003", "epoch-0002"]
+
+
+@pytest.mark.parametrize("memory_format", [torch.channels_last, torch.contiguous_format])
+@pytest.mark.parametrize("name", ["adamw", "adam", "momentum", "nesterov", "sgd"])
+def test_what_is_read_back_lies_where_the_weights_lie_and_as_they_do(name, memory_format, tmp_path):
+    """Written by a CPU and read for another device, as the fused kernels of a GPU demand it."""
+    network, optimizer = start(name)
+    records = list(loop.train_epochs(network, optimizer, loader, EXAMPLES, Plan(epochs=1, batch_size=4)))
+    state.save(tmp_path, held(network, optimizer, records))
+    elsewhere = start(name)[0].to(memory_format=memory_format).to("meta")
+    again = optim.make(name, optim.groups_of(elsewhere.parameters(), lr=0.05, l2=0.01))
+    state.restore_optimizer(again, state.newest(tmp_path, again, say=pytest.fail).optimizer)
+    seen = 0
+    for parameter in elsewhere.parameters():
+        for value in again.state[parameter].values():
+            if isinstance(value, torch.Tensor) and value.ndim:
+                seen += 1
+                assert (value.dtype, value.device, value.layout, value.stride()) == (
+                    parameter.dtype, parameter.device, parameter.layout, parameter.stride()
+                )  # fmt: skip
+    slots = {"adamw": 2, "adam": 2, "momentum": 1, "nesterov": 1, "sgd": 0}[name]
+    assert seen == slots * len(list(elsewhere.parameters()))
