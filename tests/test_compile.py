@@ -11,12 +11,23 @@ import torch
 
 import transferkit as tk
 from tests.conftest import write_digits
+from transferkit.progress import Progress
 from transferkit.train import loop
 from transferkit.zoo import files
 from transferkit.zoo.errors import StoppedError, UsageError
 
 WHOLE = {"strategy": "finetune", "epochs": 1, "batch_size": 8, "augment": "light", "precision": "fp32", "lr": 1e-3}
 NETWORK = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "optimizer": "sgd"}
+
+
+class Told(Progress):
+    """What is said, in the order in which it is."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
 
 
 @pytest.fixture
@@ -67,5 +78,7 @@ def test_a_stop_while_the_compiler_works_is_a_stop_and_no_error_of_the_compiler(
             raise
 
     monkeypatch.setattr(loop.torch, "compile", partial(torch.compile, backend=stopped))
+    told = Told()
     with pytest.raises(stop):
-        finetune(data, "run", compile=True)
+        finetune(data, "run", compile=True, progress=told)
+    assert told.lines[-1] == "compiling the network: the first epoch takes minutes longer"

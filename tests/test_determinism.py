@@ -110,6 +110,8 @@ def test_on_a_cpu_a_run_has_the_same_bytes_with_it_and_says_that_it_repeats(data
     assert seen == [False] * (len(seen) // 2) + [True] * (len(seen) // 2)
     assert switches() == before
     assert (record["config"]["deterministic"], asked["config"]["deterministic"]) == (False, True)
+    with pytest.raises(UsageError, match="drop --deterministic"):
+        tk.finetune(out=str(data.parent / "plain"), resume=True, deterministic=True)
     assert record["repeats"] == asked["repeats"] == determinism.ON
     assert determinism.words("cuda", deterministic=True) == determinism.ON
     assert "--deterministic repeats them" in determinism.words("cuda:1", deterministic=False)
