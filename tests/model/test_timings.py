@@ -71,18 +71,3 @@ def test_features_may_change_by_two_percent(error, said, model, tmp_path, monkey
     else:
         assert chosen == Precision()
         assert line == f"precision: fp32; bf16 changes features by {said}"
-
-
-@pytest.mark.parametrize(
-    ("asked", "device", "products"), [("bf16", "cuda", "high"), ("fp32", "cuda", "highest"), ("bf16", "cpu", "highest")]
-)
-def test_products_are_shortened_on_cuda_alone_and_not_where_single_precision_is_asked_for(
-    asked, device, products, model, tmp_path
-):
-    before = torch.get_float32_matmul_precision()
-    try:
-        torch.set_float32_matmul_precision("highest")
-        precision.choose(model, asked, device=device, cache=tmp_path, phases=["features"])
-        assert torch.get_float32_matmul_precision() == products
-    finally:
-        torch.set_float32_matmul_precision(before)
