@@ -40,23 +40,23 @@ def train(
         runs.check_space(run.place, space_for(prepared.given, prepared.model))
     if finished and prepared.extractor and not prepared.extractor.remembers:  # to compare images, hashes are enough
         prepared = replace(prepared, extractor=None)
-    taken, config = read_images(prepared, progress)
-    if old:
-        old.check_images(run.place, taken.listing, taken.sha256)
-    if finished:
-        progress.say(f"{run.path} is finished: its model is in {run.path / 'model'}")
-        return finished
-    if changes:
-        progress.say(f"no longer bit-exact: {', '.join(changes)}")
-    if ranks.is_first():
-        if not old:
-            about = {"config": asdict(config), "given": asdict(prepared.given), "device": prepared.device}
-            record.start(run, about | {"hashes": prepared.hashes}, taken)
-        record.begin(run, taken)
-    read_seconds = time.monotonic() - started
-    context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
-    about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
-    with pool_of(config, taken, prepared) as pool:
+    with pool_of(prepared) as pool:  # its processes start while this one reads the images
+        taken, config = read_images(prepared, progress)
+        if old:
+            old.check_images(run.place, taken.listing, taken.sha256)
+        if finished:
+            progress.say(f"{run.path} is finished: its model is in {run.path / 'model'}")
+            return finished
+        if changes:
+            progress.say(f"no longer bit-exact: {', '.join(changes)}")
+        if ranks.is_first():
+            if not old:
+                about = {"config": asdict(config), "given": asdict(prepared.given), "device": prepared.device}
+                record.start(run, about | {"hashes": prepared.hashes}, taken)
+            record.begin(run, taken)
+        read_seconds = time.monotonic() - started
+        context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
+        about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
         result = evaluate.judge(fitted, taken, **about)
@@ -105,11 +105,11 @@ def _fit(run: RunFolder, taken: FirstPass, prepared: Prepared, problem: Problem)
 
 def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggestion:
     """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
-    taken, config = read_images(prepared, progress)
-    candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
-    plan = _plan(config, prepared.strategy, progress)
-    context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))
-    with pool_of(config, taken, prepared) as pool:
+    with pool_of(prepared) as pool:
+        taken, config = read_images(prepared, progress)
+        candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
+        plan = _plan(config, prepared.strategy, progress)
+        context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))
         problem = problem_of(config, taken, prepared, context=context, pool=pool)
         progress.start("trying learning rates", len(candidates) * steps * kinds.present(config.batch_size))
         suggestion = lr_find.suggest(list(lr_find.try_each(problem, prepared.strategy, candidates, steps=steps)))

@@ -164,11 +164,12 @@ def space_for(config: FinetuneConfig, model: Backbone) -> int:
     return (3 + members) * state + ((2 + members) * state + slots if strategy.trains_network else 0)
 
 
-def pool_of(config: ResolvedConfig, taken: FirstPass, prepared: Prepared) -> AbstractContextManager[WorkerPool | None]:
-    """The processes that make batches for a GPU, for the length of a block; None where threads do."""
-    if not runtime.wants_processes(prepared.device) or not prepared.photos.workers:
+def pool_of(prepared: Prepared) -> AbstractContextManager[WorkerPool | None]:
+    """The processes that make batches for a GPU, for the length of a block; None where threads do, or features last."""
+    one_pass = prepared.strategy.takes_one_pass(prepared.given)
+    if one_pass or not runtime.wants_processes(prepared.device) or not prepared.photos.workers:
         return nullcontext()
-    return WorkerPool(taken.listing.paths, Views(prepared.augment, config.seed), photos=prepared.photos)
+    return WorkerPool(Views(prepared.augment, prepared.given.seed), photos=prepared.photos)
 
 
 def problem_of(

@@ -58,8 +58,8 @@ def content(found):
 
 def passes(paths, rows, epochs, *, workers, **options):
     """What a pool makes of those epochs."""
-    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=workers, **options)) as pool:
-        return [content(pool.batches(rows, epoch=epoch)) for epoch in epochs]
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=workers, **options)) as pool:
+        return [content(pool.batches(paths, rows, epoch=epoch)) for epoch in epochs]
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -77,8 +77,8 @@ def test_processes_make_the_bits_of_threads(paths, workers):
 
 
 def test_pixels_are_laid_out_as_those_of_threads(paths):
-    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
-        (batch,) = pool.batches([np.array([0, 1, 2])], epoch=0)
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+        (batch,) = pool.batches(paths, [np.array([0, 1, 2])], epoch=0)
         assert batch.pixels.shape == (3, 3, 16, 24)
         assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
 
@@ -86,8 +86,8 @@ def test_pixels_are_laid_out_as_those_of_threads(paths):
 def test_small_photos_are_decoded_once_where_there_is_room_for_them(paths, tmp_path):
     size = 3 * 20 * 20
     reader = photos(tmp_path / "cache", workers=0, small_bytes=size + 1)
-    with WorkerPool(paths, VIEWS, photos=photos(tmp_path / "cache", workers=1)) as pool:
-        before = content(pool.batches([np.array([0, 1])], epoch=2))
+    with WorkerPool(VIEWS, photos=photos(tmp_path / "cache", workers=1)) as pool:
+        before = content(pool.batches(paths, [np.array([0, 1])], epoch=2))
     reader.read(paths[0])
     reader.read(paths[1])  # 3 bytes too large
     entries = [path for path in (tmp_path / "cache" / "pixels").rglob("*") if path.is_file()]
@@ -95,8 +95,8 @@ def test_small_photos_are_decoded_once_where_there_is_room_for_them(paths, tmp_p
     again = photos(tmp_path / "cache", workers=1)
     assert isinstance(again.read(paths[0]).image, np.ndarray)
     assert isinstance(again.read(paths[1]).image, Image.Image)
-    with WorkerPool(paths, VIEWS, photos=again) as pool:
-        assert content(pool.batches([np.array([0, 1])], epoch=2)) == before
+    with WorkerPool(VIEWS, photos=again) as pool:
+        assert content(pool.batches(paths, [np.array([0, 1])], epoch=2)) == before
 
 
 def test_a_file_of_which_the_store_has_the_pixels_is_not_decoded_in_a_worker(paths, tmp_path):
@@ -105,22 +105,22 @@ def test_a_file_of_which_the_store_has_the_pixels_is_not_decoded_in_a_worker(pat
     sha256 = reader.read(paths[0]).sha256
     planted = np.full((20, 20, 3), 200, np.uint8)
     Store(tmp_path / "cache", side=16, progress=Progress()).put(sha256, planted)
-    with WorkerPool(paths, VIEWS, photos=reader) as pool:
-        (batch,) = pool.batches([np.array([0])], epoch=None)
+    with WorkerPool(VIEWS, photos=reader) as pool:
+        (batch,) = pool.batches(paths, [np.array([0])], epoch=None)
         assert (batch.pixels == 200).all()
 
 
 def test_a_pass_that_is_broken_off_leaves_the_next_one_right_and_cannot_go_on_itself(paths):
     rows = np.array_split(np.delete(np.arange(COUNT), (3, 7)), 6)
     (expected,) = passes(paths, rows, [1], workers=2)
-    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=2)) as pool:
-        old = pool.batches(rows[::-1], epoch=0)
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=2)) as pool:
+        old = pool.batches(paths, rows[::-1], epoch=0)
         next(old)
-        assert content(pool.batches(rows, epoch=1)) == expected
+        assert content(pool.batches(paths, rows, epoch=1)) == expected
         with pytest.raises(RuntimeError, match="another pass"):
             next(old)
         larger = [np.concatenate(rows)]  # the shared memory grows
-        ((_, pixels, *_),) = content(pool.batches(larger, epoch=1))
+        ((_, pixels, *_),) = content(pool.batches(paths, larger, epoch=1))
         assert pixels == b"".join(part for _, part, *_ in expected)
 
 
@@ -128,8 +128,8 @@ def test_a_worker_that_is_killed_is_told_with_the_file_it_held(paths, tmp_path):
     table = PathTable.from_paths([paths[0], tmp_path / "link.png"])
     (tmp_path / "link.png").symlink_to(paths[1])
     slow = Views(Slow(VIEWS.augment, tmp_path / "started"), 0)
-    with WorkerPool(table, slow, photos=Photos(Decoding(64), workers=1)) as pool:
-        found = pool.batches([np.array([0]), np.array([1])], epoch=0)
+    with WorkerPool(slow, photos=Photos(Decoding(64), workers=1)) as pool:
+        found = pool.batches(table, [np.array([0]), np.array([1])], epoch=0)
         next(found)
         while not (tmp_path / "started").exists():
             time.sleep(0.01)
@@ -145,6 +145,9 @@ class Slow:
     def __init__(self, inner, mark):
         self.inner, self.mark, self.preprocessing = inner, mark, inner.preprocessing
 
+    def start(self):
+        self.inner.start()
+
     def __call__(self, photo, *, seed):
         if np.asarray(photo).shape[1] == 21:
             self.mark.touch()
@@ -157,23 +160,27 @@ class Broken:
 
     preprocessing = PREPROCESSING
 
+    def start(self):
+        pass
+
     def __call__(self, photo, *, seed):
         raise UsageError("augmentation broken.json failed")
 
 
 def test_what_a_view_raises_in_a_worker_is_raised_here(paths):
-    with WorkerPool(paths, Views(Broken(), 0), photos=Photos(Decoding(64), workers=1)) as pool:
+    with WorkerPool(Views(Broken(), 0), photos=Photos(Decoding(64), workers=1)) as pool:
         with pytest.raises(UsageError, match=r"broken\.json failed"):
-            list(pool.batches([np.array([0])], epoch=0))
-        assert len(next(pool.batches([np.array([0])], epoch=None)).rows) == 1
+            list(pool.batches(paths, [np.array([0])], epoch=0))
+        assert len(next(pool.batches(paths, [np.array([0])], epoch=None)).rows) == 1
 
 
 ORPHANS = """
 import sys
 import numpy as np
 from test_worker_pool import VIEWS, Decoding, PathTable, Photos, WorkerPool
-pool = WorkerPool(PathTable.from_paths(sys.argv[1:]), VIEWS, photos=Photos(Decoding(64), workers=2))
-found = pool.batches([np.zeros(8, int)] * 100_000, epoch=0)
+paths = PathTable.from_paths(sys.argv[1:])
+pool = WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=2))
+found = pool.batches(paths, [np.zeros(8, int)] * 100_000, epoch=0)
 next(found)
 print(*(worker.process.pid for worker in pool._workers), flush=True)
 for _ in found:
@@ -205,10 +212,10 @@ def test_a_worker_imports_no_torch(paths):
 
 def test_memory_does_not_grow_from_pass_to_pass(paths):
     rows = [np.array([0, 1, 2, 4])] * 50
-    with WorkerPool(paths, VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
         sizes = []
         for epoch in range(20):
-            assert sum(1 for _ in pool.batches(rows, epoch=epoch)) == 50
+            assert sum(1 for _ in pool.batches(paths, rows, epoch=epoch)) == 50
             sizes.append(_resident(pool._workers[0].process.pid) + _resident(os.getpid()))
     assert sizes[-1] - sizes[4] < 4 << 20
 
@@ -221,16 +228,18 @@ def _resident(pid):
 def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do(tmp_path, monkeypatch):
     write_digits(tmp_path / "digits", classes=(1, 2), per_class=12)
     options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 2, "batch_size": CHUNK, "device": "cpu"}
-    models, starts = [], []
-    start = WorkerPool._start
-    monkeypatch.setattr(WorkerPool, "_start", lambda self: starts.append(self) or start(self))
+    models, used = [], []
+    made = WorkerPool.batches
+    monkeypatch.setattr(
+        WorkerPool, "batches", lambda self, *given, **how: used.append(self) or made(self, *given, **how)
+    )
     for processes in (False, True):
         monkeypatch.setattr(runtime, "wants_processes", lambda device, processes=processes: processes)
         cache = tmp_path / f"cache-{processes}"
         run = tk.finetune(tmp_path / "digits", out=tmp_path / f"run-{processes}", cache_dir=cache, workers=2, **options)
         models.append((run.folder / "model" / "model.safetensors").read_bytes())
-        assert bool(starts) == processes
+        assert bool(used) == processes
     assert models[0] == models[1]
     assert any((tmp_path / "cache-True" / "pixels").rglob("*"))
     assert not any((tmp_path / "cache-False" / "pixels").rglob("*"))
-    assert not starts[0]._workers
+    assert not used[0]._workers

@@ -54,6 +54,11 @@ class Augment:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"_own": threading.local()}
 
+    def start(self) -> None:
+        """Make the pipeline of this thread, if it has none: the first one takes a second, for imports."""
+        if self._make and not hasattr(self._own, "pipeline"):
+            self._own.pipeline = self._make()
+
     def __call__(self, image: Decoded, *, seed: int) -> np.ndarray:
         """The view that `seed` stands for.
 
@@ -63,8 +68,7 @@ class Augment:
         """
         if self._make is None:
             return eval_view(image, self.preprocessing)
-        if not hasattr(self._own, "pipeline"):
-            self._own.pipeline = self._make()
+        self.start()
         pipeline, pixels = self._own.pipeline, np.asarray(image)
         # Not set_random_seed: it gives each transform a generator with the same seed, so that all coins fall alike.
         pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))

@@ -114,8 +114,11 @@ class Store:
         return self._folder / sha256[:2] / sha256[2:]
 
     def _write(self, path: Path, header: bytes, content: memoryview) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        try:
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=path.parent)
         try:
             with open(descriptor, "wb") as file:
                 file.write(header)

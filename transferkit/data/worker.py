@@ -22,7 +22,6 @@ class Work:
     """What all tasks of a worker have in common; `number` is its own, `size_px` height and width of a view."""
 
     number: int
-    paths: PathTable
     photos: Photos
     views: Views
     size_px: tuple[int, int]
@@ -49,17 +48,24 @@ NOTHING = Read()  # is told yet
 
 
 def main(socket: int, memory: int) -> None:
-    """Do tasks until the connection ends. Args: file descriptors, of one end of a connection and of shared memory."""
+    """Do tasks until the connection ends; it brings the work, then paths, then tasks on their rows.
+
+    Args: file descriptors, of one end of a connection and of shared memory.
+    """
     with Connection(socket) as parent:
         try:
-            work = parent.recv()
+            work, paths = parent.recv(), PathTable.from_paths(())
+            work.views.augment.start()
             shared = mmap.mmap(memory, 0)
             while True:
                 task = parent.recv()
+                if isinstance(task, PathTable):
+                    paths = task
+                    continue
                 if task.memory_bytes > len(shared):
                     shared = mmap.mmap(memory, task.memory_bytes)
                 try:
-                    told = _read(work, task, shared)
+                    told = _read(work, paths, task, shared)
                 except Exception as error:
                     told = error
                 parent.send(told)
@@ -67,7 +73,7 @@ def main(socket: int, memory: int) -> None:
             return
 
 
-def _read(work: Work, task: Task, shared: mmap.mmap) -> list[Read]:
+def _read(work: Work, paths: PathTable, task: Task, shared: mmap.mmap) -> list[Read]:
     """Write the views of a task, and tell of each row."""
     current = np.frombuffer(shared, np.int64, count=1, offset=8 * work.number)
     views = np.frombuffer(shared, np.uint8, count=len(task.rows) * view_bytes(work.size_px), offset=task.start)
@@ -75,7 +81,7 @@ def _read(work: Work, task: Task, shared: mmap.mmap) -> list[Read]:
     for row, place in zip(task.rows, views.reshape(-1, *work.size_px, 3)):
         current[0] = row
         try:
-            photo = work.photos.read(work.paths[row])
+            photo = work.photos.read(paths[row])
         except DecodeError as error:
             told.append(Read(fault=str(error)))
             continue

@@ -52,19 +52,23 @@ class _Worker(NamedTuple):
 
 
 class WorkerPool:
-    """Makes batches of `paths` in as many processes as `photos` has workers, which start with the first batch.
+    """Makes batches in as many processes as `photos` has workers; these start at once, and take a second for it.
 
     A context manager, at whose end the processes have ended. Without it they end with this one, however it ends.
     """
 
-    def __init__(self, paths: PathTable, views: Views, *, photos: Photos):
-        self._paths, self._views, self._photos = paths, views, photos
+    def __init__(self, views: Views, *, photos: Photos):
+        self._photos = photos
         self._size_px = views.augment.preprocessing.size_px
-        self._workers: list[_Worker] = []
+        self._paths: PathTable | None = None  # those that the workers know
         self._memory = _anonymous_file()
         self._bytes = HEADER_BYTES
         os.ftruncate(self._memory, self._bytes)
+        self._rows_at()[:] = -1
         self._turn = 0
+        self._workers = [_started(self._memory) for _ in range(photos.workers)]
+        for number, worker in enumerate(self._workers):
+            self._tell(worker, Work(number=number, photos=photos, views=views, size_px=self._size_px))
 
     def __enter__(self) -> "WorkerPool":
         return self
@@ -77,8 +81,8 @@ class WorkerPool:
         self._workers = []
         os.close(self._memory)
 
-    def batches(self, rows: Sequence[np.ndarray], *, epoch: int | None) -> Iterator[Batch]:
-        """Yield one batch for each array of `rows`, of the same bits as `batches.batches` makes of the same views.
+    def batches(self, paths: PathTable, rows: Sequence[np.ndarray], *, epoch: int | None) -> Iterator[Batch]:
+        """Yield one batch for each array of `rows` of `paths`, of the same bits as `batches.batches` of the same views.
 
         The pixels are in the shared memory: they hold until the next batch is asked for.
 
@@ -89,9 +93,12 @@ class WorkerPool:
             return
         self._turn += 1
         turn = self._turn
-        self._start()
         while any(worker.waiting for worker in self._workers):  # of a pass that was broken off
             deque(self._receive(), maxlen=0)
+        if paths is not self._paths:
+            self._paths = paths
+            for worker in self._workers:
+                self._tell(worker, paths)
         slots = AHEAD + math.ceil(AHEAD * len(self._workers) * CHUNK / largest)
         shared = self._grown(slots * largest * view_bytes(self._size_px)).reshape(slots, largest, *self._size_px, 3)
         chunks, told = deque(_chunks(rows)), [[NOTHING] * len(batch) for batch in rows]
@@ -140,21 +147,11 @@ class WorkerPool:
         stops.check()
         code = _end(worker.process)
         row = int(self._rows_at()[self._workers.index(worker)])
-        where = f" at {self._paths[row]}" if row >= 0 else ""
+        where = f" at {self._paths[row]}" if self._paths and row >= 0 else ""
         return RankLostError(
             f"a process that reads photos was lost{where} ({'signal' if code < 0 else 'exit code'} {abs(code)}); the "
             "machine may be out of memory: use fewer --workers, or --workers 0 to read in this process"
         )
-
-    def _start(self) -> None:
-        if self._workers:
-            return
-        self._rows_at()[:] = -1
-        count = self._photos.workers
-        self._workers = [_started(self._memory) for _ in range(count)]
-        for number, worker in enumerate(self._workers):
-            shares = {"paths": self._paths, "photos": self._photos, "views": self._views}
-            self._tell(worker, Work(number=number, size_px=self._size_px, **shares))
 
     def _rows_at(self) -> np.ndarray:
         """The row that each worker is at, below 0 for none; in the shared memory."""

@@ -26,14 +26,14 @@ from transferkit.zoo.errors import DataError
 def image_loader(
     paths: PathTable, views: Views, *, photos: Photos, device: str, pool: WorkerPool | None = None
 ) -> ImageLoader:
-    """Batches of normalised images on `device`, read by threads or, of the same arguments, by a `pool`.
+    """Batches of normalised images on `device`, read by threads or, of the same photos and views, by a `pool`.
 
     Raises: DataError if a file that was readable before is not any more.
     """
 
     def read(rows: list[np.ndarray], epoch: int | None) -> Iterator[Batch]:
         if pool:
-            return pool.batches(rows, epoch=epoch)
+            return pool.batches(paths, rows, epoch=epoch)
         return batches.batches(paths, rows, partial(views, epoch=epoch), photos=photos)
 
     def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Tensor, np.ndarray]]:
