@@ -114,4 +114,5 @@ def test_on_a_cpu_a_run_has_the_same_bytes_with_it_and_says_that_it_repeats(data
         tk.finetune(out=str(data.parent / "plain"), resume=True, deterministic=True)
     assert record["repeats"] == asked["repeats"] == determinism.ON
     assert determinism.words("cuda", deterministic=True) == determinism.ON
+    assert determinism.words("mps", deterministic=True) == determinism.OFF  # which has no such kernels
     assert "--deterministic repeats them" in determinism.words("cuda:1", deterministic=False)

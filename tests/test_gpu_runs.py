@@ -51,7 +51,7 @@ def test_a_run_whose_batches_are_too_large_says_so_once_and_ends(data, tmp_path)
     told = [line for line in progress.said if "memory" in line]
     assert told == ["out of memory: batches of 7 are computed in 2 parts of 4"]
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
-    assert [line["parts"] for line in lines] == [2] * len(lines)
+    assert [line["micro_batches"] for line in lines] == [2] * len(lines)
 
 
 def test_a_run_reads_and_scores_in_batches_that_the_gpu_takes(tmp_path, monkeypatch):

@@ -20,7 +20,19 @@ ON, OFF = (
 
 def words(device: str, *, deterministic: bool) -> str:
     """What a run on `device` may be expected to repeat, for run.json."""
-    return ON if deterministic or device == "cpu" else OFF
+    return ON if device == "cpu" or (deterministic and device.startswith("cuda")) else OFF
+
+
+def take_workspace() -> None:
+    """Set what cuBLAS needs, before a GPU is used. Raises: UsageError if one is."""
+    if os.environ.get(WORKSPACE) in WORKSPACES:
+        return
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        raise UsageError(
+            f"--deterministic comes too late for a GPU in use; set {WORKSPACE}={WORKSPACES[0]} before Python starts"
+        )
+    os.environ[WORKSPACE] = WORKSPACES[0]
 
 
 @contextmanager
@@ -35,13 +47,7 @@ def switched(on: bool) -> Iterator[None]:
     if not on:
         yield
         return
-    if os.environ.get(WORKSPACE) not in WORKSPACES:
-        torch = sys.modules.get("torch")
-        if torch and torch.cuda.is_initialized():
-            raise UsageError(
-                f"--deterministic comes too late for a GPU in use; set {WORKSPACE}={WORKSPACES[0]} before Python starts"
-            )
-        os.environ[WORKSPACE] = WORKSPACES[0]
+    take_workspace()
     import torch
 
     cudnn: Any = torch.backends.cudnn

@@ -25,16 +25,16 @@ def single_precision(device: str, *, exact: bool) -> Iterator[None]:
     import torch
 
     cudnn: Any = torch.backends.cudnn  # a module that is an object of properties
-    before = [kind.fp32_precision == "tf32" for kind in (torch.backends.cuda.matmul, cudnn.conv)]
-    _take_tf32(not exact, not exact)
+    before = torch.get_float32_matmul_precision(), cudnn.conv.fp32_precision == "tf32"
+    _take("highest" if exact else "high", not exact)
     try:
         yield
     finally:
-        _take_tf32(*before)
+        _take(*before)
 
 
-def _take_tf32(matrices: bool, convolutions: bool) -> None:
-    """Compute products of matrices and convolutions in TF32, or in all bits.
+def _take(matrices: str, convolutions: bool) -> None:
+    """Compute products of matrices in that precision of torch's, and convolutions in TF32 or in all bits.
 
     Not by setting `fp32_precision`: torch.compile also reads the older settings, which raise where only the newer were
     changed (https://github.com/pytorch/pytorch/issues/166387). Setting the older changes both, of which early versions
@@ -44,7 +44,7 @@ def _take_tf32(matrices: bool, convolutions: bool) -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        torch.set_float32_matmul_precision("high" if matrices else "highest")
+        torch.set_float32_matmul_precision(matrices)
         cudnn: Any = torch.backends.cudnn
         cudnn.allow_tf32 = convolutions
 

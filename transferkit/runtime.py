@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 FP32, BF16, FP16 = "fp32", "bf16", "fp16"  # precisions, as people name them
+BF16_UNITS = (8, 0)  # the compute capability from which GPUs compute in bfloat16
 TENSOR_CORES = (7, 0)  # the compute capability from which GPUs have units for products of fp16
 LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "numpy", "pillow", "safetensors")
 
@@ -74,12 +75,14 @@ def _own_gpu(name: str) -> str:
     return f"cuda:{ranks.local_rank()}"
 
 
-def computes_bf16(kind: str) -> bool:
-    """Whether a device of that kind, "cpu" or "cuda", has instructions for bfloat16, as far as the system tells."""
-    if kind == "cuda":
-        import torch
+def computes_bf16(device: str) -> bool:
+    """Whether a device has instructions for bfloat16, as far as the system tells."""
+    import torch
 
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+    kind = torch.device(device).type
+    if kind == "cuda":
+        # not `is_bf16_supported`, which asks the current device
+        return bool(torch.version.hip) or torch.cuda.get_device_capability(device) >= BF16_UNITS
     told = Path("/proc/cpuinfo")
     lines = told.read_text(errors="replace").splitlines() if told.is_file() else []
     flags = next((line for line in lines if line.lower().startswith(("flags", "features"))), "")

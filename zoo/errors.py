@@ -19,7 +19,12 @@ StoppedError               75   stopped by SIGTERM (130: by Ctrl-C); no error, s
 A message is one line: what was given, what is allowed, where, and what to do.
 """
 
-OUT_OF_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")  # in torch's RuntimeErrors
+OUT_OF_MEMORY = (
+    "out of memory",
+    "not enough memory",
+    "can't allocate memory",
+    "STATUS_ALLOC_FAILED",
+)  # in torch's RuntimeErrors
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -56,7 +56,7 @@ def ours(given: argparse.Namespace) -> Iterable[Iterable[torch.Tensor]]:
     preprocessing = Preprocessing()
     decoding = Decoding.of(preprocessing)
     room = runtime.available_memory() // 2
-    store = Store(given.cache, side=decoding.side_px, progress=Progress(), small_bytes=room // given.workers)
+    store = Store(given.cache, side=decoding.side_px, progress=Progress(), small_bytes=room)
     photos = Photos(decoding, workers=given.workers, store=store, index=Known(given.cache / "known.sqlite"))
     examples = Examples(
         rows=(listing.parts == "train").nonzero()[0], labels=listing.labels, num_classes=len(listing.classes)

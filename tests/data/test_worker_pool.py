@@ -14,13 +14,13 @@ from PIL import Image
 
 import transferkit as tk
 from tests.conftest import write_digits
-from transferkit import runtime
+from transferkit import runtime, seeds
 from transferkit.data import augment
 from transferkit.data.batches import batches
 from transferkit.data.folder import PathTable
 from transferkit.data.known import Known
 from transferkit.data.photos import Decoding, Photos
-from transferkit.data.store import Store
+from transferkit.data.store import HEADER, Store
 from transferkit.data.views import Views
 from transferkit.data.worker_pool import CHUNK, WorkerPool
 from transferkit.progress import Progress
@@ -164,7 +164,32 @@ class Broken:
         pass
 
     def __call__(self, photo, *, seed):
-        raise UsageError("augmentation broken.json failed")
+        if seed == seeds.integer(0, "augment", 0, 0):
+            raise UsageError("augmentation broken.json failed")
+        raise KeyError("a bug")
+
+
+def test_a_batch_of_more_tasks_than_a_connection_holds_ends(paths):
+    rows = np.resize([0, 1, 2], 6000)
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+        (batch,) = pool.batches(paths, [rows], epoch=0)
+        assert batch.rows.tolist() == rows.tolist()
+
+
+def test_workers_run_nothing_of_the_current_folder(paths, tmp_path, monkeypatch):
+    (tmp_path / "numpy.py").write_text("import pathlib; pathlib.Path('ran').touch()")
+    monkeypatch.chdir(tmp_path)
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+        assert len(next(pool.batches(paths, [np.array([0])], epoch=0)).rows) == 1
+    assert not (tmp_path / "ran").exists()
+
+
+def test_all_workers_together_keep_no_more_than_there_is_room_for(paths, tmp_path):
+    room = 20_000  # for some ten photos
+    with WorkerPool(VIEWS, photos=photos(tmp_path / "cache", workers=2, small_bytes=room)) as pool:
+        list(pool.batches(paths, [np.arange(COUNT)], epoch=0))
+        entries = [path for path in (tmp_path / "cache" / "pixels").rglob("*") if path.is_file()]
+    assert room / 2 < sum(path.stat().st_size - HEADER.size for path in entries) <= room
 
 
 def test_what_a_view_raises_in_a_worker_is_raised_here(paths):
@@ -172,6 +197,8 @@ def test_what_a_view_raises_in_a_worker_is_raised_here(paths):
         with pytest.raises(UsageError, match=r"broken\.json failed"):
             list(pool.batches(paths, [np.array([0])], epoch=0))
         assert len(next(pool.batches(paths, [np.array([0])], epoch=None)).rows) == 1
+        with pytest.raises(RuntimeError, match=r"(?s)Traceback.*KeyError: 'a bug'"):
+            list(pool.batches(paths, [np.array([0])], epoch=1))
 
 
 ORPHANS = """
@@ -211,13 +238,14 @@ def test_a_worker_imports_no_torch(paths):
 
 
 def test_memory_does_not_grow_from_pass_to_pass(paths):
-    rows = [np.array([0, 1, 2, 4])] * 50
-    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+    views = Views(augment.load("none", Preprocessing(size_px=(224, 224))), 0)
+    rows = [np.array([0, 1, 2, 4] * 8)] * 8  # 38 MB of views a pass
+    with WorkerPool(views, photos=Photos(Decoding(64), workers=1)) as pool:
         sizes = []
-        for epoch in range(20):
-            assert sum(1 for _ in pool.batches(paths, rows, epoch=epoch)) == 50
+        for epoch in range(6):
+            assert sum(1 for _ in pool.batches(paths, rows, epoch=epoch)) == 8
             sizes.append(_resident(pool._workers[0].process.pid) + _resident(os.getpid()))
-    assert sizes[-1] - sizes[4] < 4 << 20
+    assert sizes[-1] - sizes[1] < 20 << 20
 
 
 def _resident(pid):

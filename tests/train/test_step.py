@@ -86,8 +86,8 @@ def test_parts_are_halved_until_they_fit_and_stay_for_the_rest_of_the_run():
         "out of memory: batches of 12 are computed in 2 parts of 6",
         "out of memory: batches of 12 are computed in 4 parts of 3",
     ]
-    assert [record["parts"] for record in records] == [4, 4]
-    assert "parts" not in train(start(), Plan(epochs=1, batch_size=12))[0]
+    assert [record["micro_batches"] for record in records] == [4, 4]
+    assert "micro_batches" not in train(start(), Plan(epochs=1, batch_size=12))[0]
 
 
 def test_what_was_too_large_leaves_no_trace():

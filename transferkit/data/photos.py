@@ -120,8 +120,9 @@ class Photos:
                 self._room -= size
 
     def __getstate__(self) -> dict[str, Any]:
-        """For another process, which holds photos of its own."""
-        return self.__dict__ | {"_lock": None, "_held": {}, "_read": [], "largest": {}}
+        """For one of as many processes as there are workers, which holds photos of its own."""
+        store = self._store and self._store.shared(self.workers)
+        return self.__dict__ | {"_lock": None, "_held": {}, "_read": [], "largest": {}, "_store": store}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"_lock": threading.Lock()}

@@ -5,6 +5,7 @@ flushed to the disk: an entry that a crash left incomplete does not fit its chec
 """
 
 import contextlib
+import copy
 import functools
 import mmap
 import os
@@ -64,6 +65,12 @@ class Store:
         self._is_writable = True
         self._verified: set[str] = set()  # entries whose checksum this process has computed
         self._lock = threading.Lock()
+
+    def shared(self, count: int) -> "Store":
+        """The same for one of `count` processes, with its part of the room for small photos."""
+        store = copy.copy(self)
+        store._small_room //= max(1, count)
+        return store
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lock": None, "_progress": Progress()}

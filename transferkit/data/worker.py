@@ -5,6 +5,7 @@ became of the other end.
 """
 
 import mmap
+import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from transferkit.data.decode import DecodeError
 from transferkit.data.listing import PathTable
 from transferkit.data.photos import Photos
 from transferkit.data.views import Views
+from transferkit.zoo.errors import TransferkitError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +68,10 @@ def main(socket: int, memory: int) -> None:
                     shared = mmap.mmap(memory, task.memory_bytes)
                 try:
                     told = _read(work, paths, task, shared)
-                except Exception as error:
+                except TransferkitError as error:
                     told = error
+                except Exception:
+                    told = RuntimeError(f"in a process that reads photos:\n{traceback.format_exc()}")
                 parent.send(told)
         except (EOFError, ConnectionError):
             return

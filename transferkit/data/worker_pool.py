@@ -5,6 +5,7 @@ one. That memory has no name, so nothing is left of it, and it does not count as
 64 MB. There is no thread: tasks wait in the connections of the workers while this process does something else.
 """
 
+import contextlib
 import math
 import mmap
 import os
@@ -25,12 +26,14 @@ from transferkit.data.listing import PathTable
 from transferkit.data.photos import Photos
 from transferkit.data.views import Views
 from transferkit.data.worker import NOTHING, Read, Task, Work, view_bytes
-from transferkit.zoo import stops
+from transferkit.zoo import children, stops
+from transferkit.zoo.children import KILLED
 from transferkit.zoo.errors import RankLostError
 
 CHUNK = 8  # rows of a task: so few that all workers share a batch, so many that to tell of them costs little
 AHEAD = 2  # batches, or tasks of each worker, whichever is more
 HEADER_BYTES = 8192  # of the shared memory: the row that each worker is at, of 1,024 at most
+WAITING = 16  # tasks in a connection at most; some 280 would fill it
 WAIT_SECONDS = 0.2  # between two looks for a signal
 GRACE_SECONDS = 2.0  # for a worker to end by itself
 
@@ -93,8 +96,7 @@ class WorkerPool:
             return
         self._turn += 1
         turn = self._turn
-        while any(worker.waiting for worker in self._workers):  # of a pass that was broken off
-            deque(self._receive(), maxlen=0)
+        self._drain()
         if paths is not self._paths:
             self._paths = paths
             for worker in self._workers:
@@ -102,17 +104,32 @@ class WorkerPool:
         slots = AHEAD + math.ceil(AHEAD * len(self._workers) * CHUNK / largest)
         shared = self._grown(slots * largest * view_bytes(self._size_px)).reshape(slots, largest, *self._size_px, 3)
         chunks, told = deque(_chunks(rows)), [[NOTHING] * len(batch) for batch in rows]
+        left = [len(batch) for batch in rows]
         for number, batch in enumerate(rows):
-            while NOTHING in told[number]:
-                while chunks and chunks[0].batch < number + slots:
+            while left[number]:
+                while chunks and chunks[0].batch < number + slots and self._takes_more():
                     chunk = chunks.popleft()
                     self._send(chunk, place=chunk.batch % slots * largest + chunk.first, epoch=epoch)
                 for chunk, found in self._receive():
                     told[chunk.batch][chunk.first : chunk.first + len(found)] = found
+                    left[chunk.batch] -= len(found)
             yield _batch(batch, shared[number % slots], told[number])
             told[number] = []
             if turn != self._turn:
                 raise RuntimeError("another pass over the photos has begun, whose views have taken the place")
+
+    def _takes_more(self) -> bool:
+        """Whether a task may be sent: connections that are full both ways would have both ends wait for each other."""
+        return min(len(worker.waiting) for worker in self._workers) < WAITING
+
+    def _drain(self) -> None:
+        """Wait for what is left of a pass that was broken off, and of what failed in it."""
+        while any(worker.waiting for worker in self._workers):
+            with contextlib.suppress(Exception):
+                deque(self._receive(), maxlen=0)
+            for worker in self._workers:
+                if worker.process.poll() is not None:
+                    raise self._lost(worker)
 
     def _send(self, chunk: _Chunk, *, place: int, epoch: int | None) -> None:
         """Give a chunk to the worker that has the least to do; its views go to that place of the shared memory."""
@@ -144,13 +161,14 @@ class WorkerPool:
 
     def _lost(self, worker: _Worker) -> Exception:
         """The error for a worker that is gone, with the file at which it was; a signal to end comes before it."""
-        stops.check()
         code = _end(worker.process)
+        stops.check()  # the signal that ended it may be for all
         row = int(self._rows_at()[self._workers.index(worker)])
         where = f" at {self._paths[row]}" if self._paths and row >= 0 else ""
         return RankLostError(
-            f"a process that reads photos was lost{where} ({'signal' if code < 0 else 'exit code'} {abs(code)}); the "
-            "machine may be out of memory: use fewer --workers, or --workers 0 to read in this process"
+            f"a process that reads photos was lost{where} ({'signal' if code < 0 else 'exit code'} {abs(code)}); "
+            + ("the machine may be out of memory: " if code == -KILLED else "")
+            + "use fewer --workers, or --workers 0 to read in this process"
         )
 
     def _rows_at(self) -> np.ndarray:
@@ -190,10 +208,10 @@ def _started(memory: int) -> _Worker:
     with theirs:
         descriptors = (theirs.fileno(), memory)
         threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-        path = os.pathsep.join(os.path.abspath(each) for each in sys.path)
+        code = f"import sys; sys.path[:] = {children.search_path()!a}; "  # without the current folder
         process = subprocess.Popen(
-            [sys.executable, "-c", f"from transferkit.data import worker; worker.main{descriptors}"],
-            env=os.environ | threads | {"PYTHONPATH": path},
+            [sys.executable, "-c", f"{code}from transferkit.data import worker; worker.main{descriptors}"],
+            env=os.environ | threads,
             stdin=subprocess.DEVNULL,
             pass_fds=descriptors,
             start_new_session=True,  # Ctrl-C is for us

@@ -86,7 +86,7 @@ def choose(
     look_up = partial(timings.looked_up, model, device=device, cache=cache)
     if kind == "cuda":
         return _on_gpu(model, look_up, device=device, phases=phases)
-    if not runtime.computes_bf16(kind):
+    if not runtime.computes_bf16(device):
         return Precision(), ()
     if words := _objection(model, look_up, device=device):
         return Precision(), (f"precision: fp32; {words}",)
@@ -113,7 +113,7 @@ def _on_gpu(
     model: Backbone, look_up: Callable[..., dict[str, Any]], *, device: str, phases: Sequence[str]
 ) -> tuple[Precision, tuple[str, ...]]:
     """Training in bfloat16 where the GPU has it, else in fp16 where it has tensor cores; features as on a CPU."""
-    has_bf16, lines = runtime.computes_bf16("cuda"), []
+    has_bf16, lines = runtime.computes_bf16(device), []
     features = training = BF16 if has_bf16 else FP32
     if not has_bf16 and runtime.computes_fp16(device):
         training = FP16

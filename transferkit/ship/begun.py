@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit import ranks, runtime
+from transferkit import determinism, ranks, runtime
 from transferkit.data.listing import Listing
 from transferkit.data.source import Member, absolute
 from transferkit.progress import Progress
@@ -45,6 +45,8 @@ class Begun:
         """The options it began with; the device that was picked only where this machine has it."""
         options = {name: value for name, value in self.record["config"].items() if name != "out"}
         kind = _kind(self.record["device"])
+        if options.get("deterministic"):
+            determinism.take_workspace()  # to pick a GPU starts it
         try:
             runtime.pick_device(kind)
         except UsageError:

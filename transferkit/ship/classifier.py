@@ -20,6 +20,7 @@ from transferkit.data.decode import DecodeError, eval_view
 from transferkit.data.depth import LARGEST, dim_words
 from transferkit.data.photos import Decoding
 from transferkit.data.source import read_file
+from transferkit.kernels import single_precision
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.model.eval_batch import batch_of, halved, joined
@@ -149,7 +150,7 @@ class Classifier:
         answers = np.empty((len(views), sum(len(each.members) for each in self.passes), len(self.classes)))
         for each in self.passes:
             x = inputs[each.preprocessing]
-            with runtime.device_errors():
+            with runtime.device_errors(), single_precision(x.device.type, exact=True):
                 parts = halved(lambda rows, x=x, each=each: each.network(x[rows]), len(x), device=x.device)
             logits = joined(parts).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
             answers[:, each.members] = self.task.activated(logits.cpu().double()).numpy()

@@ -144,7 +144,7 @@ def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optim
     network.load_state_dict(saved.model)
     judged.load_state_dict(saved.averaged)
     state.restore_optimizer(optimizer, saved.optimizer)
-    kinds.present(context.plan).division.parts = saved.records[-1].get("parts", 1)
+    kinds.present(context.plan).division.parts = saved.records[-1].get("micro_batches", 1)
     context.reporter.say(f"going on after epoch {len(saved.records)} of {kinds.present(context.plan).epochs}")
     for record in saved.records:
         context.reporter.record(record)
@@ -158,8 +158,9 @@ def _validate(
     started = time.monotonic()
     logits = outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes, precision=precision)
     if not np.isfinite(logits).all():
+        advice = loop.advice(precision)
         raise DivergedError(
-            f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use a lower --lr"
+            f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use {advice}"
         )
     record["val"] = ranks.from_first(val.task.measured(logits, val.labels[val.rows]))
     record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)

@@ -178,8 +178,8 @@ def _looked_at(taken: Sequence[_Taken], *, first: int, plan: Plan) -> Iterator[S
     sums = ranks.total(own)
     for number, (each, mean, hits) in enumerate(zip(taken, sums, sums[len(taken) :]), first + 1):
         if not math.isfinite(mean):
-            advice = "--precision fp32, or a lower --lr" if plan.precision == FP16 else "a lower --lr"
-            raise DivergedError(f"the loss is {mean} at step {number} of epoch {plan.first_epoch + 1}; use {advice}")
+            where = f"step {number} of epoch {plan.first_epoch + 1}"
+            raise DivergedError(f"the loss is {mean} at {where}; use {advice(plan.precision)}")
         yield Step(loss=mean, images=each.images, hits=int(hits), lr=each.lr)
 
 
@@ -189,8 +189,8 @@ def train_epochs(
     """Train `network` in place under the plan's schedule; yield a record an epoch.
 
     A record is {"epoch", "phase", "lr", "lrs", "train", "seconds"}: lr is the highest of the last step, lrs those at
-    `LR_POINTS` points of the epoch; where a cycle ends, "snapshot" is its number; where memory ran out, "parts" is in
-    how many a batch is computed.
+    `LR_POINTS` points of the epoch; where a cycle ends, "snapshot" is its number; where memory ran out,
+    "micro_batches" is in how many a batch is computed.
 
     Args: optimizer's groups each have their "base_lr".
     Raises: DivergedError when a loss is not finite.
@@ -218,9 +218,14 @@ def train_epochs(
                 "accuracy": sum(step.hits for step in steps) / images,
             },
             "seconds": round(time.monotonic() - started, 3),
-            **({"parts": plan.division.parts} if plan.division.parts > 1 else {}),
+            **({"micro_batches": plan.division.parts} if plan.division.parts > 1 else {}),
             **({"snapshot": ends.index(epoch) + 1} if epoch in ends else {}),
         }
+
+
+def advice(precision: str) -> str:
+    """What helps against numbers that are not finite."""
+    return "--precision fp32, or a lower --lr" if precision == FP16 else "a lower --lr"
 
 
 def is_finite(network: nn.Module) -> bool:

@@ -1,10 +1,13 @@
 """What a network answers for images as they are."""
 
+from contextlib import nullcontext
+
 import numpy as np
 import torch
 from torch import nn
 
 from transferkit import ranks
+from transferkit.kernels import single_precision
 from transferkit.model.eval_batch import batch_of, halved, joined
 from transferkit.runtime import FP32, arithmetic
 from transferkit.train.loop import Inputs, Loader, eval_batches
@@ -24,7 +27,8 @@ def logits_of(
     blocks = ranks.blocks(len(rows), of=size)
     start = blocks[ranks.rank()].start
     for x, batch in loader(eval_batches(rows[blocks[ranks.rank()]], size), None):
-        with arithmetic(device, precision):
+        exact = single_precision(device.type, exact=True) if precision == FP32 else nullcontext()  # as it is shipped
+        with arithmetic(device, precision), exact:
             logits = halved(lambda some, x=x: network(_rows(x, some)), len(batch), device=device)
         found[start : start + len(batch)] = joined(logits).float().cpu().numpy()
         start += len(batch)
