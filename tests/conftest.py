@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,9 +17,11 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_configure(config) -> None:
-    """Hide GPUs but from `pytest -m gpu`: the other tests compare bytes, which a CPU repeats."""
+    """Let Ctrl-C interrupt, and hide GPUs but from `pytest -m gpu`: the other tests compare bytes, which a CPU repeats."""
     if not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background; it is inherited
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def write_digits(folder: Path, *, classes: tuple[int, ...], per_class: int, size_px: int = 32) -> Path:

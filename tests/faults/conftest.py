@@ -28,8 +28,6 @@ def environment(**changes: str) -> dict[str, str]:
 @pytest.fixture
 def begin(tmp_path):
     """Starts `transferkit WORDS` in a process group of its own; nothing started outlives the test."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background; it is inherited
-        signal.signal(signal.SIGINT, signal.default_int_handler)
     started: list[subprocess.Popen] = []
 
     def begin(*words: object, cwd: Path = tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **changes: str):
