@@ -17,7 +17,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
 def pytest_configure(config) -> None:
-    """Let Ctrl-C interrupt, and hide GPUs but from `pytest -m gpu`: the other tests compare bytes, which a CPU repeats."""
+    """Let Ctrl-C interrupt; hide GPUs but from `pytest -m gpu`: the other tests compare bytes, which a CPU repeats."""
     if not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background; it is inherited
