@@ -9,6 +9,7 @@ import torch
 import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import determinism
+from transferkit.ship.begun import Begun
 from transferkit.zoo.errors import UsageError
 
 RUN = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "finetune", "epochs": 2}
@@ -116,3 +117,13 @@ def test_on_a_cpu_a_run_has_the_same_bytes_with_it_and_says_that_it_repeats(data
     assert determinism.words("cuda", deterministic=True) == determinism.ON
     assert determinism.words("mps", deterministic=True) == determinism.OFF  # which has no such kernels
     assert "--deterministic repeats them" in determinism.words("cuda:1", deterministic=False)
+
+
+def test_a_deterministic_run_that_goes_on_sets_the_workspace_before_it_looks_for_its_gpu(monkeypatch, tmp_path):
+    monkeypatch.setenv(determinism.WORKSPACE, "")
+    seen = []
+    monkeypatch.setattr("transferkit.runtime.pick_device", lambda kind: seen.append(os.environ[determinism.WORKSPACE]))
+    for deterministic in (False, True):
+        record = {"config": {"deterministic": deterministic}, "device": "cuda:1"}
+        assert Begun(path=tmp_path, record=record).options["device"] == "cuda"
+    assert seen == ["", ":4096:8"]

@@ -1,5 +1,7 @@
 """What is asked of a device beyond torch's defaults, and what a user hears of what it cannot do."""
 
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 import torch
@@ -8,6 +10,8 @@ import transferkit as tk
 from transferkit import caches, kernels, runtime
 from transferkit.config import FinetuneConfig
 from transferkit.model.precision import Precision
+from transferkit.ship import classifier
+from transferkit.train import outputs
 from transferkit.zoo.errors import UsageError
 
 MISSING = (  # of torch 2.10, on an Apple GPU
@@ -90,3 +94,21 @@ def test_features_in_tf32_are_not_taken_for_those_of_all_bits(monkeypatch, tmp_p
 
     kept("fp32/bf16").add("plain-fp32", ["0" * 64], np.ones((1, model.num_features)))
     assert [kept(precision).is_empty for precision in ("fp32/bf16", "bf16", "fp32")] == [False, False, True]
+
+
+def test_what_is_shipped_is_scored_and_answers_in_all_bits(monkeypatch, digit_folder, tmp_path):
+    asked = []
+
+    @contextmanager
+    def noted(device, *, exact):
+        asked.append((device, exact))
+        yield
+
+    monkeypatch.setattr(outputs, "single_precision", noted)
+    options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 1, "device": "cpu", "precision": "fp32"}
+    run = tk.finetune(digit_folder, out=tmp_path / "run", **options)
+    assert set(asked) == {("cpu", True)}
+    asked.clear()
+    monkeypatch.setattr(classifier, "single_precision", noted)
+    tk.load(run.folder, device="cpu").predict(next(digit_folder.rglob("*.png")))
+    assert asked == [("cpu", True)]
