@@ -112,3 +112,21 @@ def test_what_is_shipped_is_scored_and_answers_in_all_bits(monkeypatch, digit_fo
     monkeypatch.setattr(classifier, "single_precision", noted)
     tk.load(run.folder, device="cpu").predict(next(digit_folder.rglob("*.png")))
     assert asked == [("cpu", True)]
+
+
+@pytest.mark.parametrize(
+    ("limit", "used"),
+    [("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes")],
+)
+def test_available_memory_is_that_of_the_container(tmp_path, limit, used):
+    told = tmp_path / "proc" / "meminfo"
+    told.parent.mkdir()
+    told.write_text("MemTotal:       25000000 kB\nMemAvailable:   20000000 kB\n")
+    assert runtime.available_memory(tmp_path) == 20_000_000 << 10
+    group = tmp_path / "sys" / "fs" / "cgroup"
+    for name, value in ((limit, 8 << 30), (used, 3 << 30)):
+        (group / name).parent.mkdir(parents=True, exist_ok=True)
+        (group / name).write_text(f"{value}\n")
+    assert runtime.available_memory(tmp_path) == 5 << 30
+    (group / limit).write_text("max\n")
+    assert runtime.available_memory(tmp_path) == 20_000_000 << 10

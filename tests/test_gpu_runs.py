@@ -49,7 +49,7 @@ def test_a_run_whose_batches_are_too_large_says_so_once_and_ends(data, tmp_path)
     finally:
         hook.remove()
     told = [line for line in progress.said if "memory" in line]
-    assert told == ["out of memory: batches of 7 are computed in 2 parts of 4"]
+    assert told == ["out of memory: batches of 7 are computed in 2 micro-batches of 4"]
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert [line["micro_batches"] for line in lines] == [2] * len(lines)
 

@@ -90,8 +90,8 @@ def test_dropout_differs_between_ranks_and_the_first_draws_as_one_process_does(f
 def test_ranks_do_not_divide_a_batch_that_is_too_large(number, found):
     assert found[number]["divided"] == ["out of memory"]
     assert two_ranks.divided() == [
-        "out of memory: batches of 8 are computed in 2 parts of 4",
-        "out of memory: batches of 8 are computed in 4 parts of 2",
+        "out of memory: batches of 8 are computed in 2 micro-batches of 4",
+        "out of memory: batches of 8 are computed in 4 micro-batches of 2",
         "out of memory",
     ]
 

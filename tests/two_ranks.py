@@ -18,7 +18,7 @@ from transferkit.model.feature_cache import FeatureCache
 from transferkit.model.features import Extractor
 from transferkit.train import loop, optim, outputs, replica
 from transferkit.train.loop import Examples, Plan
-from transferkit.train.step import Division
+from transferkit.train.step import MicroBatches
 from transferkit.zoo.errors import DataError, TransferkitError
 
 PLANS = {
@@ -79,7 +79,7 @@ def divided() -> list[str]:
 
     model = network()
     model.register_forward_pre_hook(too_large)
-    plan = Plan(epochs=1, batch_size=8, division=Division(say=said.append))
+    plan = Plan(epochs=1, batch_size=8, micro_batches=MicroBatches(say=said.append))
     optimizer = optim.make("sgd", optim.groups_of(model.parameters(), lr=0.1, l2=0.0))
 
     def loader(batches, epoch):

@@ -23,8 +23,7 @@ def folder_of(config: FinetuneConfig) -> Path:
 def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress, *, device: str) -> "Photos":
     """What reads photos for `model`, with as many threads as asked for, else one a core.
 
-    Photos that epochs read again stay in memory, the first of them; where processes read them, in the store, small ones
-    too, as long as these take no more than half of the memory that is free: it is the system that keeps them there.
+    Photos that epochs read again stay in memory, the first of them, unless processes read them, which keep their own.
     """
     from transferkit.data.known import Known
     from transferkit.data.photos import HELD_BYTES, Decoding, Photos
@@ -33,17 +32,10 @@ def photos_of(config: FinetuneConfig, model: "Backbone", progress: Progress, *, 
     cache = folder_of(config)
     decoding = Decoding.of(model.card.preprocessing)
     shared, several = runtime.wants_processes(device), not config.chosen_strategy.takes_one_pass(config)
-    small_bytes = runtime.available_memory() // 2 // ranks.local_size() if shared and several else 0
     return Photos(
         decoding,
         workers=runtime.default_workers(device) if config.workers is None else config.workers,
-        store=Store(
-            cache,
-            side=decoding.side_px,
-            bit_depth=decoding.bit_depth,
-            small_bytes=small_bytes,
-            progress=progress,
-        ),
+        store=Store(cache, side=decoding.side_px, bit_depth=decoding.bit_depth, progress=progress),
         index=Known(cache / "known" / "files.sqlite"),
         held_bytes=HELD_BYTES // ranks.local_size() if several and not shared else 0,
     )

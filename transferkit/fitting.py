@@ -20,7 +20,7 @@ from transferkit.train.fitted import Fitted
 from transferkit.train.lr_find import Suggestion
 from transferkit.train.plan import Plan
 from transferkit.train.problem import Problem
-from transferkit.train.step import Division
+from transferkit.train.step import MicroBatches
 from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import DivergedError
 
@@ -41,7 +41,7 @@ def train(
     if finished and prepared.extractor and not prepared.extractor.remembers:  # to compare images, hashes are enough
         prepared = replace(prepared, extractor=None)
     with pool_of(prepared) as pool:  # its processes start while this one reads the images
-        taken, config = read_images(prepared, progress)
+        taken, config = read_images(prepared, progress, pool=pool)
         if old:
             old.check_images(run.place, taken.listing, taken.sha256)
         if finished:
@@ -87,7 +87,7 @@ def _context(
 def _plan(config: ResolvedConfig, strategy: Strategy, progress: Progress) -> Plan | None:
     """The numbers of training by mini-batches, if there is one; `progress` hears where memory divides the batches."""
     plan = strategy.plan(config)
-    return plan and replace(plan, division=Division(say=progress.say))
+    return plan and replace(plan, micro_batches=MicroBatches(say=progress.say))
 
 
 def _fit(run: RunFolder, taken: FirstPass, prepared: Prepared, problem: Problem) -> Fitted:
@@ -106,7 +106,7 @@ def _fit(run: RunFolder, taken: FirstPass, prepared: Prepared, problem: Problem)
 def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggestion:
     """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
     with pool_of(prepared) as pool:
-        taken, config = read_images(prepared, progress)
+        taken, config = read_images(prepared, progress, pool=pool)
         candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
         plan = _plan(config, prepared.strategy, progress)
         context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))

@@ -133,14 +133,17 @@ def _network(
     return model, report
 
 
-def read_images(prepared: Prepared, progress: Progress) -> tuple[FirstPass, ResolvedConfig]:
-    """Read all images, set the bad ones aside, split the rest; the config with its numbers filled in."""
+def read_images(
+    prepared: Prepared, progress: Progress, *, pool: WorkerPool | None = None
+) -> tuple[FirstPass, ResolvedConfig]:
+    """Read all images, in a `pool` if there is one, set the bad ones aside, split the rest; the config with numbers."""
     given, strategy = prepared.given, prepared.strategy
     reader = first_pass.Reader(
         photos=prepared.photos,
         preprocessing=prepared.model.card.preprocessing,
         device=prepared.device,
         extractor=prepared.extractor,
+        pool=pool,
     )
     taken = first_pass.read_images(prepared.listing, reader, progress=progress)
     messages.left_out(taken.quarantine, progress)
@@ -165,11 +168,15 @@ def space_for(config: FinetuneConfig, model: Backbone) -> int:
 
 
 def pool_of(prepared: Prepared) -> AbstractContextManager[WorkerPool | None]:
-    """The processes that make batches for a GPU, for the length of a block; None where threads do, or features last."""
+    """The processes that make batches for a GPU, for the length of a block; None where threads do, or features last.
+
+    Small photos stay in their memory, up to half of what is free.
+    """
     one_pass = prepared.strategy.takes_one_pass(prepared.given)
     if one_pass or not runtime.wants_processes(prepared.device) or not prepared.photos.workers:
         return nullcontext()
-    return WorkerPool(Views(prepared.augment, prepared.given.seed), photos=prepared.photos)
+    room = runtime.available_memory() // 2 // ranks.local_size()
+    return WorkerPool(Views(prepared.augment, prepared.given.seed), photos=prepared.photos, kept_bytes=room)
 
 
 def problem_of(

@@ -115,15 +115,21 @@ def wants_processes(device: str) -> bool:
     return device.startswith("cuda") and os.name == "posix"
 
 
-def available_memory() -> int:
+MEMORY_LIMITS = (  # of a container, and what it uses: of control groups, version 2 and 1
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
+
+
+def available_memory(system: Path = Path("/")) -> int:
     """Bytes of memory that are free or can be freed, for this process and its container; 0 where nobody says it."""
-    told = Path("/proc/meminfo")
+    told = system / "proc/meminfo"
     lines = told.read_text().splitlines() if told.is_file() else []
     free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
-    group = Path("/sys/fs/cgroup")
-    with suppress(OSError, ValueError):  # no such files, or "max"
-        most, used = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
-        free = min(free, max(most - used, 0))
+    for names in MEMORY_LIMITS:
+        with suppress(OSError, ValueError):  # no such files, or "max"
+            most, used = (int((system / "sys/fs/cgroup" / name).read_text()) for name in names)
+            free = min(free, max(most - used, 0))
     return free
 
 

@@ -56,14 +56,14 @@ def ours(given: argparse.Namespace) -> Iterable[Iterable[torch.Tensor]]:
     preprocessing = Preprocessing()
     decoding = Decoding.of(preprocessing)
     room = runtime.available_memory() // 2
-    store = Store(given.cache, side=decoding.side_px, progress=Progress(), small_bytes=room)
+    store = Store(given.cache, side=decoding.side_px, progress=Progress())
     photos = Photos(decoding, workers=given.workers, store=store, index=Known(given.cache / "known.sqlite"))
     examples = Examples(
         rows=(listing.parts == "train").nonzero()[0], labels=listing.labels, num_classes=len(listing.classes)
     )
     views = Views(augment.load("default", preprocessing), 0)
     pinned = torch.empty(BATCH, 3, *preprocessing.size_px, dtype=torch.uint8, memory_format=torch.channels_last)
-    with WorkerPool(views, photos=photos) as pool:
+    with WorkerPool(views, photos=photos, kept_bytes=room) as pool:
         for epoch in range(given.epochs):
             rows = cut_batches(epoch_order(examples, balance="none", seed=0, epoch=epoch), BATCH)
             yield (

@@ -1,5 +1,6 @@
 """Processes make the bits that threads make, name the file at which one of them was lost, and leave nothing behind."""
 
+import itertools
 import os
 import signal
 import subprocess
@@ -15,12 +16,12 @@ from PIL import Image
 import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import runtime, seeds
-from transferkit.data import augment
+from transferkit.data import augment, known
 from transferkit.data.batches import batches
 from transferkit.data.folder import PathTable
 from transferkit.data.known import Known
 from transferkit.data.photos import Decoding, Photos
-from transferkit.data.store import HEADER, Store
+from transferkit.data.store import Store
 from transferkit.data.views import Views
 from transferkit.data.worker_pool import CHUNK, WorkerPool
 from transferkit.progress import Progress
@@ -46,9 +47,17 @@ def paths(tmp_path):
     return PathTable.from_paths(tmp_path / f"{i}.png" for i in range(COUNT))
 
 
-def photos(folder, *, workers, small_bytes=0):
-    store = Store(folder, side=16, progress=Progress(), small_bytes=small_bytes)
-    return Photos(Decoding(16), workers=workers, store=store, index=Known(folder / "known.sqlite"))
+@pytest.fixture
+def large(tmp_path):
+    """Ten images of 90 kB of pixels each, all alike but in one value."""
+    for i in range(10):
+        Image.fromarray(np.full((150, 200, 3), 20 * i, np.uint8)).save(tmp_path / f"large {i}.png")
+    return PathTable.from_paths(tmp_path / f"large {i}.png" for i in range(10))
+
+
+def photos(folder, *, workers, side=384):
+    store = Store(folder, side=side, progress=Progress())
+    return Photos(Decoding(side), workers=workers, store=store, index=Known(folder / "known.sqlite"))
 
 
 def content(found):
@@ -83,25 +92,53 @@ def test_pixels_are_laid_out_as_those_of_threads(paths):
         assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_small_photos_are_decoded_once_where_there_is_room_for_them(paths, tmp_path):
-    size = 3 * 20 * 20
-    reader = photos(tmp_path / "cache", workers=0, small_bytes=size + 1)
-    with WorkerPool(VIEWS, photos=photos(tmp_path / "cache", workers=1)) as pool:
-        before = content(pool.batches(paths, [np.array([0, 1])], epoch=2))
-    reader.read(paths[0])
-    reader.read(paths[1])  # 3 bytes too large
-    entries = [path for path in (tmp_path / "cache" / "pixels").rglob("*") if path.is_file()]
-    assert [path.stat().st_size > size for path in entries] == [True]
-    again = photos(tmp_path / "cache", workers=1)
-    assert isinstance(again.read(paths[0]).image, np.ndarray)
-    assert isinstance(again.read(paths[1]).image, Image.Image)
-    with WorkerPool(VIEWS, photos=again) as pool:
-        assert content(pool.batches(paths, [np.array([0, 1])], epoch=2)) == before
+def test_photos_are_decoded_once_where_there_is_room_for_them(large):
+    rows, room = [np.array([4, 5])], 2 * 3 * 150 * 200 - 1
+    with WorkerPool(VIEWS, photos=Photos(Decoding(384), workers=1), kept_bytes=room) as pool:
+        before = content(pool.batches(large, rows, epoch=2))
+        for row in (4, 5):
+            large[row].write_text("<html>")
+        (again,) = content(pool.batches(large, rows, epoch=2))
+    ((_, pixels, sha256, sizes, _),) = before
+    assert again == ([4], pixels[: len(pixels) // 2], sha256[:1], sizes[:1], [(5, "not an image (HTML or XML)")])
+
+
+def test_what_the_store_keeps_is_not_kept_a_second_time(tmp_path):
+    Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "0.png")
+    paths = PathTable.from_paths([tmp_path / "0.png"])
+    with WorkerPool(VIEWS, photos=photos(tmp_path / "cache", workers=1, side=150), kept_bytes=10 << 20) as pool:
+        list(pool.batches(paths, [np.array([0])], epoch=0))
+        assert not pool._kept
+    assert any((tmp_path / "cache" / "pixels").rglob("*"))
+
+
+class Impatient(Photos):
+    """Remembers files that were just changed, too."""
+
+    def read(self, path):
+        known.MARGIN_NS = 0
+        return super().read(path)
+
+
+def test_a_first_pass_leaves_hashes_and_largest_values_here_and_photos_for_those_that_follow(large, tmp_path):
+    Image.fromarray(np.full((200, 200), 900, np.uint16)).save(tmp_path / "dim.png")
+    paths = PathTable.from_paths([*large, tmp_path / "dim.png"])
+    reader = Impatient(Decoding(384), workers=1, index=Known(tmp_path / "known.sqlite"))
+    with WorkerPool(VIEWS, photos=reader, kept_bytes=10 << 20) as pool:
+        (batch,) = pool.batches(paths, [np.arange(11)], epoch=None, is_seen=False)
+        assert batch.pixels.shape == (11, 3, 0, 0)
+        assert [found.sha256 for found in reader.contents(large)] == batch.sha256[:10]
+        assert reader.largest == {batch.sha256[10]: 900}
+        for row in range(10):
+            large[row].unlink()
+        fewer = large.subset(np.array([7, 2]))
+        (batch,) = pool.batches(fewer, [np.array([0, 1])], epoch=None)
+        assert batch.pixels[:, 0, 0, 0].tolist() == [140, 40]
 
 
 def test_a_file_of_which_the_store_has_the_pixels_is_not_decoded_in_a_worker(paths, tmp_path):
     os.utime(paths[0], (time.time() - 60,) * 2)
-    reader = photos(tmp_path / "cache", workers=1)
+    reader = photos(tmp_path / "cache", workers=1, side=16)
     sha256 = reader.read(paths[0]).sha256
     planted = np.full((20, 20, 3), 200, np.uint8)
     Store(tmp_path / "cache", side=16, progress=Progress()).put(sha256, planted)
@@ -184,12 +221,14 @@ def test_workers_run_nothing_of_the_current_folder(paths, tmp_path, monkeypatch)
     assert not (tmp_path / "ran").exists()
 
 
-def test_all_workers_together_keep_no_more_than_there_is_room_for(paths, tmp_path):
-    room = 20_000  # for some ten photos
-    with WorkerPool(VIEWS, photos=photos(tmp_path / "cache", workers=2, small_bytes=room)) as pool:
-        list(pool.batches(paths, [np.arange(COUNT)], epoch=0))
-        entries = [path for path in (tmp_path / "cache" / "pixels").rglob("*") if path.is_file()]
-    assert room / 2 < sum(path.stat().st_size - HEADER.size for path in entries) <= room
+def test_all_workers_together_keep_no_more_than_there_is_room_for(large):
+    size = 3 * 150 * 200
+    with WorkerPool(VIEWS, photos=Photos(Decoding(384), workers=2), kept_bytes=4 * size) as pool:
+        for epoch in range(3):
+            list(pool.batches(large, [np.arange(10)], epoch=epoch))
+        assert 2 <= len(pool._kept) <= 4
+        starts = sorted(found.place.start for found in pool._kept.values())
+        assert all(after - before >= size for before, after in itertools.pairwise(starts))
 
 
 def test_what_a_view_raises_in_a_worker_is_raised_here(paths):
@@ -259,7 +298,9 @@ def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do
     models, used = [], []
     made = WorkerPool.batches
     monkeypatch.setattr(
-        WorkerPool, "batches", lambda self, *given, **how: used.append(self) or made(self, *given, **how)
+        WorkerPool,
+        "batches",
+        lambda self, *given, **how: used.append({"is_seen": True} | how) or made(self, *given, **how),
     )
     for processes in (False, True):
         monkeypatch.setattr(runtime, "wants_processes", lambda device, processes=processes: processes)
@@ -268,6 +309,4 @@ def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do
         models.append((run.folder / "model" / "model.safetensors").read_bytes())
         assert bool(used) == processes
     assert models[0] == models[1]
-    assert any((tmp_path / "cache-True" / "pixels").rglob("*"))
-    assert not any((tmp_path / "cache-False" / "pixels").rglob("*"))
-    assert not used[0]._workers
+    assert [how["is_seen"] for how in used][:1] == [False]  # the first pass

@@ -1,4 +1,4 @@
-"""A batch too large for the memory of a GPU is computed in parts that add up to it; a loss in fp16 is scaled."""
+"""A batch too large for a GPU is computed in micro-batches that add up to it; a loss in fp16 is scaled."""
 
 import copy
 import math
@@ -19,7 +19,7 @@ from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples
 from transferkit.train.plan import Plan
 from transferkit.train.schedule import Schedule
-from transferkit.train.step import Division
+from transferkit.train.step import MicroBatches
 from transferkit.zoo.errors import DivergedError, StoppedError
 
 X = torch.from_numpy(np.random.default_rng(0).normal(size=(24, 4)).astype(np.float32))
@@ -65,7 +65,7 @@ def same(one, other):
 
 @pytest.mark.parametrize("options", [{}, {"balance": "weights", "label_smoothing": 0.1}])
 @pytest.mark.parametrize(("task", "labels"), [(SINGLE_LABEL, EXAMPLES.labels), (MultiLabel(), LABELS)])
-def test_parts_take_the_step_of_the_whole_batch(task, labels, options):
+def test_micro_batches_take_the_step_of_the_whole_batch(task, labels, options):
     examples = Examples(rows=np.arange(24), labels=labels, num_classes=3, task=task)
     whole, parts = start(), start(most=5)
     expected = train(whole, Plan(epochs=2, batch_size=12, **options), examples=examples)
@@ -77,14 +77,14 @@ def test_parts_take_the_step_of_the_whole_batch(task, labels, options):
         assert one["train"]["accuracy"] == other["train"]["accuracy"]
 
 
-def test_parts_are_halved_until_they_fit_and_stay_for_the_rest_of_the_run():
+def test_micro_batches_are_halved_until_they_fit_and_stay_for_the_rest_of_the_run():
     lines, started = [], start(most=3)
-    plan = Plan(epochs=2, batch_size=12, division=Division(say=lines.append))
+    plan = Plan(epochs=2, batch_size=12, micro_batches=MicroBatches(say=lines.append))
     records = train(started, plan)
     assert started[0].seen == [12, 6, *[3] * 16]
     assert lines == [
-        "out of memory: batches of 12 are computed in 2 parts of 6",
-        "out of memory: batches of 12 are computed in 4 parts of 3",
+        "out of memory: batches of 12 are computed in 2 micro-batches of 6",
+        "out of memory: batches of 12 are computed in 4 micro-batches of 3",
     ]
     assert [record["micro_batches"] for record in records] == [4, 4]
     assert "micro_batches" not in train(start(), Plan(epochs=1, batch_size=12))[0]
@@ -93,7 +93,7 @@ def test_parts_are_halved_until_they_fit_and_stay_for_the_rest_of_the_run():
 def test_what_was_too_large_leaves_no_trace():
     late, early = start(most=6, plain=False, name="adamw"), start(plain=False, name="adamw")
     train(late, Plan(epochs=2, batch_size=12))
-    train(early, Plan(epochs=2, batch_size=12, division=Division(parts=2)))
+    train(early, Plan(epochs=2, batch_size=12, micro_batches=MicroBatches(2)))
     assert late[0].seen[0] == 12
     assert same(late[0], early[0])
 
@@ -109,7 +109,7 @@ def test_a_part_is_never_of_one_image(batch, sizes):
 def test_without_a_gpu_memory_that_runs_out_is_an_error():
     lines, started = [], start(most=3, error=RuntimeError)
     with pytest.raises(RuntimeError, match="out of memory"):
-        train(started, Plan(epochs=1, batch_size=12, division=Division(say=lines.append)))
+        train(started, Plan(epochs=1, batch_size=12, micro_batches=MicroBatches(say=lines.append)))
     assert started[0].seen == [12]
     assert lines == []
 
@@ -248,15 +248,17 @@ def descended(plan, *, most, checkpoint=None, append=None, resume=False):
     return started[0]
 
 
-def test_a_resumed_run_goes_on_in_as_many_parts(tmp_path):
+def test_a_resumed_run_goes_on_in_as_many_micro_batches(tmp_path):
     def stop(record):
         if record["epoch"] == 2:
             raise StoppedError("stopped")
 
     straight = descended(Plan(epochs=4, batch_size=12), most=24)
-    parts = descended(Plan(epochs=4, batch_size=12, division=Division(parts=2)), most=24)
+    parts = descended(Plan(epochs=4, batch_size=12, micro_batches=MicroBatches(2)), most=24)
     with pytest.raises(StoppedError):
-        descended(Plan(epochs=4, batch_size=12, division=Division(parts=2)), most=24, checkpoint=tmp_path, append=stop)
+        descended(
+            Plan(epochs=4, batch_size=12, micro_batches=MicroBatches(2)), most=24, checkpoint=tmp_path, append=stop
+        )
     resumed = descended(Plan(epochs=4, batch_size=12), most=24, checkpoint=tmp_path, resume=True)
     assert same(resumed, parts)
     assert not same(resumed, straight)

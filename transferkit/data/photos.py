@@ -6,7 +6,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -63,6 +63,19 @@ class Photo:
     image: Decoded
     sha256: str
     bytes: int
+    is_stored: bool = False
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes its pixels are."""
+        return self.image.nbytes if isinstance(self.image, np.ndarray) else 3 * self.image.width * self.image.height
+
+
+class News(NamedTuple):
+    """What reading photos has told about their files: hashes to remember, and `Photos.largest` of some."""
+
+    hashes: list[tuple[Identity, str]]
+    largest: dict[str, int]
 
 
 class Photos:
@@ -103,9 +116,10 @@ class Photos:
         if content is None or pixels is None:
             data = read_file(path)
             sha256 = hashlib.sha256(data).hexdigest()
-            photo = Photo(image=self._image(data, sha256), sha256=sha256, bytes=len(data))
+            image, is_stored = self._image(data, sha256)
+            photo = Photo(image=image, sha256=sha256, bytes=len(data), is_stored=is_stored)
         else:
-            photo = Photo(image=pixels, sha256=content.sha256, bytes=content.bytes)
+            photo = Photo(image=pixels, sha256=content.sha256, bytes=content.bytes, is_stored=True)
         if identity and identity == known.identity(path):
             if self._index and not content:
                 self._note(identity, photo.sha256)
@@ -113,16 +127,15 @@ class Photos:
         return photo
 
     def _hold(self, identity: Identity, photo: Photo) -> None:
-        size = _bytes(photo.image)
+        size = photo.nbytes
         with self._lock:
             if LEAST_HELD_BYTES <= size <= self._room and identity not in self._held:
                 self._held[identity] = photo
                 self._room -= size
 
     def __getstate__(self) -> dict[str, Any]:
-        """For one of as many processes as there are workers, which holds photos of its own."""
-        store = self._store and self._store.shared(self.workers)
-        return self.__dict__ | {"_lock": None, "_held": {}, "_read": [], "largest": {}, "_store": store}
+        """For another process, which holds no photos in memory of its own."""
+        return self.__dict__ | {"_lock": None, "_held": {}, "_room": 0, "_read": [], "largest": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state | {"_lock": threading.Lock()}
@@ -138,17 +151,31 @@ class Photos:
         if found and self._index:
             self._index.add(found)
 
-    def _image(self, data: bytes, sha256: str) -> Decoded:
+    def news(self) -> News:
+        """What was read so far and is not remembered yet, to be told to the `Photos` of another process; it leaves."""
+        with self._lock:
+            found, self._read = News(self._read, self.largest), []
+            self.largest = {}
+        return found
+
+    def learn(self, news: News) -> None:
+        """Take over what those of another process have read."""
+        self.largest |= news.largest
+        for each in news.hashes:
+            self._note(*each)
+
+    def _image(self, data: bytes, sha256: str) -> tuple[Decoded, bool]:
+        """The photo, and whether it is in the store from now on."""
         pixels = self._store.get(sha256) if self._store else None
         if pixels is not None:
-            return pixels
-        image = self.decoding.image(data)
+            return pixels, True
+        image, is_stored = self.decoding.image(data), False
         if LARGEST in image.info:
             self.largest[sha256] = image.info[LARGEST]
         # One that does not say its depth is decoded each time: whether it is wrongly dim is seen beside the others.
-        elif self._store and (min(image.size) == self.decoding.side_px or self._store.takes_small(_bytes(image))):
-            self._store.put(sha256, np.asarray(image))
-        return image
+        elif self._store and min(image.size) == self.decoding.side_px:
+            is_stored = self._store.put(sha256, np.asarray(image))
+        return image, is_stored
 
     def _note(self, identity: Identity, sha256: str) -> None:
         with self._lock:
@@ -156,8 +183,3 @@ class Photos:
             is_enough = len(self._read) >= REMEMBERED_TOGETHER
         if is_enough:
             self.remember()
-
-
-def _bytes(image: Decoded) -> int:
-    """How many bytes its pixels are."""
-    return image.nbytes if isinstance(image, np.ndarray) else 3 * image.width * image.height

@@ -5,7 +5,6 @@ flushed to the disk: an entry that a crash left incomplete does not fit its chec
 """
 
 import contextlib
-import copy
 import functools
 import mmap
 import os
@@ -48,29 +47,17 @@ class Store:
     makes way for another of it: of a folder that is too large, the store keeps what it can, not what came last. Each
     process looks at the size of the whole once in a twentieth of the limit, so n of them may exceed it by n - 1 such
     parts. A store that cannot be written says so once and is only read from then on.
-
-    Args: small_bytes, of pixels of photos that were not shrunk, which this process may put here: decoded in 2 ms, and
-    ten times as large as their files, they are worth it only to a device that waits for them in every epoch.
     """
 
-    def __init__(
-        self, cache: Path, *, side: int, progress: Progress, bit_depth: int | None = None, small_bytes: int = 0
-    ):
+    def __init__(self, cache: Path, *, side: int, progress: Progress, bit_depth: int | None = None):
         self._kept = DiskCache(cache, "pixels")
         self._folder = self._kept.folder / "-".join(map(str, filter(None, (decode_rule(), side, bit_depth))))
         self._progress = progress
         self._opened = time.time() - CLOCK_SECONDS
         self._room = 0  # bytes to write before the size of the store is looked at again
-        self._small_room = small_bytes
         self._is_writable = True
         self._verified: set[str] = set()  # entries whose checksum this process has computed
         self._lock = threading.Lock()
-
-    def shared(self, count: int) -> "Store":
-        """The same for one of `count` processes, with its part of the room for small photos."""
-        store = copy.copy(self)
-        store._small_room //= max(1, count)
-        return store
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_lock": None, "_progress": Progress()}
@@ -97,25 +84,20 @@ class Store:
             self._verified.add(sha256)
         return pixels
 
-    def takes_small(self, size: int) -> bool:
-        """Whether a photo that was not shrunk, of `size` bytes, is to be put here: it takes its part of the room."""
-        with self._lock:
-            takes = size <= self._small_room
-            self._small_room -= size if takes else 0
-        return takes
-
-    def put(self, sha256: str, pixels: np.ndarray) -> None:
-        """Keep the pixels decoded from the file of that hash, if there is room.
+    def put(self, sha256: str, pixels: np.ndarray) -> bool:
+        """Keep the pixels decoded from the file of that hash, if there is room; whether they are kept.
 
         Shapes: (H, W, 3) uint8.
         """
         content = np.ascontiguousarray(pixels).data
         try:
             if not self._has_room(HEADER.size + content.nbytes):
-                return
+                return False
             self._write(self._path(sha256), _header(pixels.shape, zlib.crc32(content), sha256), content)
         except OSError as error:
             self._only_read(error.strerror or str(error))
+            return False
+        return True
 
     def _path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256[2:]

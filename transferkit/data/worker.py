@@ -4,7 +4,6 @@ It imports no torch: that takes seconds, and a gigabyte where a GPU is. It ends 
 became of the other end.
 """
 
-import mmap
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -12,87 +11,117 @@ from typing import NamedTuple
 
 import numpy as np
 
-from transferkit.data.decode import DecodeError
+from transferkit.data.decode import Decoded, DecodeError
 from transferkit.data.listing import PathTable
-from transferkit.data.photos import Photos
+from transferkit.data.photos import LEAST_HELD_BYTES, News, Photos
+from transferkit.data.shared_memory import Place, SharedMemory, Shelf
 from transferkit.data.views import Views
 from transferkit.zoo.errors import TransferkitError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Work:
-    """What all tasks of a worker have in common; `number` is its own, `size_px` height and width of a view."""
+class Setup:
+    """What a worker is told at first: its number, how to read and see photos, between which bytes it may keep them.
+
+    `size_px` is height and width of a view.
+    """
 
     number: int
     photos: Photos
     views: Views
     size_px: tuple[int, int]
+    shelf: tuple[int, int]
 
 
-class Task(NamedTuple):
-    """Rows whose views go one after the other into the shared memory, from byte `start` on."""
+class Request(NamedTuple):
+    """Rows to read, each with the place where its photo lies already, if it does.
+
+    Their views go one after the other into the shared memory, from byte `views_at` on; without it none are made.
+    """
 
     rows: list[int]
+    places: list[Place | None]
     epoch: int | None
-    start: int
-    memory_bytes: int  # as long as the memory is by now
+    views_at: int | None
 
 
-class Read(NamedTuple):
-    """What is told of a row: hash and size of its file, or why there is no view of it."""
+class Found(NamedTuple):
+    """What is known of a row that was read: hash and size of its file and where its photo lies, or what is wrong."""
 
     sha256: str = ""
     bytes: int = 0
+    place: Place | None = None
     fault: str = ""
 
 
-NOTHING = Read()  # is told yet
+class Reply(NamedTuple):
+    """What was found of each row of a request, None where the place was given; and what that told about files."""
+
+    found: list[Found | None]
+    news: News
 
 
 def main(socket: int, memory: int) -> None:
-    """Do tasks until the connection ends; it brings the work, then paths, then tasks on their rows.
+    """Answer requests until the connection ends; it brings the setup, then paths, then requests for their rows.
 
     Args: file descriptors, of one end of a connection and of shared memory.
     """
     with Connection(socket) as parent:
         try:
-            work, paths = parent.recv(), PathTable.from_paths(())
-            work.views.augment.start()
-            shared = mmap.mmap(memory, 0)
+            worker = _Worker(parent.recv(), SharedMemory(memory))
             while True:
-                task = parent.recv()
-                if isinstance(task, PathTable):
-                    paths = task
+                message = parent.recv()
+                if isinstance(message, PathTable):
+                    worker.paths = message
                     continue
-                if task.memory_bytes > len(shared):
-                    shared = mmap.mmap(memory, task.memory_bytes)
                 try:
-                    told = _read(work, paths, task, shared)
+                    answer = worker.reply(message)
                 except TransferkitError as error:
-                    told = error
+                    answer = error
                 except Exception:
-                    told = RuntimeError(f"in a process that reads photos:\n{traceback.format_exc()}")
-                parent.send(told)
+                    answer = RuntimeError(f"in a process that reads photos:\n{traceback.format_exc()}")
+                parent.send(answer)
         except (EOFError, ConnectionError):
             return
 
 
-def _read(work: Work, paths: PathTable, task: Task, shared: mmap.mmap) -> list[Read]:
-    """Write the views of a task, and tell of each row."""
-    current = np.frombuffer(shared, np.int64, count=1, offset=8 * work.number)
-    views = np.frombuffer(shared, np.uint8, count=len(task.rows) * view_bytes(work.size_px), offset=task.start)
-    told = []
-    for row, place in zip(task.rows, views.reshape(-1, *work.size_px, 3)):
-        current[0] = row
+class _Worker:
+    def __init__(self, setup: Setup, memory: SharedMemory):
+        setup.views.augment.start()
+        self.paths = PathTable.from_paths(())
+        self._setup = setup
+        self._memory = memory
+        self._row_at = memory.array(8 * setup.number, (1,), np.int64)
+        self._shelf = Shelf(memory, *setup.shelf)
+
+    def reply(self, request: Request) -> Reply:
+        """Read the rows of a request, and write their views."""
+        found = []
+        for index, (row, place) in enumerate(zip(request.rows, request.places)):
+            self._row_at[0] = row
+            if place:
+                image, told = self._memory.array(place.start, (place.height, place.width, 3)), None
+                image.flags.writeable = False
+            else:
+                image, told = self._read(row)
+            found.append(told)
+            if image is not None and request.views_at is not None:
+                view = self._setup.views(image, row, epoch=request.epoch)
+                start = request.views_at + index * view.nbytes
+                self._memory.array(start, (*self._setup.size_px, 3))[:] = view
+        self._row_at[0] = -1
+        return Reply(found, self._setup.photos.news())
+
+    def _read(self, row: int) -> tuple[Decoded | None, Found]:
+        """The photo in a file, which is kept if it would be decoded again and that is slower than to find it."""
         try:
-            photo = work.photos.read(paths[row])
+            photo = self._setup.photos.read(self.paths[row])
         except DecodeError as error:
-            told.append(Read(fault=str(error)))
-            continue
-        place[:] = work.views(photo.image, row, epoch=task.epoch)
-        told.append(Read(photo.sha256, photo.bytes))
-    current[0] = -1
-    return told
+            return None, Found(fault=str(error))
+        place = None
+        if not photo.is_stored and photo.nbytes >= LEAST_HELD_BYTES:
+            place = self._shelf.put(np.asarray(photo.image))
+        return photo.image, Found(photo.sha256, photo.bytes, place)
 
 
 def view_bytes(size_px: tuple[int, int]) -> int:

@@ -144,7 +144,7 @@ def _resumed(network: nn.Module, judged: nn.Module, optimizer: torch.optim.Optim
     network.load_state_dict(saved.model)
     judged.load_state_dict(saved.averaged)
     state.restore_optimizer(optimizer, saved.optimizer)
-    kinds.present(context.plan).division.parts = saved.records[-1].get("micro_batches", 1)
+    kinds.present(context.plan).micro_batches.count = saved.records[-1].get("micro_batches", 1)
     context.reporter.say(f"going on after epoch {len(saved.records)} of {kinds.present(context.plan).epochs}")
     for record in saved.records:
         context.reporter.record(record)

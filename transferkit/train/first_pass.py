@@ -11,9 +11,10 @@ import numpy as np
 from transferkit import ranks
 from transferkit.data import batches, copies, depth
 from transferkit.data.batches import Batch
-from transferkit.data.decode import eval_view
-from transferkit.data.folder import Listing
+from transferkit.data.decode import Decoded, eval_view
+from transferkit.data.listing import Listing, PathTable
 from transferkit.data.photos import Photos
+from transferkit.data.worker_pool import WorkerPool
 from transferkit.model.build import Preprocessing
 from transferkit.model.eval_batch import EVAL_BATCH, batch_of
 from transferkit.model.features import Extractor, Features
@@ -50,13 +51,24 @@ class FirstPass:
 class Reader:
     """How images are read: decoded by `photos`, prepared for the network, put on `device`.
 
-    `extractor` computes the features of each, where they are wanted.
+    The processes of `pool` read them, if there are any; `extractor` computes features, where they are wanted.
     """
 
     photos: Photos
     preprocessing: Preprocessing
     device: str
     extractor: Extractor | None
+    pool: WorkerPool | None = None
+
+    def batches(self, paths: PathTable, rows: list[np.ndarray]) -> Iterator[Batch]:
+        """The images of `rows` as they are evaluated; without an extractor only to know that they can be read."""
+        if self.pool:
+            return self.pool.batches(paths, rows, epoch=None, is_seen=self.extractor is not None)
+
+        def view(image: Decoded, row: int) -> np.ndarray:
+            return eval_view(image, self.preprocessing) if self.extractor else UNSEEN
+
+        return batches.batches(paths, rows, view, photos=self.photos)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,11 +172,8 @@ def _read(
     blocks = ranks.blocks(len(rows), of=size)
     own, faults = rows[blocks[ranks.rank()]], []
 
-    def view(image, row: int) -> np.ndarray:
-        return eval_view(image, reader.preprocessing) if reader.extractor else UNSEEN
-
     def read() -> Iterator[Batch]:
-        for batch in batches.batches(listing.paths, eval_batches(own, size), view, photos=reader.photos):
+        for batch in reader.batches(listing.paths, eval_batches(own, size)):
             table.sizes[batch.rows], table.hashes[batch.rows] = batch.bytes, batch.sha256
             faults.extend((listing.relative(row), reason) for row, reason in batch.faults)
             if len(batch.rows):

@@ -134,7 +134,7 @@ def train_steps(
         task=examples.task,
         image_weights=image_weights,
         precision=plan.precision,
-        division=plan.division,
+        micro_batches=plan.micro_batches,
         moved=(statistics, replica.counters(network)),
     )
     clipper = clipping.Clipper(network.parameters(), max_norm=plan.max_gradient_norm)
@@ -146,7 +146,7 @@ def train_steps(
         y = to_device(labels[rows], device)  # (B,), or as the task has it
         share = replica.share(batches[number], image_weights)
         seed = partial(replica.seed_step, plan.seed, epoch=epoch, step=number)
-        loss, right = gradient.of(x, y, rows, share=share, seed=seed)
+        loss, right = gradient.backward(x, y, rows, share=share, seed=seed)
         clipper.clip()
         ranks.average(statistics)
         optim.step(optimizer)
@@ -218,7 +218,7 @@ def train_epochs(
                 "accuracy": sum(step.hits for step in steps) / images,
             },
             "seconds": round(time.monotonic() - started, 3),
-            **({"micro_batches": plan.division.parts} if plan.division.parts > 1 else {}),
+            **({"micro_batches": plan.micro_batches.count} if plan.micro_batches.count > 1 else {}),
             **({"snapshot": ends.index(epoch) + 1} if epoch in ends else {}),
         }
 

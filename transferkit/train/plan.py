@@ -6,7 +6,7 @@ from transferkit.kinds import present
 from transferkit.options import Options
 from transferkit.runtime import FP32
 from transferkit.train.schedule import Schedule
-from transferkit.train.step import Division
+from transferkit.train.step import MicroBatches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +25,9 @@ class Plan:
     precision: str = FP32  # of the forward and backward passes; the weights are always fp32
     is_compiled: bool = False  # those passes go through torch.compile
     full_batch_views: int = 0  # above 0: L-BFGS on all images, in so many views of each; 0: mini-batches
-    division: Division = field(default_factory=Division, compare=False)  # found while training, one for all copies
+    micro_batches: MicroBatches = field(
+        default_factory=MicroBatches, compare=False
+    )  # found while training, one for all copies
 
     @property
     def has_cycles(self) -> bool:

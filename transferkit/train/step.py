@@ -1,4 +1,4 @@
-"""The gradient of a batch: computed at once, or in parts that add up to it where memory runs out."""
+"""The gradient of a batch: computed at once, or accumulated over micro-batches where memory runs out."""
 
 import functools
 import math
@@ -16,33 +16,33 @@ from transferkit.runtime import arithmetic
 from transferkit.tasks import Task
 from transferkit.train import optim, replica
 
-LEAST = replica.LEAST  # images of a part: of one, BatchNorm has no variance to divide by
+LEAST = replica.LEAST  # images of a micro-batch: of one, BatchNorm has no variance to divide by
 
 
-class Division:
-    """In how many parts a batch is computed. Where memory runs out it is twice as many, for the rest of the run.
+class MicroBatches:
+    """In how many micro-batches a batch is computed: twice as many from where memory runs out on.
 
     Args: say, who is told.
     """
 
-    def __init__(self, *, parts: int = 1, say: Callable[[str], None] = lambda line: None):
-        self.parts = parts
+    def __init__(self, count: int = 1, *, say: Callable[[str], None] = lambda line: None):
+        self.count = count
         self._say = say
 
     def of(self, images: int) -> int:
-        """The parts of a batch of so many images."""
-        return max(1, min(self.parts, images // LEAST))
+        """How many a batch of so many images is computed in."""
+        return max(1, min(self.count, images // LEAST))
 
     def double(self, images: int) -> None:
-        """Take smaller parts from a batch of so many images on."""
-        self.parts = min(2 * self.of(images), images // LEAST)
-        most = math.ceil(images / self.parts)
-        self._say(f"out of memory: batches of {images} are computed in {self.parts} parts of {most}")
+        """Take twice as many from a batch of so many images on."""
+        self.count = min(2 * self.of(images), images // LEAST)
+        most = math.ceil(images / self.count)
+        self._say(f"out of memory: batches of {images} are computed in {self.count} micro-batches of {most}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Gradient:
-    """Leaves the gradient of a batch's mean loss in the weights of `network`, no longer scaled where the loss is.
+    """How the gradient of a batch's mean loss comes into the weights of `network`, where `backward` leaves it.
 
     Fields: image_weights (N,), of the mean, None where all images count the same; moved, what a forward pass changes,
     a list of each type.
@@ -54,7 +54,7 @@ class Gradient:
     task: Task
     image_weights: np.ndarray | None
     precision: str
-    division: Division
+    micro_batches: MicroBatches
     moved: Sequence[list[Tensor]]
 
     @functools.cached_property
@@ -62,12 +62,14 @@ class Gradient:
         """Room for copies of what is moved, taken once."""
         return [[torch.empty_like(tensor) for tensor in tensors] for tensors in self.moved]
 
-    def of(
+    def backward(
         self, x: Any, y: Tensor, rows: np.ndarray, *, share: float, seed: Callable[[], None]
     ) -> tuple[Tensor, Tensor]:
         """The mean loss of the batch and how many of its images are right, both () and left on the device.
 
-        Where the memory of a GPU runs out it begins again in smaller parts, with everything as it was; not where there
+        The gradient is no longer scaled where the loss is.
+
+        Where the memory of a GPU runs out it begins again in smaller ones, with everything as it was; not where there
         are several ranks, whose exchanges would no longer fit together.
 
         Args: x, the network's input; y, the labels; share, the weight of the loss in that of all ranks; seed, called
@@ -81,25 +83,25 @@ class Gradient:
             seed()
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                found = self._added_up(x, y, rows, share=share)
+                found = self._accumulated(x, y, rows, share=share)
                 break
             except RuntimeError as error:
-                divides = ranks.size() == 1 and self.division.of(len(rows)) < len(rows) // LEAST
-                if not divides or not runtime.is_gpu_out_of_memory(error, y.device):
+                can_halve = ranks.size() == 1 and self.micro_batches.of(len(rows)) < len(rows) // LEAST
+                if not can_halve or not runtime.is_gpu_out_of_memory(error, y.device):
                     raise
             # the error is gone, and with it what its traceback held
             self.optimizer.zero_grad(set_to_none=True)
             runtime.give_back_memory(y.device)
             for tensors, before in zip(self.moved, self._before):
                 _copy(tensors, before)
-            self.division.double(len(rows))
+            self.micro_batches.double(len(rows))
         if scaler := optim.scaler_of(self.optimizer):
             scaler.unscale_(self.optimizer)
         return found
 
-    def _added_up(self, x: Any, y: Tensor, rows: np.ndarray, *, share: float) -> tuple[Tensor, Tensor]:
-        parts, scaler = self.division.of(len(rows)), optim.scaler_of(self.optimizer)
-        pieces = [(x, y, rows)] if parts == 1 else _pieces(x, y, rows, parts=parts)
+    def _accumulated(self, x: Any, y: Tensor, rows: np.ndarray, *, share: float) -> tuple[Tensor, Tensor]:
+        count, scaler = self.micro_batches.of(len(rows)), optim.scaler_of(self.optimizer)
+        pieces = [(x, y, rows)] if count == 1 else _pieces(x, y, rows, count=count)
         losses, right = [], []
         for piece, labels, some in pieces:
             with arithmetic(y.device, self.precision):
@@ -108,7 +110,7 @@ class Gradient:
             weight = self._weight(some, rows)
             of_all = loss * (share * weight * ranks.size())  # gradients are means over the ranks
             (scaler.scale(of_all) if scaler else of_all).backward()
-            losses.append(loss.detach() if parts == 1 else loss.detach() * weight)
+            losses.append(loss.detach() if count == 1 else loss.detach() * weight)
             right.append(self.task.right(logits, labels).sum())
         return functools.reduce(operator.add, losses), functools.reduce(operator.add, right)
 
@@ -119,10 +121,10 @@ class Gradient:
         return self.image_weights[some].sum() / self.image_weights[rows].sum()
 
 
-def _pieces(x: Any, y: Tensor, rows: np.ndarray, *, parts: int) -> list[tuple[Any, Tensor, np.ndarray]]:
-    """Input, labels and rows of each part."""
-    inputs = list(zip(*(each.tensor_split(parts) for each in x))) if isinstance(x, tuple) else x.tensor_split(parts)
-    return list(zip(inputs, y.tensor_split(parts), np.array_split(rows, parts)))
+def _pieces(x: Any, y: Tensor, rows: np.ndarray, *, count: int) -> list[tuple[Any, Tensor, np.ndarray]]:
+    """Input, labels and rows of each micro-batch."""
+    inputs = list(zip(*(each.tensor_split(count) for each in x))) if isinstance(x, tuple) else x.tensor_split(count)
+    return list(zip(inputs, y.tensor_split(count), np.array_split(rows, count)))
 
 
 @torch.no_grad()
