@@ -175,3 +175,13 @@ def test_fp16_is_taken_where_there_are_tensor_cores_and_refused_elsewhere(model,
     for device in ("cuda", "cpu"):
         with pytest.raises(UsageError, match="--precision fp32/fp16 is for CUDA devices of compute"):
             precision.choose(model, "fp32/fp16", device=device, cache=tmp_path, phases=["training"])
+
+
+def test_a_run_is_single_where_features_and_training_are():
+    pairs = [(features, training) for features in ("fp32", "bf16") for training in ("fp32", "bf16")]
+    assert [Precision(features=features, training=training).is_single for features, training in pairs] == [
+        True,
+        False,
+        False,
+        False,
+    ]

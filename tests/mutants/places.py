@@ -37,6 +37,7 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
             "-k",
             ENSEMBLE,
         ],
+        "transferkit/model/eval_batch.py": ["tests/model/test_eval_batch.py"],
         "transferkit/model/feature_cache.py": ["tests/model/test_feature_cache.py"],
         "transferkit/model/features.py": ["tests/model/test_features.py"],
         "transferkit/model/freezer.py": ["tests/model/test_freezer.py"],
@@ -46,6 +47,8 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/model/timings.py": ["tests/model/test_timings.py", "tests/model/test_precision.py", SAVING],
     },
     "train": {
+        "transferkit/train/average.py": ["tests/train/test_average.py"],
+        "transferkit/train/clipping.py": ["tests/train/test_clipping.py"],
         "transferkit/train/context.py": ["tests/train/test_told.py"],
         "transferkit/train/descent.py": [
             "tests/train/test_told.py",
@@ -70,7 +73,11 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         ],
         "transferkit/train/lbfgs.py": ["tests/train/test_lbfgs.py", "tests/train/test_probe.py"],
         "transferkit/train/loader.py": ["tests/train/test_views.py", "tests/train/test_told.py"],
-        "transferkit/train/loop.py": ["tests/train/test_steps.py", "tests/train/test_loop.py"],
+        "transferkit/train/loop.py": [
+            "tests/train/test_steps.py",
+            "tests/train/test_loop.py",
+            "tests/train/test_step.py",
+        ],
         "transferkit/train/lr_find.py": ["tests/train/test_lr_find.py"],
         "transferkit/train/modes.py": [
             "tests/train/test_fitted.py",
@@ -79,8 +86,8 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
             "frozen or starts_at or keeps or leaves",
         ],
         "transferkit/train/objective.py": ["tests/train/test_probe.py"],
-        "transferkit/train/optim.py": ["tests/train/test_optim.py"],
-        "transferkit/train/plan.py": ["tests/train/test_strategies.py"],
+        "transferkit/train/optim.py": ["tests/train/test_optim.py", "tests/train/test_step.py"],
+        "transferkit/train/plan.py": ["tests/train/test_descent.py", "tests/train/test_loop.py"],
         "transferkit/train/probe.py": ["tests/train/test_probe.py"],
         "transferkit/train/problem.py": ["tests/train/test_head.py"],
         "transferkit/train/replica.py": [
@@ -89,10 +96,11 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
             "-k",
             "not waits_in_vain",
         ],
+        "transferkit/train/step.py": ["tests/train/test_step.py", "tests/train/test_steps.py"],
         "transferkit/train/strategies/__init__.py": ["tests/train/test_strategies.py"],
         "transferkit/train/schedule.py": ["tests/train/test_schedule.py"],
         "transferkit/train/selection.py": ["tests/train/test_probe.py"],
-        "transferkit/train/state.py": ["tests/train/test_state.py"],
+        "transferkit/train/state.py": ["tests/train/test_state.py", "tests/train/test_descent.py"],
         "transferkit/train/strategies/auto.py": [
             "tests/train/test_strategies.py",
             "tests/train/test_fitted.py",

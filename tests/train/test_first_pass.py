@@ -9,14 +9,16 @@ import torch
 from PIL import Image
 
 import transferkit as tk
+from transferkit import ranks
 from transferkit.data import folder
 from transferkit.data.known import Known
 from transferkit.data.photos import Decoding, Photos
 from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.model.features import Extractor
 from transferkit.progress import Progress
-from transferkit.train import head
+from transferkit.train import first_pass, head
 from transferkit.train.first_pass import Reader, read_images
+from transferkit.zoo.errors import DataError
 
 HOUR_AGO = time.time() - 3600
 
@@ -134,3 +136,11 @@ def test_a_head_is_fitted_to_as_many_views_as_asked_for(views, images, tmp_path,
     assert not any(np.isnan(view).any() for view in features.views)
     assert len({view.tobytes() for view in features.views}) == views
     assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == views
+
+
+@pytest.mark.parametrize(("digests", "other"), [("aab", 2), ("aba", 1), ("abb", 1)])
+def test_the_first_process_that_sees_other_images_is_named(digests, other, images, monkeypatch):
+    monkeypatch.setattr(ranks, "size", lambda: 3)
+    monkeypatch.setattr(ranks, "gather", lambda digest: [*digests])
+    with pytest.raises(DataError, match=f"process {other} does not see the same images as process 0"):
+        first_pass._check_same(folder.read(images))

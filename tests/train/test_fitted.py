@@ -93,6 +93,8 @@ def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(d
     losses = [line["val"]["loss"] for line in lines]
     assert f"best epoch: {1 + int(np.argmin(losses))}" in fitted.notes
     assert fitted.chosen == "finetune"
+    _, cycles, _ = fit(data, tmp_path, strategy="finetune", snapshots=2, epochs=2, lr=0.01)
+    assert not any(note.startswith("best epoch") for note in cycles.notes)
 
 
 @pytest.mark.parametrize(("is_better", "chosen"), [(True, "lp-ft"), (False, "probe")])

@@ -8,6 +8,7 @@ import pytest
 import torch
 from sklearn.datasets import load_wine
 from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
 from transferkit.tasks import SINGLE_LABEL, split
@@ -46,6 +47,14 @@ def test_the_probe_is_scikit_learns_logistic_regression(wine, l2):
     x = scaled(wine.x)
     expected = oracle(l2, len(x)).fit(x, wine.y).predict_proba(x)
     assert np.abs(probabilities(found, wine.x) - expected).max() < 2e-3
+
+
+def test_a_probe_is_scored_by_its_mean_log_loss_and_accuracy(wine):
+    found = probe.linear(torch.randn(3, 14), Scale.of(wine.rows.blocks(3)))
+    p = probabilities(found, wine.x).astype(np.float64)
+    score = probe.score(wine.rows.blocks(3), found)
+    assert score["loss"] == pytest.approx(log_loss(wine.y, p / p.sum(1, keepdims=True)), rel=1e-5)
+    assert score["accuracy"] == (p.argmax(1) == wine.y).mean()
 
 
 def test_a_weighted_probe_is_scikit_learns_balanced_one(wine):
@@ -137,6 +146,7 @@ def test_the_chosen_l2_has_the_least_held_out_loss_of_the_path(wine):
     losses = losses_of(lines)
     assert tried.l2 == min(losses, key=losses.get)
     assert all(line["phase"] == "probe" and line["lr"] is None for line in lines)
+    assert [line["epoch"] for line in lines] == [*range(len(lines))]
     assert (tried.logits.argmax(1) == wine.y).mean() > 0.95
 
 

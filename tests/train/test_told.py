@@ -54,7 +54,7 @@ def test_as_many_images_go_through_as_were_announced(what):
 
 
 def test_a_fit_begins_with_the_first_epoch_and_says_nothing_unless_it_is_to_go_on(tmp_path):
-    for resume, said in (({}, []), ({"resume": True}, ["going on after epoch 4 of 5"])):
+    for resume, said, epochs in (({}, [], 5), ({"resume": True}, ["going on after epoch 4 of 5"], 1)):
         told = Told()
         context = FitContext(
             plan=Plan(epochs=5, batch_size=4),
@@ -65,6 +65,7 @@ def test_a_fit_begins_with_the_first_epoch_and_says_nothing_unless_it_is_to_go_o
         )
         descent.descend(*start(), loader, PARTS, context)
         assert [line for line in told.lines if line.startswith(("going on", "no epoch"))] == said
+        assert told.phases == [["fine-tuning", epochs * 21, epochs * 21]]
 
 
 @pytest.mark.parametrize(("most", "again"), [(72, True), (71, False)])

@@ -23,7 +23,6 @@ class RunningAverage:
         self._average = get_ema_multi_avg_fn(decay)  # decay * average + (1 - decay) * weights
         self._pairs: list[_Pair] | None = None
 
-    @torch.no_grad()
     def update(self) -> None:
         """Take in the weights as they are now. No device is waited for, as torch's `AveragedModel` does each time."""
         if self._pairs is None:
