@@ -18,7 +18,7 @@ def zoo() -> None:
 @click.argument("pattern", required=False)
 @options.debug_option
 def list_networks(pattern: str | None) -> None:
-    """List the embedded networks, or all known names that match PATTERN, those of libraries too.
+    """List the networks that need no hub, or all known names that match PATTERN, those of libraries too.
 
     \b
     Examples:
@@ -29,8 +29,12 @@ def list_networks(pattern: str | None) -> None:
         for name in catalog.search(pattern):
             render.say(name)
         return
-    rows = [(c.name, f"{c.parameters:,}", f"{c.preprocessing.size_px[0]} px", c.license) for c in catalog.cards()]
-    render.table(("embedded", "parameters", "images", "licence"), rows)
+    rows = []
+    for source in sources.SOURCES:
+        for card in map(source.card, source.travels):
+            size = f"{card.preprocessing.size_px[0]} px"
+            rows.append((card.name, f"{card.parameters:,}", size, card.license, source.lacks(card.name) or "here"))
+    render.table(("network", "parameters", "images", "licence", "weights"), rows)
     click.echo(f"\nBesides: {', '.join(source.help for source in sources.SOURCES if not source.travels)};")
     click.echo("transferkit zoo list 'PATTERN' searches them.")
 

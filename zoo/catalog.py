@@ -140,7 +140,7 @@ def wrap(model: "nn.Module") -> "Backbone":
 
 
 def cards() -> list[ModelCard]:
-    """The cards of the embedded networks."""
+    """The cards of the networks that need no hub."""
     return [source.card(name) for source in sources.SOURCES for name in source.travels]
 
 
@@ -189,6 +189,6 @@ def _opened(source: Source, own: str, *, name: str, offline: bool) -> Blueprint:
         if source.takes_paths:
             raise
         near = suggest(name)
-        hint = f"; did you mean {' or '.join(near)}?" if near else "; `transferkit zoo list` shows what is embedded"
+        hint = f"; did you mean {' or '.join(near)}?" if near else "; `transferkit zoo list` shows what needs no hub"
         said = error if near or ":" in name else missing_folder(name)
         raise UsageError(f"{said}{hint}") from error

@@ -6,9 +6,7 @@ SHA-256 of a large one, the hash that git gives a small one.
 
 import hashlib
 import inspect
-import os
 import socket
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -19,7 +17,7 @@ from typing import Any
 
 from transferkit.zoo import cache_folder, published, stops
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
-from transferkit.zoo.files import sha256, storage_errors
+from transferkit.zoo.files import sha256
 from transferkit.zoo.tries import tried
 from transferkit.zoo.weights import import_pickle
 
@@ -172,19 +170,14 @@ def from_url(url: str, *, offline: bool = False) -> Path:
         return target
     if offline:
         raise NetworkError(f"{filename} is not cached in {target.parent} and the network may not be used")
-    cache_folder.opened()
-    with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as scratch:
-            pickle = Path(scratch) / filename
-            try:
-                check_reachable(url)
-                tried(lambda told: _fetch(url, pickle, told))
-            except NetworkError as error:
-                raise NetworkError(f"cannot download {url}: {error}") from error
-            import_pickle(pickle, Path(scratch) / target.name)
-            os.replace(Path(scratch) / target.name, target)  # what is there is not as it was published
-    published.keep(target)  # what has no note gets one the next time
+    with published.kept(target) as made:  # what is there is not as it was published
+        pickle = made.with_name(filename)
+        try:
+            check_reachable(url)
+            tried(lambda told: _fetch(url, pickle, told))
+        except NetworkError as error:
+            raise NetworkError(f"cannot download {url}: {error}") from error
+        import_pickle(pickle, made)
     return target
 
 

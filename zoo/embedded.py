@@ -20,9 +20,7 @@ CARDS = FOLDER / "cards"  # NAME.json, and NAME.recipe.json with the numbers of 
 
 
 def card(name: str) -> ModelCard:
-    """The card of an embedded network. Raises: UsageError for an unknown name, ModelFileError for a missing file."""
-    if name not in NAMES:
-        raise UsageError(f"no embedded network {name!r}; embedded: {', '.join(NAMES)}")
+    """The card that the package has of a network. Raises: ModelFileError if there is none."""
     path = CARDS / f"{name}.json"
     if not path.is_file():
         raise ModelFileError(f"the card of {name} is missing from the installation: {path}")

