@@ -11,6 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
+from transferkit.zoo import packages
+
 torch.set_num_threads(1)  # the networks here are too small for two
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -57,6 +59,24 @@ def _seeded() -> None:
 def digit_folder(tmp_path_factory) -> Path:
     """Three classes of 24 digits each; read-only by convention."""
     return write_digits(tmp_path_factory.mktemp("data") / "digits", classes=(0, 1, 4), per_class=24)
+
+
+@pytest.fixture
+def install(tmp_path, monkeypatch):
+    """Puts a distribution with a network's weights before those that are installed: a file of these bytes, or none."""
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "weights of packages"))
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def write(name: str, content: bytes | None) -> None:
+        package = packages.distribution(name)
+        folder = tmp_path / f"{package.replace('-', '_')}-0.1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
+        (folder / "RECORD").write_text(f"{name}.pth,,\n" if content else "")
+        if content:
+            (tmp_path / f"{name}.pth").write_bytes(content)
+
+    return write
 
 
 @pytest.fixture

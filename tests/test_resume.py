@@ -15,7 +15,7 @@ from transferkit import runtime
 from transferkit.data import folder, manifest
 from transferkit.progress import Progress
 from transferkit.ship import begun, record
-from transferkit.zoo import files
+from transferkit.zoo import files, packages
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
 FINETUNE = {"strategy": "finetune", "epochs": 3, "image_size": 32, "augment": "light", "batch_size": 8}
@@ -173,11 +173,14 @@ def test_resume_of_a_finished_run_says_so_and_trains_nothing(data, tmp_path, mon
         tk.finetune(resume=True, out=str(out), seed=1)
 
 
-def test_what_auto_chose_is_kept_and_not_chosen_anew(data, tmp_path, monkeypatch):
+def test_what_auto_chose_is_kept_and_not_chosen_anew(data, tmp_path, monkeypatch, install):
     out = str(tmp_path / "r")
-    cache = str(tmp_path / "cache")  # nothing is there and nothing may be downloaded: auto falls back
+    for name in packages.NAMES:
+        install(name, None)  # auto falls back
     with pytest.raises(StoppedError):
-        tk.finetune(data, out=out, offline=True, cache_dir=cache, progress=Stopping("epoch 2/"), **FINETUNE)
+        tk.finetune(data, out=out, cache_dir=tmp_path / "cache", progress=Stopping("epoch 2/"), **FINETUNE)
+    for installed in tmp_path.glob("*.dist-info"):
+        shutil.rmtree(installed)
     config = json.loads((tmp_path / "r" / "run.json").read_text())["config"]
     assert config["backbone"] == "cifar_resnet"
     assert "auto" not in (config["backbone"], config["precision"])

@@ -64,9 +64,9 @@ def built(monkeypatch):
     """The names of the networks that are built from now on."""
     names, open_backbone = [], build.open_backbone
 
-    def watched(name, **options):
-        names.append(name)
-        return open_backbone(name, **options)
+    def watched(choice, **options):
+        names.append(choice)
+        return open_backbone(choice, **options)
 
     monkeypatch.setattr(build, "open_backbone", watched)
     return names

@@ -24,7 +24,7 @@ def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> Backbo
         return _in_turn(anew, progress)
     if not config.chosen_strategy.takes_one_pass(config):
         return anew(progress)
-    name = build.named(config.backbone, device)
+    name = build.named(config.backbone, device)[0]
     cache = NetworkCache(caches.folder_of(config), name, weights=config.weights, image_size=config.image_size)
     model = cache.get(partial(anew, Progress()))
     if model is None:
@@ -50,11 +50,12 @@ def _in_turn(build: Callable[[Progress], Backbone], progress: Progress) -> Backb
 def _built(config: FinetuneConfig, progress: Progress, *, device: str) -> Backbone:
     """The network on `device`, built from its files."""
     torch.manual_seed(seeds.integer(config.seed, "weights"))  # where --weights none asks for random ones
-    model, note = build.open_backbone(
-        config.backbone, weights=config.weights, image_size=config.image_size, offline=config.offline, device=device
+    names = build.named(config.backbone, device)
+    model, reason = build.open_backbone(
+        names, weights=config.weights, image_size=config.image_size, offline=config.offline
     )
-    if note:
-        progress.say(note)
+    if len(names) > 1:
+        progress.say(f"backbone {model.card.name}{reason and f', not {names[0]}: {reason}'}")
     model.to(device).to(memory_format=torch.channels_last)  # 1.4 times as fast as NCHW on a CPU
     build.fold(model, torch.zeros(1, 3, *model.card.preprocessing.size_px, device=device))
     return model

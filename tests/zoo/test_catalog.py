@@ -14,7 +14,7 @@ from torch import nn
 
 from transferkit import zoo
 from transferkit.ship import artifact
-from transferkit.zoo import embedded, hashes, packed
+from transferkit.zoo import embedded, hashes, packages, packed
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import rebuild
 from transferkit.zoo.errors import ModelFileError, UsageError
@@ -200,7 +200,7 @@ def test_an_embedded_network_is_loaded_into_single_precision(installation):
     assert torch.equal(backbone(images), oracle.eval()(images))
     assert backbone.stages == ("stem", "stage1", "stage2", "stage3", "fc")
     assert backbone.card == zoo.describe("cifar_resnet")
-    assert [card.name for card in zoo.cards()] == list(embedded.NAMES)
+    assert [card.name for card in zoo.cards()] == [*embedded.NAMES, *packages.NAMES]
     assert zoo.create("cifar_resnet", num_classes=3, image_size=48).card.preprocessing.size_px == (48, 48)
 
 

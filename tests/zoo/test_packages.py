@@ -4,36 +4,23 @@ import importlib.util
 import re
 import sys
 
+import numpy as np
 import pytest
+import timm
 import torch
+from PIL import Image
 from sklearn.datasets import load_sample_image
 from timm.data import ImageNetInfo
 
+import transferkit as tk
 from transferkit import zoo
 from transferkit.cli.main import run as cli
 from transferkit.data import decode
+from transferkit.model import build
 from transferkit.zoo import packages, weights
 from transferkit.zoo.errors import ModelFileError
 
 LITE = pytest.mark.parametrize("name", [name for name in packages.NAMES if packages.find(name)])
-
-
-@pytest.fixture
-def install(tmp_path, monkeypatch):
-    """Puts a distribution of some network before those that are installed, with a file of these bytes or without."""
-    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
-    monkeypatch.syspath_prepend(tmp_path)
-
-    def write(name, content):
-        package = packages.distribution(name)
-        folder = tmp_path / f"{package.replace('-', '_')}-0.1.0.dist-info"
-        folder.mkdir()
-        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0.1.0\n")
-        (folder / "RECORD").write_text(f"{name}.pth,,\n" if content else "")
-        if content:
-            (tmp_path / f"{name}.pth").write_bytes(content)
-
-    return write
 
 
 def timm_name(name: str, blocks: list[str]) -> str:
@@ -51,6 +38,12 @@ def timm_name(name: str, blocks: list[str]) -> str:
     return f"{outer[module]}.{leaf}"
 
 
+def pixels_of(photo, preprocessing):
+    """A photo as these networks see it, values from -1 to 1; (1, 3, H, W)."""
+    view = torch.from_numpy(decode.eval_view(photo, preprocessing)).permute(2, 0, 1)
+    return (view / 127.5 - 1)[None]
+
+
 @LITE
 def test_a_network_has_the_tensors_of_the_file_that_pip_installed_each_in_its_place(name):
     backbone = zoo.create(name)
@@ -64,15 +57,47 @@ def test_a_network_has_the_tensors_of_the_file_that_pip_installed_each_in_its_pl
     assert backbone.card.preprocessing == zoo.describe(name).preprocessing
 
 
+def test_where_a_hub_cannot_be_reached_the_best_that_is_installed_stands_in_and_the_reason_is_told(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    names = build.named("auto", "cuda")
+    model, reason = build.open_backbone(names, weights=None, image_size=48, offline=True)
+    assert (model.card.name, model.card.preprocessing.size_px) == (packages.best(), (48, 48))
+    assert "is not cached and the network may not be used" in reason
+
+
+def test_a_run_that_names_no_network_has_its_features_and_leaves_a_model_of_plain_timm(tmp_path):
+    generator = np.random.default_rng(0)
+    for photo in ("china", "flower"):
+        pixels = load_sample_image(f"{photo}.jpg")
+        (tmp_path / "photos" / photo).mkdir(parents=True)
+        for number in range(8):
+            top, left = generator.integers(0, 200), generator.integers(0, 400)
+            piece = pixels[top : top + 224, left : left + 224]
+            Image.fromarray(piece).save(tmp_path / "photos" / photo / f"{number}.png")
+    run = tk.finetune(tmp_path / "photos", out=tmp_path / "run", strategy="probe", precision="fp32")
+    assert (run.metrics["backbone"], run.metrics["val"]["accuracy"]) == (packages.best(), 1.0)
+
+    model = timm.create_model(f"local-dir:{run.folder / 'model'}", pretrained=True).eval()
+    body = zoo.create(packages.best()).model
+    (prediction,) = tk.load(run.folder).predict([piece])
+    view = pixels_of(piece, zoo.describe(packages.best()).preprocessing)
+    with torch.no_grad():
+        features = body.forward_head(body.forward_features(view), pre_logits=True)
+        answer = model(view)
+        torch.testing.assert_close(model.classifier(features), answer)
+    assert prediction.label == "flower"
+    assert prediction.probability == pytest.approx(answer.softmax(1).max().item(), abs=1e-5)
+
+
 @LITE
 def test_its_preprocessing_is_that_of_timm_and_it_names_what_is_on_a_photo(name):
     backbone = zoo.create(name)
-    card = backbone.card
-    assert card.preprocessing == zoo.describe(f"tf_{name}.in1k").preprocessing
-    mean, std = (torch.tensor(values).view(3, 1, 1) for values in (card.preprocessing.mean, card.preprocessing.std))
-    view = torch.from_numpy(decode.eval_view(load_sample_image("china.jpg"), card.preprocessing)).permute(2, 0, 1)
+    preprocessing = zoo.describe(f"tf_{name}.in1k").preprocessing
+    assert backbone.card.preprocessing == preprocessing
     with torch.no_grad():
-        answer = backbone(((view / 255 - mean) / std)[None])
+        answer = backbone(pixels_of(load_sample_image("china.jpg"), preprocessing))
     assert ImageNetInfo().index_to_description(int(answer.argmax())) == "palace"
 
 
@@ -87,7 +112,7 @@ def test_a_file_that_is_not_as_it_was_published_is_never_read(install, tmp_path)
     install("efficientnet_lite2", b"another file")
     with pytest.raises(ModelFileError, match=r"efficientnet_lite2\.pth is not as it was published.*--force-reinstall "):
         zoo.create("efficientnet_lite2")
-    assert not (tmp_path / "cache").exists()
+    assert not (tmp_path / "weights of packages").exists()
     assert zoo.create("efficientnet_lite2", weights="none").card.architecture == "tf_efficientnet_lite2"
 
 

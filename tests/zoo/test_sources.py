@@ -181,7 +181,8 @@ assert not {"torch", "timm", "torchvision", "huggingface_hub"} & sys.modules.key
 """
     ended = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     told = " ".join(ended.stdout.split())
-    assert f"Toy:NAME, {', '.join(source.help for source in sources.SOURCES[:-1])}, or any timm name." in told
+    helps = [source.help for source in sources.SOURCES if source.help]
+    assert f"Toy:NAME, {', '.join(helps[:-1])}, or any timm name." in told
     (besides,) = (line for line in ended.stdout.splitlines() if line.startswith("Besides: "))
     assert besides.startswith("Besides: toy:NAME, the path of a model folder, torchvision:NAME, ")
     assert besides.endswith(", any timm name;")

@@ -4,11 +4,12 @@ from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import create, files_of, model_folder, rebuild
 from transferkit.zoo.embedded import CARDS, NAMES
-from transferkit.zoo.errors import NetworkError, StorageError
+from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError
 from transferkit.zoo.folding import fold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
+from transferkit.zoo.packages import best
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 from transferkit.zoo.sizes import refusal
@@ -42,29 +43,32 @@ __all__ = [
     "unpack",
 ]
 
-DEFAULTS = {"cpu": "mobilenetv3_large_100.ra_in1k", "gpu": "convnext_tiny.in12k_ft_in1k"}
+GPU_DEFAULT = "convnext_tiny.in12k_ft_in1k"
 EMBEDDED_DEFAULT = "cifar_resnet"
 
 
-def named(name: str, device: str) -> str:
-    """The name itself, or for "auto" that of a small ImageNet network which suits the device."""
-    return DEFAULTS["cpu" if device == "cpu" else "gpu"] if name == "auto" else name
+def named(name: str, device: str) -> tuple[str, ...]:
+    """The names of networks to take the first of that can be had: those that "auto" means, else the name itself.
+
+    On a CPU none of them needs a hub: a run is the same with a network and without.
+    """
+    if name != "auto":
+        return (name,)
+    return (*(() if device == "cpu" else (GPU_DEFAULT,)), best(), EMBEDDED_DEFAULT)
 
 
 def open_backbone(
-    name: str, *, weights: str | None, image_size: int | None, offline: bool, device: str
+    names: tuple[str, ...], *, weights: str | None, image_size: int | None, offline: bool
 ) -> tuple[Backbone, str]:
-    """The network of a name, and a line to tell the user, or "".
+    """The first network of `names` whose pretrained weights can be had, and why it is not the very first, or "".
 
-    "auto" is the one that `named` says, or the embedded network where that cannot be had.
-
-    Raises: UsageError, ModelFileError, NetworkError.
+    Raises: UsageError, ModelFileError, NetworkError, StorageError, of the last one.
     """
-    if name != "auto":
-        return create(name, weights=weights, image_size=image_size, offline=offline), ""
-    wanted = named(name, device)
-    try:
-        return create(wanted, weights=weights, image_size=image_size, offline=offline), f"backbone {wanted}"
-    except (NetworkError, StorageError) as error:
-        note = f"backbone {EMBEDDED_DEFAULT}, which is embedded: {error}"
-        return create(EMBEDDED_DEFAULT, weights=weights, image_size=image_size), note
+    *others, last = names[:1] if weights else names  # weights that are given are for the network that is meant
+    reason = ""
+    for name in others:
+        try:
+            return create(name, image_size=image_size, offline=offline), reason
+        except (NetworkError, StorageError, ModelFileError) as error:
+            reason = reason or str(error)
+    return create(last, weights=weights, image_size=image_size, offline=offline), reason
