@@ -12,7 +12,7 @@ from transferkit.zoo.disk_cache import DiskCache
 
 @click.group()
 def cache() -> None:
-    """What is kept from run to run to save time: decoded photos, hashes of files, downloaded networks."""
+    """What is kept from run to run to save time: decoded photos, hashes of files, weights of networks."""
 
 
 @cache.command()

@@ -34,7 +34,12 @@ class Options:
 
     data: str
     out: str | None = option(None, RUN, "Folder of the run.", rule="runs/NAME-N", metavar="RUN", short="-o")
-    backbone: str = option("auto", NETWORK, sources.help_text(), metavar="NAME")
+    backbone: str = option(
+        "auto",
+        NETWORK,
+        f"{sources.help_text()} auto: the best that is installed; on a GPU a larger one, if it can be downloaded.",
+        metavar="NAME",
+    )
     weights: str | None = option(
         None, NETWORK, "A safetensors file for the backbone; none: random weights.", metavar="FILE"
     )

