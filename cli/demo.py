@@ -13,7 +13,7 @@ from transferkit.cli import options
 @options.debug_option
 @click.pass_context
 def demo(context: click.Context, out: str) -> None:
-    """Fine-tune the embedded network on scikit-learn's handwritten digits: offline, in under a minute.
+    """Fine-tune an embedded network on scikit-learn's handwritten digits: offline, in under a minute.
 
     Writes the digits as PNG files to FOLDER/digits and then runs the command that it prints.
 
