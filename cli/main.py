@@ -20,6 +20,7 @@ from transferkit.cli.import_weights import import_weights
 from transferkit.cli.lr import lr
 from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
+from transferkit.cli.rank import rank
 from transferkit.cli.report import report
 from transferkit.cli.zoo import zoo
 from transferkit.zoo import stops
@@ -52,7 +53,21 @@ def cli(context: click.Context) -> None:
         raise UsageError(f"transferkit {context.invoked_subcommand} runs in one process; start it without torchrun")
 
 
-for command in (finetune, lr, evaluate, predict, export, ensemble, zoo, import_weights, report, pretrain, cache, demo):
+for command in (
+    finetune,
+    rank,
+    lr,
+    evaluate,
+    predict,
+    export,
+    ensemble,
+    zoo,
+    import_weights,
+    report,
+    pretrain,
+    cache,
+    demo,
+):
     cli.add_command(command)
 
 

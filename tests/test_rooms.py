@@ -23,6 +23,7 @@ FLOORS = [
     "caches",
     "network",
     "preparation",
+    "ranking",
     "prepare",
     "evaluate",
     "ship",

@@ -4,6 +4,7 @@ What needs torch is in `preparation` and `fitting`, which are imported once the 
 """
 
 import time
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit import ranks, runtime
 from transferkit.options import LR_STEPS
-from transferkit.prepare import prepare
+from transferkit.prepare import found, prepare
 from transferkit.progress import Progress
 from transferkit.ship import begun, runs
 from transferkit.ship.begun import Begun
@@ -21,6 +22,7 @@ from transferkit.zoo import stops
 from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from transferkit.ranking import Ranked
     from transferkit.ship.classifier import Classifier
     from transferkit.train.lr_find import Suggestion
 
@@ -93,6 +95,32 @@ def finetune(
                     run.drop_checkpoints()
                 run.complete()
     return Run(folder=run.path, metrics=scores)
+
+
+def rank(
+    data: str | Path,
+    backbones: Sequence[str] | None = None,
+    *,
+    most: int = 2000,
+    progress: Progress | None = None,
+    **options: Any,
+) -> "list[Ranked]":
+    """The backbones in order of how well a head on their features knows the images in cross-validation.
+
+    Args: data, and options that say how images are read, as for `finetune`; backbones, names, all whose weights are
+    here if none are given; most, how many images are looked at.
+
+    Raises: the errors of transferkit.zoo.errors.
+    """
+    if backbones is not None and not backbones:
+        raise UsageError("no backbones are named; drop the option to try all whose weights are here")
+    runtime.keep_freed_memory()
+    progress = progress or Progress()
+    with runtime.device_errors(), stops.working():
+        config, listing = found(data, progress=progress, **options)
+        from transferkit import ranking  # after the data is found: torch takes seconds to import
+
+        return ranking.rank(config, listing, list(backbones or ranking.candidates()), progress, most=most)
 
 
 def _begun(options: dict[str, Any], config_file: str | Path | None, progress: Progress) -> Begun:

@@ -1,12 +1,15 @@
 """What comes before training: options checked and images found here, without torch; the rest in `preparation`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from transferkit import caches, messages
 from transferkit import config as configs
+from transferkit.config import FinetuneConfig
 from transferkit.data import folder
 from transferkit.data.listing import Listing
+from transferkit.options import BEST
 from transferkit.progress import Progress
 
 if TYPE_CHECKING:
@@ -26,13 +29,26 @@ def prepare(
 
     Raises: UsageError, DataError, ModelFileError, NetworkError.
     """
-    config, progress = configs.make(data, options, file=config_file), progress or Progress()
+    progress = progress or Progress()
+    config, listing = found(data, config_file=config_file, progress=progress, **options)
+    from transferkit import preparation  # after the data is found: torch takes seconds to import
+
+    if config.backbone == BEST:
+        from transferkit import ranking
+
+        config = replace(config, backbone=ranking.best(config, listing, progress))
+    return preparation.complete(config, listing, progress)
+
+
+def found(
+    data: str | Path | None, *, config_file: str | Path | None = None, progress: Progress, **options: Any
+) -> tuple[FinetuneConfig, Listing]:
+    """The options, checked, and the images, of which none is opened. Raises: UsageError, DataError."""
+    config = configs.make(data, options, file=config_file)
     listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
     listing.task.check(config)
     _say(listing, progress)
-    from transferkit import preparation  # after the data is found: torch takes seconds to import
-
-    return preparation.complete(config, listing, progress)
+    return config, listing
 
 
 def _say(listing: Listing, progress: Progress) -> None:

@@ -139,6 +139,11 @@ def wrap(model: "nn.Module") -> "Backbone":
     return Backbone(model, from_torchvision.dissect(model), card=card, spec=spec)
 
 
+def at_hand() -> list[str]:
+    """The names of the networks whose weights are here, without a hub."""
+    return [name for source in sources.SOURCES for name in source.travels if not source.lacks(name)]
+
+
 def cards() -> list[ModelCard]:
     """The cards of the networks that need no hub."""
     return [source.card(name) for source in sources.SOURCES for name in source.travels]

@@ -2,7 +2,7 @@
 
 from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
-from transferkit.zoo.catalog import create, files_of, model_folder, rebuild
+from transferkit.zoo.catalog import at_hand, create, files_of, model_folder, rebuild
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError
 from transferkit.zoo.folding import fold
@@ -26,6 +26,7 @@ __all__ = [
     "ModelCard",
     "Preprocessing",
     "assemble",
+    "at_hand",
     "check_finite",
     "create",
     "describe",

@@ -1,0 +1,123 @@
+"""Backbones are ranked by what a run says of them itself, without the test images, and nothing is computed twice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+from scipy.stats import multivariate_normal
+
+import transferkit as tk
+from tests.conftest import write_digits
+from transferkit import flow, ranking
+from transferkit.cli.main import run
+from transferkit.progress import Progress
+from transferkit.train.logme import logme
+from transferkit.zoo.errors import UsageError
+
+NAMES = ["cifar_mlp", "cifar_resnet"]
+
+
+class Told(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Digits to train on, and test images that have the wrong labels."""
+    data = tmp_path_factory.mktemp("ranking")
+    write_digits(data / "train", classes=(0, 1, 4), per_class=12)
+    write_digits(data / "test", classes=(0, 1, 4), per_class=4)
+    for name in ("digit 0", "digit 1"):
+        (data / "test" / name).rename(data / "test" / f"{name}-")
+    (data / "test" / "digit 0-").rename(data / "test" / "digit 1")
+    (data / "test" / "digit 1-").rename(data / "test" / "digit 0")
+    return data
+
+
+@pytest.fixture(scope="module")
+def ranked(folder, tmp_path_factory):
+    return flow.rank(folder, NAMES, cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+
+
+def test_the_figures_are_those_of_a_probe_that_is_cross_validated(folder, ranked, tmp_path):
+    for each in ranked:
+        val = tk.finetune(folder, backbone=each.backbone, strategy="probe", out=tmp_path / each.backbone).metrics["val"]
+        assert (each.accuracy, list(each.interval), each.loss) == (val["accuracy"], val["interval"], val["loss"])
+        assert val["n"] == 36
+    assert [each.loss for each in ranked] == sorted(each.loss for each in ranked)
+    assert {each.backbone for each in ranked} == {*NAMES}
+
+
+def test_a_run_that_follows_computes_no_features_again_and_best_is_the_first(folder, tmp_path, monkeypatch):
+    cache = tmp_path / "cache"
+    monkeypatch.setattr(ranking, "candidates", lambda: NAMES)
+    first, _ = flow.rank(folder / "train", NAMES, cache_dir=cache)
+    told = Told()
+    run = tk.finetune(
+        folder / "train", backbone="best", strategy="probe", out=tmp_path / "run", cache_dir=cache, progress=told
+    )
+    assert run.metrics["backbone"] == first.backbone
+    assert any(line.startswith(f"backbone {first.backbone}: the lowest log loss") for line in told.lines)
+    assert told.lines.count("features of 36 images are kept from earlier runs") == 3
+    given = json.loads((run.folder / "run.json").read_text())["given"]
+    assert given["backbone"] == first.backbone  # which is what is gone on with
+
+
+def test_of_many_images_each_class_has_its_share(folder, monkeypatch):
+    seen = []
+    judged = ranking._judged
+    monkeypatch.setattr(
+        ranking, "_judged", lambda prepared, progress: seen.append(prepared.listing) or judged(prepared, progress)
+    )
+    flow.rank(folder, ["cifar_mlp"], most=18)
+    assert np.bincount(seen[0].labels).tolist() == [6, 6, 6]
+    assert "test" not in seen[0].parts
+
+
+def test_a_star_is_for_those_that_none_as_fast_beats(ranked):
+    figures = [(0.1, 9), (0.2, 5), (0.3, 7), (0.4, 1)]
+    found = [replace(ranked[0], loss=loss, milliseconds=ms) for loss, ms in figures]
+    assert [ranking._is_ahead(each, found) for each in found] == [True, True, False, True]
+
+
+def test_all_whose_weights_are_here_are_tried_and_a_name_that_nobody_knows_is_refused(folder):
+    assert "cifar_resnet" in ranking.candidates()
+    assert "cifar_mlp" not in ranking.candidates()
+    with pytest.raises(UsageError, match="no backbones are named"):
+        flow.rank(folder, [])
+    with pytest.raises(UsageError, match="did you mean cifar_resnet"):
+        flow.rank(folder, ["cifar_resnett"])
+
+
+def test_the_command_prints_a_table_or_json(folder, capsys):
+    assert run(["rank", str(folder), "--backbones", "cifar_mlp,cifar_resnet", "--quiet"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["backbone", "right", "95", "%", "log", "loss", "LogME", "ms", "MB", "licence"]
+    assert len(lines) == 5
+    assert lines[-1] == f"transferkit finetune {folder} --backbone {lines[1].split()[0]}"
+    assert run(["rank", str(folder), "--backbones", "cifar_mlp", "--json", "--quiet"]) == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    assert found["backbone"] == "cifar_mlp"
+    assert found["is_ahead"]
+    assert found["milliseconds"] > 0
+
+
+@pytest.mark.parametrize("shape", [(40, 5), (20, 60)])
+def test_logme_is_the_largest_evidence_that_any_precisions_give(shape):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=shape)
+    y = (x[:, :2] + rng.normal(size=(shape[0], 2)) > 0).astype(float)
+
+    def lost(logs, target):
+        alpha, beta = np.exp(logs)
+        covariance = np.eye(len(x)) / beta + x @ x.T / alpha
+        return -multivariate_normal(np.zeros(len(x)), covariance).logpdf(target) / len(x)
+
+    best = [-minimize(lost, [0.0, 0.0], args=(target,), method="Nelder-Mead").fun for target in y.T]
+    assert logme(x, y) == pytest.approx(np.mean(best), abs=2e-3)
