@@ -118,10 +118,11 @@ class _Worker:
             photo = self._setup.photos.read(self.paths[row])
         except DecodeError as error:
             return None, Found(fault=str(error))
-        place = None
+        image, place = photo.image, None
         if not photo.is_stored and photo.nbytes >= LEAST_HELD_BYTES:
-            place = self._shelf.put(np.asarray(photo.image))
-        return photo.image, Found(photo.sha256, photo.bytes, place)
+            image = np.asarray(image)  # once, for the shelf and for the view
+            place = self._shelf.put(image)
+        return image, Found(photo.sha256, photo.bytes, place)
 
 
 def view_bytes(size_px: tuple[int, int]) -> int:
