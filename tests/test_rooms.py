@@ -23,6 +23,7 @@ FLOORS = [
     "caches",
     "network",
     "preparation",
+    "policy",
     "ranking",
     "prepare",
     "evaluate",

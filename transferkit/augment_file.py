@@ -32,7 +32,7 @@ MAX_DEPTH = 16  # of containers
 
 
 def mirrors(name_or_file: str | Path) -> bool:
-    """Whether an augmentation may give mirror images: as a preset's line says, and of a file if it flips horizontally.
+    """Whether an augmentation may give mirror images: a preset by its steps, a file if it flips horizontally.
 
     Raises: UsageError as `read`.
 
@@ -53,7 +53,8 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UsageError(
             f"augmentation {str(path)!r} is unknown; "
-            f"use {', '.join(presets.names())} or the path of a JSON or YAML file"
+            f"use {', '.join(presets.names())} or the path of a JSON or YAML file; steps of a preset are left out or "
+            f"added by name, as in default-mirror+turn ({', '.join(presets.STEPS)})"
         )
     if path.stat().st_size > MAX_FILE_BYTES:
         raise UsageError(f"augmentation file {path} is larger than {MAX_FILE_BYTES >> 20} MB")

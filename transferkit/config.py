@@ -37,6 +37,11 @@ class FinetuneConfig(Options):
         self.chosen_strategy  # noqa: B018 - it checks the options
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
+        if self.mixes and self.freeze and self.views and self.chosen_strategy.trains_network:
+            raise UsageError(
+                "--mixup and --cutmix mix images, and with --freeze and --views frozen stages see each image alone; "
+                "drop --views"
+            )
         if self.snapshots and self.schedule not in (None, "snapshot"):
             raise UsageError(f"--snapshots needs the cycles of --schedule snapshot, not --schedule {self.schedule}")
         if self.schedule == "snapshot" and not self.snapshots:
@@ -51,6 +56,11 @@ class FinetuneConfig(Options):
             raise UsageError("--step-epochs is a constant of --schedule step; add it")
         if self.snapshots and self.epochs and self.epochs < self.snapshots:
             raise UsageError(f"{self.snapshots} snapshots need as many epochs; --epochs is {self.epochs}")
+
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
 
     @functools.cached_property
     def chosen_strategy(self) -> Strategy:

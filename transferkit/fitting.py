@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from transferkit import evaluate, kinds, ranks
+from transferkit import evaluate, kinds, policy, ranks
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
 from transferkit.options import LR
@@ -42,6 +42,7 @@ def train(
         prepared = replace(prepared, extractor=None)
     with pool_of(prepared) as pool:  # its processes start while this one reads the images
         taken, config = read_images(prepared, progress, pool=pool)
+        given, trial = asdict(prepared.given), old.augmentation if old else {}
         if old:
             old.check_images(run.place, taken.listing, taken.sha256)
         if finished:
@@ -49,9 +50,11 @@ def train(
             return finished
         if changes:
             progress.say(f"no longer bit-exact: {', '.join(changes)}")
+        if not old:  # else the options that it goes on with say what was left
+            prepared, taken, config, trial = policy.tried(prepared, taken, config, progress)
         if ranks.is_first():
             if not old:
-                about = {"config": asdict(config), "given": asdict(prepared.given), "device": prepared.device}
+                about = {"config": asdict(config), "given": given, "device": prepared.device, "augmentation": trial}
                 record.start(run, about | {"hashes": prepared.hashes}, taken)
             record.begin(run, taken)
         read_seconds = time.monotonic() - started
@@ -62,7 +65,9 @@ def train(
         result = evaluate.judge(fitted, taken, **about)
     result = replace(
         result,
-        notes=result.notes + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
+        notes=result.notes
+        + trial.get("lines", [])
+        + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )
     if ranks.is_first():
@@ -107,6 +112,7 @@ def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggesti
     """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
     with pool_of(prepared) as pool:
         taken, config = read_images(prepared, progress, pool=pool)
+        prepared, taken, config, _ = policy.tried(prepared, taken, config, progress)
         candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
         plan = _plan(config, prepared.strategy, progress)
         context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))

@@ -47,10 +47,7 @@ class Options:
     )
     strategy: str = option("auto", TRAINING, "How the network becomes a classifier.")  # and strategies.help_text()
     freeze: str | None = option(
-        None,
-        NETWORK,
-        "Freeze up to and including this stage (--dry-run lists them), or `backbone`.",
-        metavar="STAGE",
+        None, NETWORK, "Freeze up to and including this stage (--dry-run lists them), or `backbone`.", metavar="STAGE"
     )
     epochs: int | None = option(
         None,
@@ -63,13 +60,7 @@ class Options:
         needs=BATCHES,
     )
     batch_size: int | None = option(
-        None,
-        TRAINING,
-        "Images a step.",
-        rule="a sixteenth of the images, 4 to 32",
-        low=2,
-        high=65_536,
-        needs=BATCHES,
+        None, TRAINING, "Images a step.", rule="a sixteenth of the images, 4 to 32", low=2, high=65_536, needs=BATCHES
     )
     lr: float | None = option(
         None,
@@ -149,13 +140,27 @@ class Options:
     label_smoothing: float = option(
         0.0, REGULARISATION, "Share of the target spread over all classes.", low=0, high=0.99, needs=BATCHES
     )
-    balance: str = option("none", TRAINING, "Make rare classes count as much as common ones.", choices=BALANCES)
-    augment: str = option(
-        "default",
-        DATA,
-        presets.help_text(),
-        metavar="NAME|FILE",
+    mixup: float = option(
+        0.0,
+        REGULARISATION,
+        "Train on means of two images and of their labels, weighted by draws from Beta(A, A), as of 0.2; with --cutmix "
+        "too by a coin a batch. 0: never.",
+        low=0,
+        high=100,
+        metavar="A",
+        needs=STAGES,
     )
+    cutmix: float = option(
+        0.0,
+        REGULARISATION,
+        "Train on images of which a box is another's, and on their labels by area, drawn from Beta(A, A), as of 1.",
+        low=0,
+        high=100,
+        metavar="A",
+        needs=STAGES,
+    )
+    balance: str = option("none", TRAINING, "Make rare classes count as much as common ones.", choices=BALANCES)
+    augment: str = option("default", DATA, presets.help_text(), metavar="NAME|FILE")
     views: int | None = option(
         None,
         DATA,

@@ -155,7 +155,8 @@ def read_images(
     if config.views is None:
         found["views"] = strategy.feature_views(given)
         if strategy.trains_network:
-            found["views"] = ranks.from_first(prepared.reuse.choose_views(epochs=kinds.present(config.epochs)))
+            views = 0 if given.mixes else prepared.reuse.choose_views(epochs=kinds.present(config.epochs))
+            found["views"] = ranks.from_first(views)  # of mixed images frozen stages have nothing to repeat
     return taken, replace(config, **found)
 
 

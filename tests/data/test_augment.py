@@ -23,7 +23,7 @@ from transferkit.zoo.errors import UsageError
 PREPROCESSING = Preprocessing(size_px=(32, 40))
 y, x = np.mgrid[:60, :80]
 PHOTO = Image.fromarray(np.stack([x * 3, y * 4, (x * y) % 256], -1).astype(np.uint8))
-RANDOM = [preset.name for preset in presets.PRESETS if preset.transforms]
+RANDOM = [preset.name for preset in presets.PRESETS if preset.steps]
 ARGUMENTS = {  # of those that have no defaults
     "CenterCrop": {"height": 20, "width": 20},
     "Crop": {"x_max": 30, "y_max": 30},
@@ -193,14 +193,43 @@ def test_an_unknown_name_lists_the_presets():
         augment.load("heavy", PREPROCESSING)
 
 
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("default-mirror", ["crop", "light"]),
+        ("light-crop+turn", ["mirror", "turn"]),
+        ("none+flip", ["flip"]),
+        ("default+mirror", ["crop", "mirror", "light"]),
+    ],
+)
+def test_steps_of_a_preset_are_left_out_and_added_by_name(name, steps):
+    assert [step.name for step in presets.find(name).steps] == steps
+    assert augment.load(name, PREPROCESSING)(PHOTO, seed=0).shape == (32, 40, 3)
+
+
+def test_a_preset_without_any_step_left_gives_the_view_of_evaluation():
+    view = augment.load("light-crop-mirror", PREPROCESSING)(PHOTO, seed=0)
+    assert np.array_equal(view, eval_view(PHOTO, PREPROCESSING))
+
+
+def test_a_step_that_nobody_knows_is_refused_with_those_there_are():
+    with pytest.raises(UsageError, match=r"as in default-mirror\+turn \(crop, mirror, flip, turn, light"):
+        augment.load("default-mirrors", PREPROCESSING)
+
+
 @pytest.fixture
 def flipped(monkeypatch):
     """One more line in the table: a preset that turns a photo upside down and mirrors nothing."""
     made = presets.Preset(
         name="flipped",
         help="a photo on its head",
-        mirrors=False,
-        transforms=lambda albumentations, preprocessing: [albumentations.VerticalFlip(p=1)],
+        steps=(
+            presets.Step(
+                name="head",
+                words="photos on their heads",
+                transform=lambda albumentations, preprocessing: albumentations.VerticalFlip(p=1),
+            ),
+        ),
     )
     monkeypatch.setattr(presets, "PRESETS", (*presets.PRESETS, made))
     return made
@@ -228,7 +257,7 @@ def shown(preset) -> str:
     code = """
 import sys
 from transferkit import presets
-line = presets.Preset(name=sys.argv[1], help=sys.argv[2], mirrors=False, transforms=None)
+line = presets.Preset(name=sys.argv[1], help=sys.argv[2], steps=())
 presets.PRESETS = (*presets.PRESETS, line)
 from transferkit.cli.main import run
 run(["finetune", "--help"])

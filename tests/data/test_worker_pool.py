@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from functools import partial
 
 import numpy as np
@@ -294,7 +295,8 @@ def _resident(pid):
 
 def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do(tmp_path, monkeypatch):
     write_digits(tmp_path / "digits", classes=(1, 2), per_class=12)
-    options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 2, "batch_size": CHUNK, "device": "cpu"}
+    options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 2, "batch_size": CHUNK}
+    options |= {"device": "cpu", "precision": "fp32"}  # which is else timed, for each cache
     models, used = [], []
     made = WorkerPool.batches
     monkeypatch.setattr(
@@ -310,3 +312,13 @@ def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do
         assert bool(used) == processes
     assert models[0] == models[1]
     assert [how["is_seen"] for how in used][:1] == [False]  # the first pass
+
+
+def test_workers_make_the_views_that_are_shown_last(paths, tmp_path):
+    rows, other = [np.arange(8, 16)], Views(augment.load("default-crop-mirror+turn", PREPROCESSING), 1)
+    with WorkerPool(VIEWS, photos=photos(tmp_path / "a", workers=2)) as pool:
+        deque(pool.batches(paths, rows, epoch=0), maxlen=0)
+        pool.show(other)
+        (found,) = pool.batches(paths, rows, epoch=0)
+        (wanted,) = batches(paths, rows, partial(other, epoch=0), photos=photos(tmp_path / "b", workers=0))
+        assert torch.equal(found.pixels, wanted.pixels)

@@ -71,6 +71,7 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
             "-k",
             "not killed",
         ],
+        "transferkit/train/label_trial.py": ["tests/train/test_label_trial.py", "-k", "not goes_on and not reads_no"],
         "transferkit/train/lbfgs.py": ["tests/train/test_lbfgs.py", "tests/train/test_probe.py"],
         "transferkit/train/loader.py": ["tests/train/test_views.py", "tests/train/test_told.py"],
         "transferkit/train/loop.py": [
@@ -79,6 +80,7 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
             "tests/train/test_step.py",
         ],
         "transferkit/train/lr_find.py": ["tests/train/test_lr_find.py"],
+        "transferkit/train/mixing.py": ["tests/train/test_mixing.py"],
         "transferkit/train/modes.py": [
             "tests/train/test_fitted.py",
             "tests/train/test_divergence.py",

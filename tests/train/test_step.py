@@ -17,6 +17,7 @@ from transferkit.train import descent, loop, optim, state
 from transferkit.train.average import RunningAverage
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples
+from transferkit.train.mixing import Mixing
 from transferkit.train.plan import Plan
 from transferkit.train.schedule import Schedule
 from transferkit.train.step import MicroBatches
@@ -63,7 +64,9 @@ def same(one, other):
     return all(torch.equal(tensor, other.state_dict()[name]) for name, tensor in one.state_dict().items())
 
 
-@pytest.mark.parametrize("options", [{}, {"balance": "weights", "label_smoothing": 0.1}])
+@pytest.mark.parametrize(
+    "options", [{}, {"balance": "weights", "label_smoothing": 0.1}, {"balance": "weights", "mixing": Mixing(mixup=1.0)}]
+)
 @pytest.mark.parametrize(("task", "labels"), [(SINGLE_LABEL, EXAMPLES.labels), (MultiLabel(), LABELS)])
 def test_micro_batches_take_the_step_of_the_whole_batch(task, labels, options):
     examples = Examples(rows=np.arange(24), labels=labels, num_classes=3, task=task)

@@ -17,7 +17,7 @@ from PIL import Image
 from transferkit import augment_file, presets
 from transferkit.augment_file import one_line
 from transferkit.data.decode import Decoded, eval_view
-from transferkit.presets import Transforms
+from transferkit.presets import Step
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
 
@@ -29,10 +29,16 @@ def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
     """
     name = str(name_or_file)
     if preset := presets.find(name):  # made at the first view: a second of imports that can wait for the first pass
-        make = functools.partial(_pipeline, preset.transforms, preprocessing) if preset.transforms else None
+        make = functools.partial(_pipeline, preset.steps, preprocessing) if preset.steps else None
         return Augment(make, preprocessing, name=name)
     pipeline = _from_file(Path(name_or_file))
     return Augment(functools.partial(copy.deepcopy, pipeline), preprocessing, name=name)
+
+
+def certain(step: Step | None, preprocessing: Preprocessing) -> "Augment":
+    """The augmentation that is one step, which happens to every photo; or none."""
+    make = functools.partial(_pipeline, (step,), preprocessing, is_certain=True) if step else None
+    return Augment(make, preprocessing, name=step.name if step else "none")
 
 
 class Augment:
@@ -105,9 +111,12 @@ def _albumentations():
     return albumentations
 
 
-def _pipeline(transforms: Transforms, preprocessing: Preprocessing) -> Any:
+def _pipeline(steps: tuple[Step, ...], preprocessing: Preprocessing, *, is_certain: bool = False) -> Any:
     A = _albumentations()  # noqa: N806
-    return A.Compose(transforms(A, preprocessing))
+    transforms = [step.transform(A, preprocessing) for step in steps]
+    for transform in transforms if is_certain else ():
+        transform.p = 1.0
+    return A.Compose(transforms)
 
 
 def _from_file(path: Path) -> Any:

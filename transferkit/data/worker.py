@@ -62,7 +62,7 @@ class Reply(NamedTuple):
 
 
 def main(socket: int, memory: int) -> None:
-    """Answer requests until the connection ends; it brings the setup, then paths, then requests for their rows.
+    """Answer requests until the connection ends; it brings the setup, then paths, requests for their rows, other views.
 
     Args: file descriptors, of one end of a connection and of shared memory.
     """
@@ -73,6 +73,9 @@ def main(socket: int, memory: int) -> None:
                 message = parent.recv()
                 if isinstance(message, PathTable):
                     worker.paths = message
+                    continue
+                if isinstance(message, Views):
+                    worker.views = message
                     continue
                 try:
                     answer = worker.reply(message)
@@ -88,7 +91,7 @@ def main(socket: int, memory: int) -> None:
 class _Worker:
     def __init__(self, setup: Setup, memory: SharedMemory):
         setup.views.augment.start()
-        self.paths = PathTable.from_paths(())
+        self.paths, self.views = PathTable.from_paths(()), setup.views
         self._setup = setup
         self._memory = memory
         self._row_at = memory.array(8 * setup.number, (1,), np.int64)
@@ -106,7 +109,7 @@ class _Worker:
                 image, told = self._read(row)
             found.append(told)
             if image is not None and request.views_at is not None:
-                view = self._setup.views(image, row, epoch=request.epoch)
+                view = self.views(image, row, epoch=request.epoch)
                 start = request.views_at + index * view.nbytes
                 self._memory.array(start, (*self._setup.size_px, 3))[:] = view
         self._row_at[0] = -1

@@ -81,6 +81,11 @@ class WorkerPool:
             start = HEADER_BYTES + number * shelf
             self._tell(worker, Setup(number=number, shelf=(start, start + shelf), **about))
 
+    def show(self, views: Views) -> None:
+        """Make these views from the next pass on, of the same size."""
+        for worker in self._workers:
+            self._tell(worker, views)
+
     def __enter__(self) -> "WorkerPool":
         return self
 

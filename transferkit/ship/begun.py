@@ -53,6 +53,11 @@ class Begun:
             return options
         return options | {"device": kind}
 
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """What trying its steps on some photos came to, when it began."""
+        return self.record.get("augmentation") or {}
+
     def check(self, hashes: dict[str, str], *, device: str) -> list[str]:
         """Refuse other inputs than the images; what else decides the last bits and has changed.
 

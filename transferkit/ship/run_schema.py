@@ -44,6 +44,12 @@ class Given(Struct):
     given: dict[str, Any]
 
 
+class Augmentation(Struct):
+    """Of run.json, what trying the steps of the augmentation came to."""
+
+    lines: list[str] = []
+
+
 class Record(Struct):
     """run.json."""
 
@@ -58,6 +64,7 @@ class Record(Struct):
     processor: str = ""
     given: dict[str, Any] = {}
     hashes: dict[str, str] = {}  # of what training begins with, beside the images
+    augmentation: Augmentation | None = None
     sha256: str = ""  # of all the rest
 
 

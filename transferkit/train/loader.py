@@ -31,6 +31,9 @@ def image_loader(
     Raises: DataError if a file that was readable before is not any more.
     """
 
+    if pool:
+        pool.show(views)
+
     def read(rows: list[np.ndarray], epoch: int | None) -> Iterator[Batch]:
         if pool:
             return pool.batches(paths, rows, epoch=epoch)

@@ -20,7 +20,7 @@ from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import clipping, optim, replica
 from transferkit.train.plan import Plan
 from transferkit.train.schedule import Schedule
-from transferkit.train.step import Gradient
+from transferkit.train.step import Gradient, Target
 from transferkit.zoo import stops
 from transferkit.zoo.errors import DivergedError
 
@@ -143,10 +143,11 @@ def train_steps(
         stops.check()
         step = epoch * len(batches) + number
         optim.set_lr(optimizer, rates.factor(step, steps_per_epoch=len(batches)))
-        y = to_device(labels[rows], device)  # (B,), or as the task has it
+        x, shares = plan.mixing.of(x, rows, seed=plan.seed, epoch=epoch, step=number)
+        targets = [Target(share=part, labels=to_device(labels[some], device), rows=some) for part, some in shares]
         share = replica.share(batches[number], image_weights)
         seed = partial(replica.seed_step, plan.seed, epoch=epoch, step=number)
-        loss, right = gradient.backward(x, y, rows, share=share, seed=seed)
+        loss, right = gradient.backward(x, targets, rows, share=share, seed=seed)
         clipper.clip()
         ranks.average(statistics)
         optim.step(optimizer)

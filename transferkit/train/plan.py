@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from transferkit.kinds import present
 from transferkit.options import Options
 from transferkit.runtime import FP32
+from transferkit.train.mixing import Mixing
 from transferkit.train.schedule import Schedule
 from transferkit.train.step import MicroBatches
 
@@ -21,6 +22,7 @@ class Plan:
     label_smoothing: float = 0.0
     max_gradient_norm: float | None = 1.0  # None: gradients are not clipped
     balance: str = "none"  # none, weights, sampler
+    mixing: Mixing = field(default_factory=Mixing)
     seed: int = 0
     precision: str = FP32  # of the forward and backward passes; the weights are always fp32
     is_compiled: bool = False  # those passes go through torch.compile

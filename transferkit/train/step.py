@@ -41,6 +41,20 @@ class MicroBatches:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Target:
+    """Labels (B, ...) that count `share` of each image's loss, and the rows (B,) that have them."""
+
+    share: float = 1.0
+    labels: Tensor
+    rows: np.ndarray
+
+    def split(self, count: int) -> "list[Target]":
+        """The target of each micro-batch."""
+        pieces = zip(self.labels.tensor_split(count), np.array_split(self.rows, count))
+        return [Target(share=self.share, labels=labels, rows=rows) for labels, rows in pieces]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Gradient:
     """How the gradient of a batch's mean loss comes into the weights of `network`, where `backward` leaves it.
 
@@ -63,7 +77,7 @@ class Gradient:
         return [[torch.empty_like(tensor) for tensor in tensors] for tensors in self.moved]
 
     def backward(
-        self, x: Any, y: Tensor, rows: np.ndarray, *, share: float, seed: Callable[[], None]
+        self, x: Any, targets: Sequence[Target], rows: np.ndarray, *, share: float, seed: Callable[[], None]
     ) -> tuple[Tensor, Tensor]:
         """The mean loss of the batch and how many of its images are right, both () and left on the device.
 
@@ -72,10 +86,11 @@ class Gradient:
         Where the memory of a GPU runs out it begins again in smaller ones, with everything as it was; not where there
         are several ranks, whose exchanges would no longer fit together.
 
-        Args: x, the network's input; y, the labels; share, the weight of the loss in that of all ranks; seed, called
-        before the network draws anything.
-        Shapes: x (B, ...), y (B, ...), rows (B,).
+        Args: x, the network's input; targets, the labels, several where images are mixed; share, the weight of the
+        loss in that of all ranks; seed, called before the network draws anything.
+        Shapes: x (B, ...), rows (B,).
         """
+        device = targets[0].labels.device
         if ranks.size() == 1:
             for before, tensors in zip(self._before, self.moved):
                 _copy(before, tensors)
@@ -83,15 +98,15 @@ class Gradient:
             seed()
             self.optimizer.zero_grad(set_to_none=True)
             try:
-                found = self._accumulated(x, y, rows, share=share)
+                found = self._accumulated(x, targets, rows, share=share)
                 break
             except RuntimeError as error:
                 can_halve = ranks.size() == 1 and self.micro_batches.of(len(rows)) < len(rows) // LEAST
-                if not can_halve or not runtime.is_gpu_out_of_memory(error, y.device):
+                if not can_halve or not runtime.is_gpu_out_of_memory(error, device):
                     raise
             # the error is gone, and with it what its traceback held
             self.optimizer.zero_grad(set_to_none=True)
-            runtime.give_back_memory(y.device)
+            runtime.give_back_memory(device)
             for tensors, before in zip(self.moved, self._before):
                 _copy(tensors, before)
             self.micro_batches.double(len(rows))
@@ -99,20 +114,29 @@ class Gradient:
             scaler.unscale_(self.optimizer)
         return found
 
-    def _accumulated(self, x: Any, y: Tensor, rows: np.ndarray, *, share: float) -> tuple[Tensor, Tensor]:
+    def _accumulated(
+        self, x: Any, targets: Sequence[Target], rows: np.ndarray, *, share: float
+    ) -> tuple[Tensor, Tensor]:
         count, scaler = self.micro_batches.of(len(rows)), optim.scaler_of(self.optimizer)
-        pieces = [(x, y, rows)] if count == 1 else _pieces(x, y, rows, count=count)
+        pieces = [(x, targets)] if count == 1 else _pieces(x, targets, count=count)
+        most = max(range(len(targets)), key=lambda number: targets[number].share)
         losses, right = [], []
-        for piece, labels, some in pieces:
-            with arithmetic(y.device, self.precision):
+        for piece, named in pieces:
+            with arithmetic(named[0].labels.device, self.precision):
                 logits = self.network(piece).float()  # (B, K)
-            loss = self.criterion(logits, labels)
-            weight = self._weight(some, rows)
+            loss, weight = self._loss(logits, named, rows)
             of_all = loss * (share * weight * ranks.size())  # gradients are means over the ranks
             (scaler.scale(of_all) if scaler else of_all).backward()
             losses.append(loss.detach() if count == 1 else loss.detach() * weight)
-            right.append(self.task.right(logits, labels).sum())
+            right.append(self.task.right(logits, named[most].labels).sum())
         return functools.reduce(operator.add, losses), functools.reduce(operator.add, right)
+
+    def _loss(self, logits: Tensor, targets: Sequence[Target], rows: np.ndarray) -> tuple[Tensor, float]:
+        """A loss and what it counts in the mean of the batch: losses are linear in the labels, so shares mix them."""
+        terms = [(self.criterion(logits, each.labels), each.share * self._weight(each.rows, rows)) for each in targets]
+        if len(terms) == 1:
+            return terms[0]
+        return functools.reduce(operator.add, [loss * weight for loss, weight in terms]), 1.0
 
     def _weight(self, some: np.ndarray, rows: np.ndarray) -> float:
         """What `some` of the batch's rows count in its mean loss, from 0 to 1."""
@@ -121,10 +145,10 @@ class Gradient:
         return self.image_weights[some].sum() / self.image_weights[rows].sum()
 
 
-def _pieces(x: Any, y: Tensor, rows: np.ndarray, *, count: int) -> list[tuple[Any, Tensor, np.ndarray]]:
-    """Input, labels and rows of each micro-batch."""
+def _pieces(x: Any, targets: Sequence[Target], *, count: int) -> list[tuple[Any, tuple[Target, ...]]]:
+    """Input and targets of each micro-batch."""
     inputs = list(zip(*(each.tensor_split(count) for each in x))) if isinstance(x, tuple) else x.tensor_split(count)
-    return list(zip(inputs, y.tensor_split(count), np.array_split(rows, count)))
+    return list(zip(inputs, zip(*(target.split(count) for target in targets))))
 
 
 @torch.no_grad()

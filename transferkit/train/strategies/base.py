@@ -1,6 +1,7 @@
 """What all strategies have in common, and what they answer before anything is trained."""
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transferkit.option import dashed
@@ -98,9 +99,11 @@ class Strategy(ABC):
     def plan(self, options: Options) -> "Plan | None":
         """The numbers of training by mini-batches, for options that are filled in; None where nothing is."""
         from transferkit.model.precision import Precision
+        from transferkit.train.mixing import Mixing
         from transferkit.train.plan import plan_of
 
-        return plan_of(options, phase="finetune", precision=Precision.read(options.precision).training)
+        plan = plan_of(options, phase="finetune", precision=Precision.read(options.precision).training)
+        return replace(plan, mixing=Mixing(mixup=options.mixup, cutmix=options.cutmix))
 
 
 def batch_defaults(options: Options, images: int, *, optimizer: str, epochs: int) -> dict[str, Any]:

@@ -22,6 +22,8 @@ LBFGS_TAKES_NO = (
     "step_epochs",
     "compounding",
     "snapshots",
+    "mixup",
+    "cutmix",
     "dropout",
     "dropconnect",
     "compile",
