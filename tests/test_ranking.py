@@ -41,8 +41,8 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ranked(folder, tmp_path_factory):
-    return flow.rank(folder, NAMES, cache_dir=tmp_path_factory.mktemp("cache"), device="cpu")
+def ranked(folder):
+    return flow.rank(folder, NAMES, device="cpu")
 
 
 def test_the_figures_are_those_of_a_probe_that_is_cross_validated(folder, ranked, tmp_path):
