@@ -128,5 +128,8 @@ def test_available_memory_is_that_of_the_container(tmp_path, limit, used):
         (group / name).parent.mkdir(parents=True, exist_ok=True)
         (group / name).write_text(f"{value}\n")
     assert runtime.available_memory(tmp_path) == 5 << 30
+    name = "total_inactive_file" if "limit_in_bytes" in limit else "inactive_file"
+    (group / limit).with_name("memory.stat").write_text(f"anon 7\n{name} {1 << 30}\n")
+    assert runtime.available_memory(tmp_path) == 6 << 30
     (group / limit).write_text("max\n")
     assert runtime.available_memory(tmp_path) == 20_000_000 << 10

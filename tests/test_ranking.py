@@ -12,6 +12,7 @@ import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import flow, ranking
 from transferkit.cli.main import run
+from transferkit.prepare import found
 from transferkit.progress import Progress
 from transferkit.train.logme import logme
 from transferkit.zoo.errors import UsageError
@@ -80,10 +81,26 @@ def test_of_many_images_each_class_has_its_share(folder, monkeypatch):
     assert "test" not in seen[0].parts
 
 
+def test_a_rare_class_has_some_images_first_those_to_train_on(folder, monkeypatch):
+    listing = found(folder / "train", progress=Progress())[1]
+    labels, parts = np.repeat([0, 1, 2], [20, 10, 6]), np.full(36, "train", "<U5")
+    parts[[30, 31, 35]] = "val"
+    few = ranking._some(replace(listing, labels=labels, parts=parts), 6)
+    assert np.bincount(few.labels).tolist() == [6, 5, 5]
+    assert (few.parts[few.labels == 2] == "train").sum() == 3
+
+
+def test_best_is_not_chosen_for_weights_that_are_given(folder):
+    for weights in ("none", "file.safetensors"):
+        with pytest.raises(UsageError, match="--backbone best chooses by the weights"):
+            tk.finetune(folder, backbone="best", weights=weights)
+
+
 def test_a_star_is_for_those_that_none_as_fast_beats(ranked):
     figures = [(0.1, 9), (0.2, 5), (0.3, 7), (0.4, 1)]
     found = [replace(ranked[0], loss=loss, milliseconds=ms) for loss, ms in figures]
     assert [ranking._is_ahead(each, found) for each in found] == [True, True, False, True]
+    assert ranking._is_ahead(found[0], [found[0], replace(found[0], backbone="another name of it")])
 
 
 def test_all_whose_weights_are_here_are_tried_and_a_name_that_nobody_knows_is_refused(folder):

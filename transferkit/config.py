@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import config_file, kinds
-from transferkit.options import Options
+from transferkit.options import BEST, Options
 from transferkit.train import strategies
 from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import UsageError
@@ -35,6 +35,8 @@ class FinetuneConfig(Options):
     def __post_init__(self):
         super().__post_init__()
         self.chosen_strategy  # noqa: B018 - it checks the options
+        if self.backbone == BEST and self.weights:
+            raise UsageError("--backbone best chooses by the weights that networks have; drop --weights, or name one")
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
         if self.mixes and self.freeze and self.views and self.chosen_strategy.trains_network:

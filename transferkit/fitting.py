@@ -50,8 +50,11 @@ def train(
             return finished
         if changes:
             progress.say(f"no longer bit-exact: {', '.join(changes)}")
-        if not old:  # else the options that it goes on with say what was left
-            prepared, taken, config, trial = policy.tried(prepared, taken, config, progress)
+        if old:  # what was left then; options that are given again after a restart do not say it
+            augment = old.record["config"]["augment"]
+            prepared, taken, config = policy.applied(prepared, taken, config, augment=augment)
+        else:
+            prepared, taken, config, trial = policy.tried(prepared, taken, config, progress, pool=pool)
         if ranks.is_first():
             if not old:
                 about = {"config": asdict(config), "given": given, "device": prepared.device, "augmentation": trial}
@@ -112,7 +115,7 @@ def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggesti
     """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
     with pool_of(prepared) as pool:
         taken, config = read_images(prepared, progress, pool=pool)
-        prepared, taken, config, _ = policy.tried(prepared, taken, config, progress)
+        prepared, taken, config, _ = policy.tried(prepared, taken, config, progress, pool=pool)
         candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
         plan = _plan(config, prepared.strategy, progress)
         context = FitContext(plan=plan, patience=config.patience, reporter=Reporter(progress))

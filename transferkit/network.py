@@ -28,7 +28,7 @@ def opened(config: FinetuneConfig, *, device: str, progress: Progress) -> Backbo
     cache = NetworkCache(caches.folder_of(config), name, weights=config.weights, image_size=config.image_size)
     model = cache.get(partial(anew, Progress()))
     if model is None:
-        return cache.keep_from(partial(anew, progress))
+        return cache.keep_from(partial(anew, progress), card_name=name if config.backbone == "auto" else None)
     if name != config.backbone:
         progress.say(f"backbone {name}")
     return model.to(device)

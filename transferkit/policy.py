@@ -7,8 +7,9 @@ import numpy as np
 
 from transferkit import presets, ranks
 from transferkit.config import ResolvedConfig
-from transferkit.data import augment
+from transferkit.data import augment as augmentations
 from transferkit.data.views import Views
+from transferkit.data.worker_pool import WorkerPool
 from transferkit.model.eval_batch import batch_of
 from transferkit.model.features import Extractor, Features
 from transferkit.preparation import Prepared
@@ -21,41 +22,54 @@ from transferkit.train.loop import eval_batches
 
 
 def tried(
-    prepared: Prepared, taken: FirstPass, config: ResolvedConfig, progress: Progress
+    prepared: Prepared,
+    taken: FirstPass,
+    config: ResolvedConfig,
+    progress: Progress,
+    *,
+    pool: WorkerPool | None = None,
 ) -> tuple[Prepared, FirstPass, ResolvedConfig, dict[str, Any]]:
     """All three with the augmentation that trying it on some of the photos has left; what run.json has of the trial.
 
     An augmentation that is to be obeyed as written stays, and nothing is tried; nor with random weights, whose features
     say nothing of what photos are of.
     """
-    given, strategy, extractor = prepared.given, prepared.strategy, prepared.extractor
+    given, extractor = prepared.given, prepared.extractor
     steps = label_trial.steps_of(
         given.augment,
-        is_drawn=not strategy.takes_one_pass(given),
+        is_drawn=not prepared.strategy.takes_one_pass(given),
         has_mirrored=extractor is not None and extractor.first_views > 1,
     )
     if not steps or given.weights == "none":
         return prepared, taken, config, {}
-    found = ranks.from_first(asdict(_trial(prepared, taken, steps)) if ranks.is_first() else None)
+    found = ranks.from_first(asdict(_trial(prepared, taken, steps, pool)) if ranks.is_first() else None)
     trial = Outcome(augment=found["augment"], lines=tuple(found["lines"]), figures=found["figures"])
     for line in trial.lines:
         progress.say(line)
     record = {**trial.figures, "lines": list(trial.lines)}
-    if trial.augment == given.augment:
-        return prepared, taken, config, record
-    given, features = replace(given, augment=trial.augment), taken.features
+    return *applied(prepared, taken, config, augment=trial.augment), record
+
+
+def applied(
+    prepared: Prepared, taken: FirstPass, config: ResolvedConfig, *, augment: str
+) -> tuple[Prepared, FirstPass, ResolvedConfig]:
+    """All three with another augmentation than what they were read for: less of the features, or other views."""
+    if augment == prepared.given.augment:
+        return prepared, taken, config
+    strategy, extractor = prepared.strategy, prepared.extractor
+    given, features = replace(prepared.given, augment=augment), taken.features
     views = strategy.feature_views(given)
     if extractor and features:
         extractor = replace(extractor, views=views, mirrors=given.mirrors)
         features = Features(views=features.views[: extractor.first_views])
     name = "none" if strategy.takes_one_pass(given) else given.augment
-    drawn = augment.load(name, prepared.model.card.preprocessing)
+    drawn = augmentations.load(name, prepared.model.card.preprocessing)
     prepared = replace(prepared, given=given, augment=drawn, extractor=extractor)
-    config = replace(config, augment=trial.augment, views=config.views if strategy.trains_network else views)
-    return prepared, replace(taken, features=features), config, record
+    config = replace(config, augment=augment, views=config.views if strategy.trains_network else views)
+    return prepared, replace(taken, features=features), config
 
 
-def _trial(prepared: Prepared, taken: FirstPass, steps: tuple[Step, ...]) -> Outcome:
+def _trial(prepared: Prepared, taken: FirstPass, steps: tuple[Step, ...], pool: WorkerPool | None) -> Outcome:
     """Try them on photos of train and val."""
     listing, given = taken.listing, prepared.given
     extractor = replace(prepared.extractor or Extractor(model=prepared.model), cache=None)
@@ -69,9 +83,10 @@ def _trial(prepared: Prepared, taken: FirstPass, steps: tuple[Step, ...]) -> Out
             return kept.views[1][rows]
         images = loader.image_loader(
             listing.paths,
-            Views(augment.certain(step, prepared.model.card.preprocessing), given.seed),
+            Views(augmentations.certain(step, prepared.model.card.preprocessing), given.seed),
             photos=prepared.photos,
             device=prepared.device,
+            pool=pool,
         )
         batches = images(eval_batches(rows, batch_of(extractor.model)), 0)
         return extractor.augmented(((x, np.searchsorted(rows, some)) for x, some in batches), count=len(rows))

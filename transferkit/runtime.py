@@ -115,9 +115,9 @@ def wants_processes(device: str) -> bool:
     return device.startswith("cuda") and os.name == "posix"
 
 
-MEMORY_LIMITS = (  # of a container, and what it uses: of control groups, version 2 and 1
-    ("memory.max", "memory.current"),
-    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+MEMORY_LIMITS = (  # of a container, what it uses, and what of that are files it may drop: control groups 2 and 1
+    ("memory.max", "memory.current", "memory.stat", "inactive_file"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat", "total_inactive_file"),
 )
 
 
@@ -126,10 +126,13 @@ def available_memory(system: Path = Path("/")) -> int:
     told = system / "proc/meminfo"
     lines = told.read_text().splitlines() if told.is_file() else []
     free = next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
-    for names in MEMORY_LIMITS:
+    group = system / "sys/fs/cgroup"
+    for limit, usage, stat, files in MEMORY_LIMITS:
         with suppress(OSError, ValueError):  # no such files, or "max"
-            most, used = (int((system / "sys/fs/cgroup" / name).read_text()) for name in names)
-            free = min(free, max(most - used, 0))
+            most, used = (int((group / name).read_text()) for name in (limit, usage))
+            lines = (group / stat).read_text().splitlines() if (group / stat).is_file() else []
+            dropped = next((int(line.split()[1]) for line in lines if line.startswith(f"{files} ")), 0)
+            free = min(free, max(most - used + dropped, 0))
     return free
 
 

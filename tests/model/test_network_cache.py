@@ -54,6 +54,12 @@ def test_what_was_kept_is_the_network(network, tmp_path):
     assert found.card == model.card
 
 
+def test_what_took_the_place_of_another_is_not_kept_under_its_name(network, tmp_path):
+    for card_name, is_kept in (("convnext", False), ("network", True)):
+        cache_of(network, tmp_path).keep_from(lambda: build.create(str(network)), card_name=card_name)
+        assert (kept(network, tmp_path) is not None) == is_kept
+
+
 def test_it_is_not_used_for_another_size_or_other_weights(network, tmp_path):
     keep(network, tmp_path)
     other = tmp_path / "other.safetensors"

@@ -8,7 +8,7 @@ import pytest
 import transferkit as tk
 from benchmarks.harness import signs
 from tests.test_resume import Stopping
-from transferkit import policy, presets
+from transferkit import policy, presets, ranks
 from transferkit.data.photos import Photos
 from transferkit.preparation import read_images
 from transferkit.prepare import prepare
@@ -154,7 +154,7 @@ def test_views_that_follow_a_mirror_image_left_out_are_augmented(made):
     assert prepared.augment.name == "default-mirror"
 
 
-def test_a_run_that_goes_on_draws_the_views_mixes_them_and_tells_what_it_began_with(tmp_path):
+def test_a_run_that_goes_on_draws_the_views_mixes_them_and_tells_what_it_began_with(tmp_path, monkeypatch):
     data = signs.write(tmp_path / "shoes", "shoes", train=60, test=4)
     network = tk.zoo.create("timm:test_resnet", weights="none", num_classes=10, image_size=32)
     files.write_safetensors(tmp_path / "weights.safetensors", network.model.state_dict())
@@ -166,6 +166,10 @@ def test_a_run_that_goes_on_draws_the_views_mixes_them_and_tells_what_it_began_w
     resumed = tk.finetune(out=tmp_path / "run", resume=True)
     assert weights(resumed) == weights(whole)
     assert resumed.metrics["notes"] == whole.metrics["notes"]
+    with pytest.raises(StoppedError):
+        tk.finetune(data, out=tmp_path / "again", progress=Stopping("epoch 2"), **options)
+    monkeypatch.setattr(ranks, "was_restarted", lambda: True)  # by torchrun, with the options that it was started with
+    assert weights(tk.finetune(data, out=tmp_path / "again", **options)) == weights(whole)
     assert "mirror images turn left into right: not used" in resumed.metrics["notes"]
 
 

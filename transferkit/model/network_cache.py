@@ -57,11 +57,15 @@ class NetworkCache:
         self._kept.use(self._path)
         return build.assemble(content["network"], tensors, build=lambda: build_again().model)
 
-    def keep_from(self, build_anew: Callable[[], Backbone]) -> Backbone:
-        """The network that is built; it is kept if its files are on this machine and stayed what they were."""
+    def keep_from(self, build_anew: Callable[[], Backbone], *, card_name: str | None = None) -> Backbone:
+        """The network that is built; it is kept if its files are on this machine and stayed what they were.
+
+        Args: card_name, of the one that is meant, where another may have taken its place.
+        """
         before = self._sources()
         backbone = build_anew()
         is_wanted = backbone.spec["family"] in SLOW_FAMILIES and ranks.is_first()
+        is_wanted &= card_name in (None, backbone.card.name)
         if is_wanted and before and before == self._sources():
             self._add(backbone, before)
         return backbone
