@@ -41,7 +41,7 @@ class Preset:
 
     @property
     def mirrors(self) -> bool:
-        """Whether a view may be a mirror image."""
+        """Whether a view may be a mirror image, left for right: a head is then fitted to these too."""
         return MIRROR in self.steps
 
 
@@ -146,10 +146,10 @@ def help_text() -> str:
     """What each preset does, and which give no mirror images, for the help of an option."""
     unmirrored = ", ".join(preset.name for preset in PRESETS if not preset.mirrors)
     return (
-        f"{' '.join(f'{preset.name}: {preset.help}.' for preset in PRESETS)} Each of their steps is tried on some "
-        f"photos first: one that makes one class of another is left out, {FLIP.words} and {TURN.words} that change "
-        "nothing are added, and a line says so. Obeyed as written: a preset with steps left out or added, "
-        f"as default-mirror or default-crop+turn ({', '.join(STEPS)}), or an albumentations JSON or YAML file. A head "
-        f"is fitted to mirror images only where it mirrors: not with {unmirrored}, nor with a file without a "
-        "horizontal flip."
+        f"{' '.join(f'{preset.name}: {preset.help}.' for preset in PRESETS)} Steps are tried on some photos first, of "
+        f"a probe mirror images alone: one that makes one class of another is left out, {FLIP.words} and "
+        f"{TURN.words} that change nothing are added, and a line says so. Obeyed as written: a preset with steps left "
+        f"out or added, as default+mirror, default-mirror or default-crop+turn ({', '.join(STEPS)}), or an "
+        f"albumentations JSON or YAML file. A head is fitted to mirror images only where it mirrors: not with "
+        f"{unmirrored}, nor with a file without a horizontal flip."
     )

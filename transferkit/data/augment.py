@@ -36,7 +36,7 @@ def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
 
 
 def certain(step: Step | None, preprocessing: Preprocessing) -> "Augment":
-    """The augmentation that is one step, which happens to every photo; or none."""
+    """The augmentation that is one step, drawn for every photo (a quarter turn may be by none); or none."""
     make = functools.partial(_pipeline, (step,), preprocessing, is_certain=True) if step else None
     return Augment(make, preprocessing, name=step.name if step else "none")
 
