@@ -1,20 +1,23 @@
 """Which backbone suits the images: one pass over some of them with each, a cross-validated probe, no training."""
 
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from transferkit import caches, kinds, policy, ranks, runtime
+from transferkit import caches, kinds, metrics, policy, ranks, runtime
 from transferkit.config import FinetuneConfig
 from transferkit.data.listing import Listing
 from transferkit.messages import Reporter
 from transferkit.model import build, timings
+from transferkit.model.features import Features
 from transferkit.preparation import Prepared, complete, problem_of, read_images
 from transferkit.progress import Progress
 from transferkit.train import head, logme
 from transferkit.train.context import FitContext
 from transferkit.train.feature_blocks import Rows
+from transferkit.train.problem import Problem
 
 MOST = 2000  # images that are looked at
 OF_A_CLASS = 4  # of them at least, if there are so many
@@ -68,22 +71,26 @@ def best(config: FinetuneConfig, listing: Listing, progress: Progress) -> str:
 def rank(
     config: FinetuneConfig, listing: Listing, names: list[str], progress: Progress, *, most: int = MOST
 ) -> list[Ranked]:
-    """The backbones of those names, the one with the lowest log loss first; test images take no part.
+    """The backbones of those names, and the best one with another beside it if that helps; the lowest log loss first.
 
-    Features are kept, so that a run with one of them computes those that it has already seen no second time.
+    Test images take no part. Features are kept, so that a run with one of them, not with a pair, computes those that it
+    has already seen no second time.
 
     Args: most, how many images are looked at, of each class its share.
     Raises: as `finetune`.
     """
     given = {field.name: getattr(config, field.name) for field in fields(config) if field.name in SHARED}
     few = _some(listing, most)
-    found = []
+    tried = []
     for name in dict.fromkeys(names):
         prepared = complete(FinetuneConfig(**given, backbone=name, strategy="probe"), few, Progress())
         progress.say(f"{prepared.model.card.name}:")
         with prepared.arithmetic():
-            found.append(_judged(prepared, progress))
-    found.sort(key=lambda each: each.loss)
+            tried.append(_judged(prepared, progress))
+    tried.sort(key=lambda each: each.found.loss)
+    found = [each.found for each in tried]
+    if pair := _best_pair(tried, progress):
+        found = sorted([*found, pair], key=lambda each: each.loss)
     return [replace(each, is_ahead=_is_ahead(each, found)) for each in found]
 
 
@@ -93,7 +100,7 @@ def _some(listing: Listing, most: int) -> Listing:
     every = Rows(views=(np.empty((0, 0)),), rows=rows, labels=listing.labels[rows], task=listing.task)
     share = every.thinned(most).rows
     counts = listing.task.counts(listing.labels[share], len(listing.classes))
-    rare = [_first(listing, rows, k) for k in np.flatnonzero(counts < OF_A_CLASS)]
+    rare = [_first(listing, rows, int(k)) for k in np.flatnonzero(counts < OF_A_CLASS)]
     return listing.subset(np.unique(np.concatenate([share, *rare])))
 
 
@@ -104,28 +111,78 @@ def _first(listing: Listing, rows: np.ndarray, k: int) -> np.ndarray:
     return found[np.argsort(listing.parts[found] == "val", kind="stable")][:OF_A_CLASS]
 
 
-def _judged(prepared: Prepared, progress: Progress) -> Ranked:
+@dataclass(frozen=True, kw_only=True)
+class _Tried:
+    """A backbone, what it came to, and what came to that; log_losses (n,) are of the images that judged it."""
+
+    found: Ranked
+    problem: Problem
+    log_losses: np.ndarray
+
+
+def _best_pair(tried: list[_Tried], progress: Progress) -> Ranked | None:
+    """The backbone that gains most for its milliseconds when it lies beside the best one; None if none clearly gains.
+
+    Args: tried, the best one first.
+    """
+    if len(tried) < 2:
+        return None
+    first, *others = tried
+    progress.say(f"side by side with {first.found.backbone}:")
+    better = []
+    for other in others:
+        pair = _beside(first, other)
+        progress.say(f"  {other.found.backbone}: log loss {pair.found.loss:.3f}")
+        gains = pair.found.accuracy > first.found.accuracy
+        if gains and metrics.is_better(pair.log_losses, first.log_losses):
+            better.append((first.found.loss - pair.found.loss, other.found.milliseconds, pair.found))
+    return max(better, key=lambda each: each[0] / each[1])[2] if better else None
+
+
+def _beside(one: _Tried, other: _Tried) -> _Tried:
+    """Two backbones side by side, by the features that each of them gave."""
+    views = zip(*(kinds.present(each.problem.features).views for each in (one, other)))
+    features = Features(views=tuple(np.concatenate(pair, axis=1) for pair in views))
+    a, b = one.found, other.found
+    about = {
+        "backbone": f"{a.backbone}{build.SIDE_BY_SIDE}{b.backbone}",
+        "milliseconds": a.milliseconds + b.milliseconds,
+        "megabytes": a.megabytes + b.megabytes,
+        "license": ", ".join(dict.fromkeys((a.license, b.license))),
+    }
+    return _probed(replace(one.problem, features=features), about, Progress())
+
+
+def _judged(prepared: Prepared, progress: Progress) -> _Tried:
     """A backbone by its probe."""
     prepared, taken, config, _ = policy.tried(prepared, *read_images(prepared, progress), progress)
     context = FitContext(plan=None, patience=config.patience, reporter=Reporter())
-    problem = problem_of(config, taken, prepared, context=context)
+    card = prepared.model.card
+    about = {
+        "backbone": card.name,
+        "milliseconds": _milliseconds(prepared),
+        "megabytes": BYTES * card.parameters / 1e6,
+        "license": card.license,
+    }
+    return _probed(problem_of(config, taken, prepared, context=context), about, progress)
+
+
+def _probed(problem: Problem, about: dict[str, Any], progress: Progress) -> _Tried:
+    """What a head on the features of a problem comes to. Args: about, the fields that have nothing to do with it."""
     probe = head.solve(problem, l2=None)
     if probe.note:
         progress.say(probe.note)
-    labels = taken.listing.labels[probe.rows]
-    scores = taken.listing.task.scores(probe.logits, labels)
-    features, card = kinds.present(problem.features), prepared.model.card
-    targets = labels if labels.ndim == 2 else np.eye(len(taken.listing.classes))[labels]
-    return Ranked(
-        backbone=card.name,
+    task, labels = problem.train.task, problem.train.labels[probe.rows]
+    scores = task.scores(probe.logits, labels)
+    targets = labels if labels.ndim == 2 else np.eye(problem.train.num_classes)[labels]
+    found = Ranked(
+        **about,
         accuracy=scores["accuracy"],
         interval=tuple(scores["interval"]),
         loss=scores["loss"],
-        logme=logme.logme(features.plain[probe.rows], targets),
-        milliseconds=_milliseconds(prepared),
-        megabytes=BYTES * card.parameters / 1e6,
-        license=card.license,
+        logme=logme.logme(kinds.present(problem.features).plain[probe.rows], targets),
     )
+    return _Tried(found=found, problem=problem, log_losses=task.log_losses(probe.logits, labels))
 
 
 def _milliseconds(prepared: Prepared) -> float:

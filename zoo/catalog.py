@@ -12,7 +12,7 @@ from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors
-from transferkit.zoo.names import missing_folder, search, suggest
+from transferkit.zoo.names import missing_folder, parts, search, suggest
 from transferkit.zoo.own_folder import by_spec, model_folder
 from transferkit.zoo.sources.source import Source
 
@@ -32,7 +32,7 @@ def create(
     image_size: int | None = None,
     offline: bool = False,
 ) -> "Backbone":
-    """A network in evaluation mode, by name or path.
+    """A network in evaluation mode, by name or path, or several side by side, as A+B.
 
     Args: num_classes, None keeps the head that the weights have; another number than that gives it a fresh one.
     weights, None for the pretrained ones, "none" for random ones, else a safetensors file. image_size, the side in
@@ -42,8 +42,25 @@ def create(
     """
     if min(num_classes or 1, image_size or 1) < 1:
         raise UsageError(f"num_classes and image_size start at 1, not {num_classes} and {image_size}")
-    with read_errors(name):
-        return _created(str(name), num_classes=num_classes, weights=weights, image_size=image_size, offline=offline)
+    several = parts(str(name))
+    if len(several) > 1 and weights not in (None, "none"):
+        raise UsageError(f"a file of weights is for one network, not for {name}; name model folders with + between")
+    bodies = []
+    for each in several:
+        with read_errors(each):
+            bodies.append(
+                _created(each, num_classes=num_classes, weights=weights, image_size=image_size, offline=offline)
+            )
+    return _joined(bodies)
+
+
+def _joined(bodies: "list[Backbone]") -> "Backbone":
+    """The networks side by side, where they are several."""
+    if len(bodies) == 1:
+        return bodies[0]
+    from transferkit.zoo import side_by_side
+
+    return side_by_side.join(bodies)
 
 
 def _created(
@@ -96,6 +113,8 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
     """
     if weights == "none":
         return []
+    if len(several := parts(name)) > 1:
+        return [path for each in several for path in files_of(each)]
     source, own = _found(name)
     file = Path(weights) if weights else _opened(source, own, name=name, offline=True).pretrained(offline=True)
     files = [file, *source.files(own)]
@@ -151,6 +170,10 @@ def cards() -> list[ModelCard]:
 
 def describe(name: str) -> ModelCard:
     """The card of a network that `create` knows, without its weights. Raises: UsageError for an unknown name."""
+    if len(several := parts(name)) > 1:
+        from transferkit.zoo import side_by_side
+
+        return side_by_side.joined_card([describe(each) for each in several])
     with read_errors(name):
         source, own = _found(name)
         if own in source.travels:

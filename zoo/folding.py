@@ -40,6 +40,14 @@ def fold(model: nn.Module, example: Tensor) -> int:
     return len(pairs)
 
 
+def unfold(model: nn.Module) -> None:
+    """Undo `fold`: every layer runs as it was written, as graphs for other libraries should show them."""
+    for module in list(model.modules()):
+        if norm := module.__dict__.pop("folded_norm", None):
+            module.__dict__.pop("forward")
+            norm.__dict__.pop("forward")
+
+
 def _convolve(convolution: nn.Conv2d, x: Tensor) -> Tensor:
     norm: nn.BatchNorm2d = convolution.__dict__["folded_norm"]
     mean, variance = norm.running_mean, norm.running_var

@@ -9,6 +9,7 @@ from transferkit.zoo import cache_folder, sources
 from transferkit.zoo.disk_cache import DiskCache
 
 MAX_BESIDE = 10_000  # folders that are looked at
+SIDE_BY_SIDE = "+"  # between the names of networks that share a head
 
 
 def search(pattern: str) -> list[str]:
@@ -21,6 +22,15 @@ def suggest(name: str) -> list[str]:
     found = (source.find(name) for source in sources.SOURCES if not source.takes_paths)
     listed = next((own for own in found if own is not None), name)
     return difflib.get_close_matches(listed, _known(), n=3)
+
+
+def parts(name: str) -> list[str]:
+    """The names of networks side by side in a name; that alone, if it is one network's, or a path that is there.
+
+    >>> parts("efficientnet_lite0+timm:resnet18")
+    ['efficientnet_lite0', 'timm:resnet18']
+    """
+    return [name] if Path(name).exists() else name.split(SIDE_BY_SIDE)
 
 
 def missing_folder(name: str) -> str:

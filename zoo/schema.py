@@ -15,6 +15,7 @@ MAX_SIDE_PX = 4096  # of --image-size and of numbers in augmentation files, too
 MAX_CLASSES = 1_000_000
 MAX_ARGUMENT = 100_000  # of a number in model_args: the widest layers of timm have some ten thousand channels
 MAX_ITEMS = 1000  # of a list in model_args
+MAX_BODIES = 8  # networks side by side
 MAX_DEPTH = 4  # of lists in lists there
 
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
@@ -90,10 +91,24 @@ class Origin(Struct):
     source: Text
 
 
+class Body(Struct):
+    """One of several networks side by side."""
+
+    spec: Spec
+    preprocessing: OwnPreprocessing
+    backbone: Origin
+
+
+class WholeSpec(Spec):
+    """What a network is rebuilt from that may be several side by side."""
+
+    bodies: Annotated[list[Body], Meta(min_length=2, max_length=MAX_BODIES)] | None = None
+
+
 class Start(Struct):
     """What has to stand under `transferkit` for a network to start from."""
 
-    spec: Spec
+    spec: WholeSpec
     preprocessing: OwnPreprocessing
     classes: list[Label]
 
@@ -142,16 +157,23 @@ def read(value: Any, kind: type[Kind]) -> Kind:
     Raises: ModelFileError saying which key has which wrong value.
     """
     found = converted(value, kind)
-    for part in (found, getattr(found, "spec", None)):
+    spec = getattr(found, "spec", None)
+    for part in (found, spec, *(body.spec for body in getattr(spec, "bodies", None) or ())):
         check_arguments(getattr(part, "model_args", None) or {})
     return found
 
 
 def given(part: Struct | None) -> dict[str, Any]:
-    """The keys of a part that are not null."""
-    return (
-        {} if part is None else {key: value for key, value in msgspec.structs.asdict(part).items() if value is not None}
-    )
+    """The keys of a part that are not null, as plain data."""
+    values = {} if part is None else msgspec.structs.asdict(part)
+    return {key: _plain(value) for key, value in values.items() if value is not None}
+
+
+def _plain(value: Any) -> Any:
+    """Structures in lists and in one another as dictionaries."""
+    if isinstance(value, list):
+        return [_plain(each) for each in value]
+    return given(value) if isinstance(value, Struct) else value
 
 
 def check_arguments(arguments: dict[str, Any]) -> None:

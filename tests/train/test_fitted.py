@@ -1,6 +1,7 @@
 """What a strategy hands out is its own: asking it changes nothing, and nothing else changes it."""
 
 import itertools
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from transferkit.messages import Reporter
 from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
-from transferkit.train import optim
+from transferkit.tasks import SINGLE_LABEL
+from transferkit.train import optim, state, wise_ft
 from transferkit.train.context import FitContext
+from transferkit.train.descent import Descent
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
 RUNS = [
@@ -97,21 +100,63 @@ def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(d
     assert not any(note.startswith("best epoch") for note in cycles.notes)
 
 
-@pytest.mark.parametrize(("is_better", "chosen"), [(True, "lp-ft"), (False, "probe")])
-def test_auto_keeps_the_network_where_it_is_better_and_else_the_probe_on_what_was_never_trained(
-    data, tmp_path, monkeypatch, is_better, chosen
-):
-    judged = []
-    monkeypatch.setattr(metrics, "is_better", lambda *losses: judged.extend(losses) or is_better)
-    problem, fitted, _ = fit(data, tmp_path, strategy="auto", epochs=1, lr=0.01)
-    after, before = (losses.mean() for losses in judged)
-    (note,) = [note for note in fitted.notes if "validation images" in note]
-    assert fitted.chosen == chosen
-    assert note.startswith("fine-tuning is kept: " if is_better else "the probe is kept, ")
-    assert f"{after:.3f} against {before:.3f}" in note
-    if not is_better:
-        probed, _, _ = fit(data, tmp_path, strategy="probe")
-        assert same(weights([probed.model]), weights([problem.model]))
+def fit_share(data, cache, monkeypatch, share):
+    """What auto makes of it where the validation images speak for that share of the way; and its network."""
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: share)
+    monkeypatch.setattr(metrics, "is_better", lambda *losses: False)
+    problem, fitted, _ = fit(data, cache, strategy="auto", epochs=1, lr=0.01)
+    (found,) = weights([problem.model])
+    return fitted, found
+
+
+def test_auto_keeps_the_share_of_the_way_that_validation_speaks_for(data, tmp_path, monkeypatch):
+    (probe, low), (half, middle), (whole, high) = (fit_share(data, tmp_path, monkeypatch, s) for s in (0.0, 0.5, 1.0))
+    assert [each.chosen for each in (probe, half, whole)] == ["probe", "lp-ft", "lp-ft"]
+    for name in low:
+        if low[name].is_floating_point():
+            torch.testing.assert_close(middle[name], (low[name] + high[name]) / 2, rtol=1e-4, atol=1e-6)
+    assert any(not torch.equal(low[name], high[name]) for name in low)
+    probed, _, _ = fit(data, tmp_path, strategy="probe")
+    assert same(weights([probed.model]), [low])
+    tuned, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
+    assert same(weights([tuned.model]), [high])
+    notes = [next(note for note in each.notes if "validation images" in note) for each in (probe, half, whole)]
+    assert notes[0].startswith("the probe is kept: log loss ")
+    assert notes[1].startswith(
+        "the weights 50 % of the way from the probe to the fine-tuned network are kept: log loss "
+    )
+    assert notes[2].startswith("the fine-tuned network is kept: log loss ")
+
+
+def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data, tmp_path, monkeypatch):
+    monkeypatch.setattr("transferkit.train.fitted.REFIT_IMAGES", 0)
+    fitted, _ = fit_share(data, tmp_path, monkeypatch, 0.4)
+    assert np.allclose(fitted.predict(fitted.rows), fitted.logits, atol=1e-5)
+
+
+def test_a_share_is_the_mean_of_its_posterior():
+    losses = np.zeros((6, 10), np.float32)
+    assert wise_ft._posterior_mean(losses) == pytest.approx(0.5)  # nothing is known
+    losses[0, 0] = np.log(3)  # that share makes the labels a third as likely
+    assert wise_ft._posterior_mean(losses) == pytest.approx(3 / (5 + 1 / 3))
+    losses[:5] = 100
+    assert wise_ft._posterior_mean(losses) == pytest.approx(1.0)
+
+
+def test_where_the_middle_is_clearly_worse_than_an_end_the_better_end_is_kept(data, tmp_path, monkeypatch):
+    ends = [0.30, 9, 9, 9, 9, 0.29]  # the mean of the posterior lies between two equal ends, where nobody should be
+    problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
+    mode = SimpleNamespace(network=problem.network, loader=problem.loader)
+    start = state.snapshot(problem.network)
+    descended = Descent(epochs=1, logits=np.zeros((1, 3), np.float32))
+    given = iter([*ends, 9, 0.29])
+    monkeypatch.setattr(type(SINGLE_LABEL), "log_losses", lambda self, logits, labels: _around(next(given), labels))
+    found = wise_ft.find(problem, mode, descended, start=start, end=start)
+    assert found.descended.share == 1.0
+
+
+def _around(loss, labels):
+    return np.linspace(loss - 0.01, loss + 0.01, len(labels))
 
 
 def test_snapshots_that_lose_to_the_probe_name_it_as_what_was_chosen(data, tmp_path, monkeypatch):

@@ -5,13 +5,15 @@ from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import at_hand, create, files_of, model_folder, rebuild
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError
-from transferkit.zoo.folding import fold
+from transferkit.zoo.folding import fold, unfold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
+from transferkit.zoo.names import SIDE_BY_SIDE
 from transferkit.zoo.packages import best
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
+from transferkit.zoo.side_by_side import bodies_of
 from transferkit.zoo.sizes import refusal
 from transferkit.zoo.sources import families
 from transferkit.zoo.weights import check_finite
@@ -19,6 +21,7 @@ from transferkit.zoo.weights import check_finite
 __all__ = [
     "CARDS",
     "NAMES",
+    "SIDE_BY_SIDE",
     "Backbone",
     "CifarMlp",
     "CifarResNet",
@@ -27,6 +30,7 @@ __all__ = [
     "Preprocessing",
     "assemble",
     "at_hand",
+    "bodies_of",
     "check_finite",
     "create",
     "describe",
@@ -41,6 +45,7 @@ __all__ = [
     "pack",
     "rebuild",
     "refusal",
+    "unfold",
     "unpack",
 ]
 

@@ -1,7 +1,7 @@
 """A model as a folder of plain data: weights, configuration, model card, and hashes of the three, written last.
 
 The folder of a timm backbone is also timm's: `timm.create_model("local-dir:FOLDER", pretrained=True)` opens it. The
-folder of an ensemble holds such a folder for each member, `members/0`, `members/1` and so on.
+folder of an ensemble, and that of networks side by side, hold such a folder for each: `members/0`, `members/1`, ...
 """
 
 import dataclasses
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transferkit.model import build
 from transferkit.model import ensemble as networks
 from transferkit.model.build import Backbone, Preprocessing, check_finite, create, model_folder, rebuild, refusal
 from transferkit.model.ensemble import Pass
@@ -107,9 +108,21 @@ def save(folder: Path, model: Artifact) -> None:
     """
     content = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
     config, card = description.describe(**content), model_card(**content)
+    bodies = _side_by_side(model)
     with new_folder(folder) as scratch:
         write_safetensors(scratch / WEIGHTS, model.backbone.model.state_dict(), {"format": "pt"})
-        _complete(scratch, config, card, parts=[WEIGHTS])
+        for name, body in zip(_member_names(len(bodies)), bodies):
+            save(scratch / name, body)
+        _complete(scratch, config, card, parts=[WEIGHTS, *_member_files(len(bodies), also=(CARD,))])
+
+
+def _side_by_side(model: Artifact) -> list[Artifact]:
+    """Each of the networks that lie side by side in `model`, as a model of its own; none if it is a single one."""
+    record = {key: model.record[key] for key in ("backbone", "strategy") if key in model.record}
+    bodies, depth = build.bodies_of(model.backbone), model.preprocessing.bit_depth
+    views = [dataclasses.replace(body.card.preprocessing, bit_depth=depth) for body in bodies]
+    made = [{"backbone": body, "preprocessing": view, "record": record} for body, view in zip(bodies, views)]
+    return [dataclasses.replace(model, **each) for each in made]
 
 
 def save_ensemble(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit.messages import seen_words
-from transferkit.model.build import Backbone, Preprocessing
+from transferkit.model.build import Backbone, Preprocessing, bodies_of
 from transferkit.tasks import MultiLabel, SingleLabel, Task
 from transferkit.zoo.text import printable
 
@@ -71,6 +71,12 @@ MEMBERS = """
 {rows}
 
 Each of these folders is a model of its own, with a model card that says what its network sees.
+"""
+SIDE_BY_SIDE = """
+## Its networks
+
+They lie side by side: each sees the photo, and one head has the features of all. Plain timm has no such network, but
+these folders are models that it opens, and the logits of the whole are the mean of theirs: {folders}.
 """
 LIMITS = """
 ## What it does not promise
@@ -144,6 +150,10 @@ def model_card(
     words = WORDS[task.name]
     origin = {"license": backbone.card.license, "library": "timm" if is_timm else "transferkit"}
     plain = TIMM.format(outputs=words.outputs) if is_timm else ""
+    folders = ", ".join(
+        f"`members/{number}` ({quoted(body.card.name)})" for number, body in enumerate(bodies_of(backbone))
+    )
+    network += SIDE_BY_SIDE.format(folders=folders) if folders else ""
     return _header(classes, record, task, origin) + plain + network + LIMITS.format(stranger=words.stranger)
 
 

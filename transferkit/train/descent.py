@@ -28,11 +28,13 @@ class Descent:
     """What a descent came to: how many epochs are worth repeating, and its logits (n, K) on the validation rows, fp32.
 
     Under a snapshot schedule `snapshots` is the comparison of metrics.json, and `members` are the states of the network
-    whose probabilities are averaged; there are none if the last snapshot alone is kept.
+    whose probabilities are averaged; there are none if the last snapshot alone is kept. `share` is how much of the way
+    from where it started is kept.
     """
 
     epochs: int
     logits: np.ndarray
+    share: float = 1.0
     members: tuple[State, ...] = ()
     snapshots: dict[str, Any] | None = None
 

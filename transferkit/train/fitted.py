@@ -10,7 +10,7 @@ from torch import nn
 
 from transferkit import kinds
 from transferkit.model.build import Backbone
-from transferkit.train import descent, head, outputs, state
+from transferkit.train import descent, head, outputs, state, wise_ft
 from transferkit.train.descent import Descent
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
@@ -69,7 +69,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
     if len(problem.train.rows) + len(problem.val.rows) <= REFIT_IMAGES:
         found = state.snapshot(mode.network)
         try:
-            again = _refitted(problem, mode, epochs=descended.epochs)
+            again = _refitted(problem, mode, epochs=descended.epochs, share=descended.share)
             members = again if members else ()
             notes = (*notes, "then fitted to train and validation together; the validation score is of the fit before")
         except DivergedError as error:
@@ -95,13 +95,21 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
     )
 
 
-def _refitted(problem: Problem, mode: TrainingMode, *, epochs: int) -> tuple[state.State, ...]:
-    """Train the network of `mode` from its start on all images; the ends of the cycles. Raises: DivergedError."""
+def _refitted(problem: Problem, mode: TrainingMode, *, epochs: int, share: float) -> tuple[state.State, ...]:
+    """Train the network of `mode` from its start on all images, and leave the weights `share` of the way.
+
+    Returns: the ends of the cycles.
+    Raises: DivergedError.
+    """
     mode.restart()
+    start = state.snapshot(mode.network)
     rows = np.sort(np.concatenate([problem.train.rows, problem.val.rows]))
     context = replace(problem.context, plan=kinds.present(problem.context.plan).shortened(epochs))
     everything = replace(problem.train, rows=rows)
-    return descent.repeat(mode.network, mode.optimizer(), mode.loader, everything, context)
+    ends = descent.repeat(mode.network, mode.optimizer(), mode.loader, everything, context)
+    if share < 1:
+        mode.network.load_state_dict(wise_ft.between(start, state.snapshot(mode.network), share))
+    return ends
 
 
 def _copy(problem: Problem, mode: TrainingMode, member: state.State) -> tuple[Backbone, nn.Module]:

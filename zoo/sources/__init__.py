@@ -7,6 +7,7 @@ from transferkit.zoo.sources.embedded import Embedded
 from transferkit.zoo.sources.hf_hub import HfHub
 from transferkit.zoo.sources.model_folder import ModelFolder
 from transferkit.zoo.sources.packages import Packages
+from transferkit.zoo.sources.side_by_side import SideBySide
 from transferkit.zoo.sources.source import Source
 from transferkit.zoo.sources.timm import Timm
 from transferkit.zoo.sources.torchvision import Torchvision
@@ -17,6 +18,7 @@ SOURCES: tuple[Source, ...] = (
     Packages(),
     Torchvision(),
     HfHub(),
+    SideBySide(),
     Timm(),  # the last: it takes every name
 )
 

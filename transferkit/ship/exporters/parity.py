@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
+from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.export import FromPixels
@@ -71,6 +72,7 @@ def joined(model: Artifact | Ensemble, *, format: str) -> Joined:
         num_classes=len(model.classes),
         task=model.task,
     )
+    build.unfold(network)  # a library that runs the graph folds it itself, and onnxscript garbles ours
     network = network.cpu().float().eval().requires_grad_(False)
     return Joined(
         name=model.name,

@@ -1,5 +1,6 @@
-"""auto: lp-ft, but the probe is kept unless fine-tuning is clearly better on the validation images."""
+"""auto: lp-ft, of which as much is kept as the validation images speak for; with snapshots, all of it or the probe."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from transferkit.options import Options
@@ -10,15 +11,18 @@ from transferkit.train.strategies.probe import Probe
 from transferkit.zoo.errors import DivergedError
 
 if TYPE_CHECKING:
+    from transferkit.train.descent import Descent
     from transferkit.train.fitted import Fitted
+    from transferkit.train.head import ProbeFit
+    from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
 
 class Auto(Strategy):
-    """Choose between probe and lp-ft by validation; a frozen backbone leaves the probe alone."""
+    """Between probe and lp-ft, where validation says; a frozen backbone leaves the probe alone."""
 
     name = "auto"
-    help = "lp-ft, but keep the probe unless it is clearly beaten"
+    help = "lp-ft, then the weights between it and the probe that validation favours"
 
     def variant(self, options: Options) -> Strategy:
         """The probe, where nothing but the head may be trained; on the full batch by L-BFGS."""
@@ -27,28 +31,44 @@ class Auto(Strategy):
         return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
 
     def run(self, problem: "Problem") -> "Fitted":
-        """Solve for the head, train the network from it on, compare."""
-        from transferkit import metrics, ranks
-        from transferkit.train import fitted, head, modes
+        """Solve for the head, train the network from it on, and go back part of the way."""
+        from transferkit.train import fitted, modes, state, wise_ft
 
         probe, mode, put_back = from_probe(problem)
+        start = state.snapshot(mode.network)
         try:
             descended = modes.descend(problem, mode)
         except DivergedError as error:
             put_back()
             note = f"the probe is kept: fine-tuning diverged, {error}"
             return fitted.probed(problem, probe, note, chosen=Probe.name)
-        task, labels = problem.val.task, problem.val.labels[problem.val.rows]
-        probed = head.validation_logits(problem, probe)
-        before, after = (task.log_losses(logits, labels) for logits in (probed, descended.logits))
-        means = f"{after.mean():.3f} against {before.mean():.3f}"
-        figures = f"loss on the {len(labels)} validation images {means} of the probe"
-        if ranks.from_first(metrics.is_better(after, before)):
-            return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}")
+        if descended.snapshots is not None:
+            return _chosen(problem, probe, mode, descended, put_back)
+        mixture = wise_ft.find(problem, mode, descended, start=start, end=state.snapshot(mode.network))
+        if mixture.descended.share:
+            return fitted.trained(problem, mode, mixture.descended, mixture.note)
         put_back()
-        note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
-        return fitted.probed(problem, probe, note, chosen=Probe.name, snapshots=descended.snapshots)
+        return fitted.probed(problem, probe, mixture.note, chosen=Probe.name)
+
+
+def _chosen(
+    problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", descended: "Descent", put_back: Callable[[], None]
+) -> "Fitted":
+    """The snapshots, if they are clearly better than the probe on the validation images; else that."""
+    from transferkit import metrics, ranks
+    from transferkit.train import fitted, head
+
+    task, labels = problem.val.task, problem.val.labels[problem.val.rows]
+    probed = head.validation_logits(problem, probe)
+    before, after = (task.log_losses(logits, labels) for logits in (probed, descended.logits))
+    means = f"{after.mean():.3f} against {before.mean():.3f}"
+    figures = f"loss on the {len(labels)} validation images {means} of the probe"
+    if ranks.from_first(metrics.is_better(after, before)):
+        return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}")
+    put_back()
+    note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
+    return fitted.probed(problem, probe, note, chosen=Probe.name, snapshots=descended.snapshots)
 
 
 class AutoOnFullBatch(FullBatch, Auto):
-    """Choose between the probe and training the network by L-BFGS."""
+    """Between the probe and the network that was trained from it by L-BFGS."""
