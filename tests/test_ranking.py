@@ -12,6 +12,7 @@ import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import flow, ranking
 from transferkit.cli.main import run
+from transferkit.model.features import Features
 from transferkit.prepare import found
 from transferkit.progress import Progress
 from transferkit.train.logme import logme
@@ -138,3 +139,39 @@ def test_logme_is_the_largest_evidence_that_any_precisions_give(shape):
 
     best = [-minimize(lost, [0.0, 0.0], args=(target,), method="Nelder-Mead").fun for target in y.T]
     assert logme(x, y) == pytest.approx(np.mean(best), abs=2e-3)
+
+
+@pytest.fixture(scope="module")
+def tried(folder):
+    """Two backbones as they were tried; of three classes the first knows one, the second another."""
+    with pytest.MonkeyPatch.context() as patch:
+        seen = []
+        patch.setattr(ranking, "_best_pair", lambda tried, progress: seen.extend(tried))
+        flow.rank(folder, NAMES, device="cpu")
+    noise = np.random.default_rng(0)
+    about = {"license": "MIT", "megabytes": 1.0}
+
+    def knowing(k, name, milliseconds):
+        labels = seen[0].problem.train.labels
+        features = noise.normal(size=(2, len(labels), 4)) + 6 * (labels == k)[:, None]
+        views = tuple(features.astype(np.float32))
+        problem = replace(seen[0].problem, features=Features(views=views))
+        return ranking._probed(problem, about | {"backbone": name, "milliseconds": milliseconds}, Progress())
+
+    return knowing(0, "one", 1.0), knowing(1, "two", 2.0), knowing(1, "slow", 9.0), knowing(0, "same", 0.1)
+
+
+def test_the_pair_that_gains_most_for_its_milliseconds_is_listed(tried):
+    one, two, slow, same = tried
+    pair = ranking._best_pair([one, slow, two, same], Progress())
+    assert (pair.backbone, pair.milliseconds, pair.megabytes, pair.license) == ("one+two", 3.0, 2.0, "MIT")
+    assert pair.accuracy > max(one.found.accuracy, two.found.accuracy)
+    assert pair.loss < one.found.loss / 2
+
+
+def test_no_pair_is_listed_where_none_names_more_images_right(tried):
+    one, *_, same = tried
+    assert ranking._best_pair([one, same], Progress()) is None
+    assert ranking._best_pair([one], Progress()) is None
+    known = replace(one, found=replace(one.found, accuracy=1.0))
+    assert ranking._best_pair([known, tried[1]], Progress()) is None

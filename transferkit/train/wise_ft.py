@@ -42,8 +42,8 @@ def find(problem: Problem, mode: TrainingMode, descended: Descent, *, start: Sta
     """Leave in the network the weights on the way from `start`, a probe's, to `end`, where the descent has led.
 
     How far: the mean of the posterior over `SHARES`, all equally likely before the validation images are seen. So a few
-    images that favour one end move it from the middle by a little, and many move it there. Should a ridge lie between the
-    ends, so that the loss there is above the line between theirs and clearly above the least, it is the best share.
+    images that favour one end move it from the middle by a little, and many move it there. Should a ridge lie between
+    the ends, so that the loss there is above the line between theirs and clearly above the least, it is the best share.
     """
     val = problem.val
     judges = val.rows[:: math.ceil(len(val.rows) / JUDGED)]
