@@ -110,20 +110,21 @@ def fit_share(data, cache, monkeypatch, share):
 
 
 def test_auto_keeps_the_share_of_the_way_that_validation_speaks_for(data, tmp_path, monkeypatch):
-    (probe, low), (half, middle), (whole, high) = (fit_share(data, tmp_path, monkeypatch, s) for s in (0.0, 0.5, 1.0))
-    assert [each.chosen for each in (probe, half, whole)] == ["probe", "lp-ft", "lp-ft"]
+    shares = (0.04, 0.25, 1.0)  # less than a twentieth of the way is none
+    (probe, low), (mixed, middle), (whole, high) = (fit_share(data, tmp_path, monkeypatch, s) for s in shares)
+    assert [each.chosen for each in (probe, mixed, whole)] == ["probe", "lp-ft", "lp-ft"]
     for name in low:
         if low[name].is_floating_point():
-            torch.testing.assert_close(middle[name], (low[name] + high[name]) / 2, rtol=1e-4, atol=1e-6)
+            torch.testing.assert_close(middle[name], 0.75 * low[name] + 0.25 * high[name], rtol=1e-4, atol=1e-6)
     assert any(not torch.equal(low[name], high[name]) for name in low)
     probed, _, _ = fit(data, tmp_path, strategy="probe")
     assert same(weights([probed.model]), [low])
     tuned, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
     assert same(weights([tuned.model]), [high])
-    notes = [next(note for note in each.notes if "validation images" in note) for each in (probe, half, whole)]
+    notes = [next(note for note in each.notes if "validation images" in note) for each in (probe, mixed, whole)]
     assert notes[0].startswith("the probe is kept: log loss ")
     assert notes[1].startswith(
-        "the weights 50 % of the way from the probe to the fine-tuned network are kept: log loss "
+        "the weights 25 % of the way from the probe to the fine-tuned network are kept: log loss "
     )
     assert notes[2].startswith("the fine-tuned network is kept: log loss ")
 
@@ -131,6 +132,8 @@ def test_auto_keeps_the_share_of_the_way_that_validation_speaks_for(data, tmp_pa
 def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data, tmp_path, monkeypatch):
     monkeypatch.setattr("transferkit.train.fitted.REFIT_IMAGES", 0)
     fitted, _ = fit_share(data, tmp_path, monkeypatch, 0.4)
+    whole, _ = fit_share(data, tmp_path, monkeypatch, 1.0)
+    assert not np.allclose(fitted.logits, whole.logits, atol=1e-3)
     assert np.allclose(fitted.predict(fitted.rows), fitted.logits, atol=1e-5)
 
 

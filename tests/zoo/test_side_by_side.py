@@ -50,6 +50,8 @@ def test_a_linear_head_over_all_features_is_a_head_for_each(pair):
     mean = torch.stack([part(image) for part, image in zip(parts, seen)]).mean(0)
     torch.testing.assert_close(mean, expected, rtol=1e-4, atol=1e-4)
     assert side_by_side.bodies_of(parts[0]) == []
+    alone = [create(name) for name in UNLIKE.split("+")]
+    assert [(part.heads, part.stages) for part in parts] == [(each.heads, each.stages) for each in alone]
 
 
 def test_it_is_cut_and_frozen_like_any_other(pair):
