@@ -14,6 +14,7 @@ from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitErro
 from transferkit.zoo.files import read_errors
 from transferkit.zoo.names import missing_folder, parts, search, suggest
 from transferkit.zoo.own_folder import by_spec, model_folder
+from transferkit.zoo.schema import MAX_BODIES
 from transferkit.zoo.sources.source import Source
 
 __all__ = ["cards", "create", "describe", "files_of", "model_folder", "rebuild", "search", "suggest", "wrap"]
@@ -43,6 +44,8 @@ def create(
     if min(num_classes or 1, image_size or 1) < 1:
         raise UsageError(f"num_classes and image_size start at 1, not {num_classes} and {image_size}")
     several = parts(str(name))
+    if len(several) > MAX_BODIES:
+        raise UsageError(f"{len(several)} backbones side by side are too many; allowed: up to {MAX_BODIES}")
     if len(several) > 1 and weights not in (None, "none"):
         raise UsageError(f"a file of weights is for one network, not for {name}; name model folders with + between")
     bodies = []

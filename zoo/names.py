@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import os
 from itertools import islice
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def parts(name: str) -> list[str]:
     >>> parts("efficientnet_lite0+timm:resnet18")
     ['efficientnet_lite0', 'timm:resnet18']
     """
-    return [name] if Path(name).exists() else name.split(SIDE_BY_SIDE)
+    return [name] if os.path.exists(name) else name.split(SIDE_BY_SIDE)
 
 
 def missing_folder(name: str) -> str:

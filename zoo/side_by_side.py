@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from transferkit.zoo import files, own_folder, schema
+from transferkit.zoo import files, own_folder
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.errors import ModelFileError, UsageError
@@ -78,11 +78,7 @@ def join(bodies: Sequence[Backbone]) -> Backbone:
     """The backbones as one, in evaluation mode; it shares their weights.
 
     Heads of different numbers of classes, whose answers nobody can add, become fresh ones.
-
-    Raises: UsageError for too many of them.
     """
-    if len(bodies) > schema.MAX_BODIES:
-        raise UsageError(f"{len(bodies)} backbones side by side are too many; allowed: up to {schema.MAX_BODIES}")
     if len({body.num_classes for body in bodies}) > 1:
         for body in bodies:
             body.reset_head(bodies[0].num_classes)

@@ -41,7 +41,7 @@ def test_the_result_says_why_a_way_was_kept(data, tmp_path, capsys):
     assert cli(["finetune", str(data), *fast, "-o", str(tmp_path / "r"), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert " is kept" in out
-    assert "of the probe" in out
+    assert "on the way in steps of 20 %" in out
 
 
 def test_quiet_shows_no_progress(data, tmp_path, capsys):

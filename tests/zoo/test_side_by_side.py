@@ -115,11 +115,14 @@ def test_the_artefact_answers_as_the_run_did_and_its_members_are_plain_models(ru
 
 def test_training_goes_on_from_its_folder_and_through_all_of_it(run, tmp_path):
     data = run.folder.parent / "data"
+    tiny = {"backbone": "timm:test_resnet+timm:test_efficientnet", "weights": "none", "image_size": 32}
+    first = tk.finetune(data, out=tmp_path / "first", strategy="probe", **tiny)
     options = {"strategy": "finetune", "epochs": 1, "batch_size": 12, "device": "cpu"}
-    again = tk.finetune(data, backbone=str(run.folder), out=tmp_path / "run", **options)
-    before, after = (load(each.folder).artifact.backbone.model.state_dict() for each in (run, again))
+    again = tk.finetune(data, backbone=str(first.folder), out=tmp_path / "again", **options)
+    before, after = (load(each.folder).artifact.backbone.model.state_dict() for each in (first, again))
     moved = {name.split(".")[1] for name in before if "conv" in name and not before[name].equal(after[name])}
     assert moved == {"0", "1"}
+    assert again.metrics["backbone"] == str(first.folder / "model")
 
 
 def test_a_spec_of_strangers_is_read_within_bounds(run, tmp_path):
