@@ -20,7 +20,7 @@ class Result:
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
-    snapshots, what averaging them gave; judged, what was said of each image.
+    snapshots and tta, what averaging those, or over mirror images, gave; judged, what was said of each image.
     """
 
     task: Task
@@ -30,6 +30,7 @@ class Result:
     chosen: str
     notes: list[str]
     snapshots: dict[str, Any] | None
+    tta: dict[str, Any] | None
     backbone: str
     strategy: str
     precision: str
@@ -70,6 +71,7 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
         chosen=fitted.chosen,
         notes=[*fitted.notes, *copies.contradiction(listing, taken.contents)],
         snapshots=fitted.snapshots,
+        tta=fitted.tta,
         judged=judged,
         **about,
     )

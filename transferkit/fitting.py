@@ -13,7 +13,7 @@ from transferkit.progress import Progress
 from transferkit.ship import record, runs
 from transferkit.ship.begun import Begun
 from transferkit.ship.runs import RunFolder
-from transferkit.train import lr_find
+from transferkit.train import lr_find, mirror_trial
 from transferkit.train.context import FitContext
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
@@ -60,6 +60,9 @@ def train(
                 about = {"config": asdict(config), "given": given, "device": prepared.device, "augmentation": trial}
                 record.start(run, about | {"hashes": prepared.hashes}, taken)
             record.begin(run, taken)
+        untried = [mirror_trial.untried(prepared.given)] * (config.tta and not prepared.fits_mirrored)
+        for line in untried:
+            progress.say(line)
         read_seconds = time.monotonic() - started
         context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
         about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
@@ -70,6 +73,7 @@ def train(
         result,
         notes=result.notes
         + trial.get("lines", [])
+        + untried
         + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )

@@ -121,12 +121,7 @@ class Options:
         0.0, REGULARISATION, "Share of features dropped before the head in training.", low=0, high=0.99, needs=BATCHES
     )
     dropconnect: float = option(
-        0.0,
-        REGULARISATION,
-        "Share of the head's weights dropped in training, others for each image.",
-        low=0,
-        high=0.99,
-        needs=BATCHES,
+        0.0, REGULARISATION, "Share of the head's weights dropped, others each image.", low=0, high=0.99, needs=BATCHES
     )
     snapshots: int | None = option(
         None,
@@ -136,6 +131,12 @@ class Options:
         high=100,
         metavar="M",
         needs=BATCHES,
+    )
+    tta: bool = option(
+        False,
+        TRAINING,
+        "Answer with the mean over a photo and its mirror image, at twice the time, if training sees mirror images and "
+        "validation is better by it.",
     )
     label_smoothing: float = option(
         0.0, REGULARISATION, "Share of the target spread over all classes.", low=0, high=0.99, needs=BATCHES

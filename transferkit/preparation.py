@@ -50,6 +50,11 @@ class Prepared:
     reuse: ActivationReuse
     hashes: dict[str, str]  # of what training begins with, beside the images
 
+    @property
+    def fits_mirrored(self) -> bool:
+        """Whether the network, or its head, is fitted to mirror images."""
+        return self.given.mirrors and (self.extractor is None or self.extractor.first_views > 1)
+
     @contextmanager
     def arithmetic(self) -> Iterator[None]:
         """The block in which a run computes: with kernels that repeat, if it is to be deterministic.
@@ -221,4 +226,5 @@ def problem_of(
         hyperparameters=Hyperparameters(
             **{field.name: getattr(config, field.name) for field in fields(Hyperparameters)}
         ),
+        images=images if config.tta and prepared.fits_mirrored else None,
     )

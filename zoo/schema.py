@@ -126,6 +126,7 @@ class Own(Start):
     backbone: Origin
     record: dict[str, Any]
     task: OwnTask | None = None
+    averages_mirror: bool = False  # over an image and its mirror image
 
 
 class OwnEnsemble(Struct):

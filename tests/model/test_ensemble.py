@@ -17,14 +17,16 @@ def network(name, *, size=32):
 def test_networks_built_otherwise_get_passes_of_their_own_though_they_see_the_same_pixels(other):
     networks = [network("timm:test_resnet"), network(other)]
     preprocessings = [networks[0].card.preprocessing] * 2
-    passes = plan_passes(networks, preprocessings=preprocessings, orders=[(0, 1, 2)] * 2)
+    passes = plan_passes(networks, preprocessings=preprocessings, orders=[(0, 1, 2)] * 2, averages_mirror=[False] * 2)
     assert [each.members for each in passes] == [(0,), (1,)]
 
 
 def test_every_network_joins_the_first_pass_that_it_shares():
     first, other = network("timm:test_resnet"), network("timm:test_resnet")
     networks = [first, other, copy.deepcopy(other), copy.deepcopy(first), copy.deepcopy(first)]
-    passes = plan_passes(networks, preprocessings=[first.card.preprocessing] * 5, orders=[(0, 1, 2)] * 5)
+    passes = plan_passes(
+        networks, preprocessings=[first.card.preprocessing] * 5, orders=[(0, 1, 2)] * 5, averages_mirror=[False] * 5
+    )
     assert [each.members for each in passes] == [(0, 3, 4), (1, 2)]
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from transferkit.model.build import Backbone, Preprocessing
+from transferkit.model.mirror import MirrorAveraged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,30 +22,42 @@ class Pass:
     network: nn.Module
     members: tuple[int, ...]
 
+    @property
+    def views(self) -> int:
+        """How many views of an image go through the network."""
+        return 2 if isinstance(self.network, MirrorAveraged) else 1
+
 
 def plan_passes(
-    networks: Sequence[Backbone], *, preprocessings: Sequence[Preprocessing], orders: Sequence[Sequence[int]]
+    networks: Sequence[Backbone],
+    *,
+    preprocessings: Sequence[Preprocessing],
+    orders: Sequence[Sequence[int]],
+    averages_mirror: Sequence[bool],
 ) -> list[Pass]:
     """The passes of an ensemble: networks that see the same pixels and differ only in the head share one.
 
-    Args: orders[m] lists the outputs of network m in the order of the ensemble's classes.
+    Args: orders[m] lists the outputs of network m in the order of the ensemble's classes; averages_mirror[m] is whether
+    its logits are averaged over an image and its mirror image.
     """
     groups: list[list[int]] = []
     for number, network in enumerate(networks):
         for group in groups:
             same_pixels = preprocessings[group[0]] == preprocessings[number]
+            same_pixels &= averages_mirror[group[0]] == averages_mirror[number]
             if same_pixels and is_same_body(networks[group[0]], network):
                 group.append(number)
                 break
         else:
             groups.append([number])
+    stacked = [stack_heads([networks[m] for m in group], orders=[orders[m] for m in group]) for group in groups]
     return [
         Pass(
             preprocessing=preprocessings[group[0]],
-            network=stack_heads([networks[m] for m in group], orders=[orders[m] for m in group]),
+            network=MirrorAveraged(network) if averages_mirror[group[0]] else network,
             members=tuple(group),
         )
-        for group in groups
+        for group, network in zip(groups, stacked)
     ]
 
 

@@ -7,96 +7,21 @@ folder of an ensemble, and that of networks side by side, hold such a folder for
 import dataclasses
 import textwrap
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transferkit.model import build
 from transferkit.model import ensemble as networks
-from transferkit.model.build import Backbone, Preprocessing, check_finite, create, model_folder, rebuild, refusal
-from transferkit.model.ensemble import Pass
+from transferkit.model.build import Backbone, check_finite, create, model_folder, rebuild, refusal
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
-from transferkit.tasks import SINGLE_LABEL, Task
+from transferkit.ship.models import Artifact, Ensemble
 from transferkit.zoo import hashes, schema
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError, is_out_of_memory
 from transferkit.zoo.files import new_folder, read_errors, read_safetensors, write_json, write_safetensors, write_text
 from transferkit.zoo.hashes import CONFIG, FORMAT_VERSION, MANIFEST, WEIGHTS
 
 CARD, MEMBERS = "README.md", "members"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Artifact:
-    """A network ready for use: the names of its outputs, how its images are prepared, the record of its making,
-    and what it is asked.
-    """
-
-    backbone: Backbone
-    classes: tuple[str, ...]
-    preprocessing: Preprocessing
-    record: dict[str, Any]
-    task: Task = SINGLE_LABEL
-
-    @property
-    def name(self) -> str:
-        """What the network is called."""
-        return self.backbone.card.name
-
-    def passes(self) -> list[Pass]:
-        """The one forward pass that gives its logits."""
-        return [Pass(preprocessing=self.preprocessing, network=self.backbone, members=(0,))]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Ensemble:
-    """Networks whose probabilities are averaged; each has its own way of preparing images and order of classes.
-
-    Raises: UsageError if there are fewer than two, or if one knows other classes, or has another task.
-    """
-
-    members: tuple[Artifact, ...]
-    classes: tuple[str, ...]
-    record: dict[str, Any]
-
-    def __post_init__(self):
-        if len(self.members) < 2:
-            raise UsageError(f"an ensemble has at least 2 members, not {len(self.members)}")
-        for number, member in enumerate(self.members):
-            check_same(self.members[0].task, self.classes, member, name=f"member {number}")
-
-    @property
-    def task(self) -> Task:
-        """That of its members."""
-        return self.members[0].task.joined([member.task.reordered(self._order(member)) for member in self.members])
-
-    def _order(self, member: Artifact) -> list[int]:
-        """Which output of a member is each class."""
-        return [member.classes.index(name) for name in self.classes]
-
-    @property
-    def name(self) -> str:
-        """What it is called."""
-        return f"an ensemble of {len(self.members)}"
-
-    def passes(self) -> list[Pass]:
-        """As few forward passes as give the logits of all members."""
-        return networks.plan_passes(
-            [member.backbone for member in self.members],
-            preprocessings=[member.preprocessing for member in self.members],
-            orders=[self._order(member) for member in self.members],
-        )
-
-
-def check_same(task: Task, expected: Sequence[str], member: Artifact, *, name: str) -> None:
-    """Raise UsageError, saying how `name` differs, unless task and classes, in any order, are the same."""
-    if member.task.name != task.name:
-        raise UsageError(f"the members of an ensemble have one task, but {name} is {member.task.name}, not {task.name}")
-    classes = member.classes
-    lacking, besides = (sorted({*one}.difference(other)) for one, other in ((expected, classes), (classes, expected)))
-    if lacking or besides:
-        parts = [f"{verb} {', '.join(names)}" for verb, names in (("lacks", lacking), ("adds", besides)) if names]
-        raise UsageError(f"the members of an ensemble know the same classes, but {name} {' and '.join(parts)}")
 
 
 def save(folder: Path, model: Artifact) -> None:
@@ -106,8 +31,7 @@ def save(folder: Path, model: Artifact) -> None:
     Raises: UsageError if the network cannot be described by plain data, or by too much of it, or has another number of
     classes; StorageError.
     """
-    content = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    config, card = description.describe(**content), model_card(**content)
+    config, card = description.describe(model), model_card(model)
     bodies = _side_by_side(model)
     with new_folder(folder) as scratch:
         write_safetensors(scratch / WEIGHTS, model.backbone.model.state_dict(), {"format": "pt"})
@@ -135,13 +59,7 @@ def save_ensemble(
     """
     model = Ensemble(members=tuple(members), classes=tuple(classes), record=record)
     own = {"format_version": FORMAT_VERSION, "ensemble": len(members), "classes": list(classes), "record": record}
-    card = ensemble_card(
-        [(member.backbone, member.preprocessing, member.record) for member in members],
-        classes=classes,
-        record=record,
-        task=model.task,
-        passes=len(model.passes()),
-    )
+    card = ensemble_card(model)
     with new_folder(folder) as scratch:
         for name, member in zip(_member_names(len(members)), members):
             save(scratch / name, member)
@@ -227,8 +145,8 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     """The network of the key `transferkit`, with the weights beside it under exactly its own names."""
     hashes.check(folder, [WEIGHTS])
     try:
-        spec, classes, preprocessing, origin, record, task = description.parse(own)
-        backbone = rebuild(spec, num_classes=len(classes), beside=folder / WEIGHTS)
+        spec, origin, given = description.parse(own)
+        backbone = rebuild(spec, num_classes=len(given["classes"]), beside=folder / WEIGHTS)
     except (UsageError, StorageError):
         raise
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
@@ -241,10 +159,11 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
         reason = textwrap.shorten(str(error).splitlines()[1], 200, placeholder=" ...")
         raise ModelFileError(f"{folder / WEIGHTS} does not fit {spec['architecture']}: {reason}") from error
     check_finite(backbone.model, folder / WEIGHTS)
-    backbone.card = dataclasses.replace(backbone.card, preprocessing=preprocessing, classes=classes, **origin)
+    known = {key: given[key] for key in ("preprocessing", "classes")}
+    backbone.card = dataclasses.replace(backbone.card, **known, **origin)
     if reason := refusal(backbone):
-        height, width = preprocessing.size_px
+        height, width = backbone.card.preprocessing.size_px
         raise ModelFileError(
             f"{folder / CONFIG} is refused: its network takes no images of {height} x {width}: {reason}"
         )
-    return Artifact(backbone=backbone, classes=classes, preprocessing=preprocessing, record=record, task=task)
+    return Artifact(backbone=backbone, **given)

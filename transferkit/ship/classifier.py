@@ -26,7 +26,7 @@ from transferkit.model.build import Preprocessing
 from transferkit.model.eval_batch import batch_of, halved, joined
 from transferkit.progress import Progress
 from transferkit.ship import artifact
-from transferkit.ship.artifact import Artifact, Ensemble
+from transferkit.ship.models import Artifact, Ensemble
 from transferkit.ship.sources import Source, content_of, every_photo
 from transferkit.tasks import Task, summary
 from transferkit.zoo import stops

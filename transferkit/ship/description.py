@@ -4,8 +4,9 @@ import dataclasses
 from typing import Any
 
 from transferkit import tasks
-from transferkit.model.build import Backbone, Preprocessing, families
-from transferkit.tasks import SINGLE_LABEL, Task
+from transferkit.model.build import Preprocessing, families
+from transferkit.ship.models import Artifact
+from transferkit.tasks import SINGLE_LABEL
 from transferkit.zoo import schema
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.hashes import FORMAT_VERSION
@@ -19,13 +20,12 @@ TIMM_KEYS = (
 )  # of a pretrained_cfg, still true of new weights
 
 
-def describe(
-    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any], task: Task
-) -> dict[str, Any]:
+def describe(model: Artifact) -> dict[str, Any]:
     """The content of config.json: timm's keys, and the key `transferkit` with all that `load` needs.
 
     Raises: UsageError if the network cannot be rebuilt from plain data or has another number of classes.
     """
+    backbone, classes, preprocessing = model.backbone, model.classes, model.preprocessing
     family, architecture = backbone.spec["family"], backbone.spec["architecture"]
     if family == "other":
         *others, last = families()
@@ -40,8 +40,10 @@ def describe(
         "preprocessing": dataclasses.asdict(preprocessing),
         "classes": list(classes),
         "backbone": {key: getattr(backbone.card, key) for key in ("name", "license", "source")},
-        "record": record,
-    } | task.as_json()
+        "record": model.record,
+        **model.task.as_json(),
+        **({"averages_mirror": True} if model.averages_mirror else {}),
+    }
     if family != "timm":  # the family stands before the name, so that timm does not take a namesake for its own
         return {"architecture": f"{family}:{architecture}", "label_names": list(classes), "transferkit": own}
     native, width = (getattr(backbone.model, name) for name in ("pretrained_cfg", "num_features"))
@@ -59,18 +61,24 @@ def describe(
     }
 
 
-def parse(own: Any) -> tuple[dict[str, Any], tuple[str, ...], Preprocessing, dict[str, str], dict[str, Any], Task]:
-    """Spec, classes, preprocessing, origin, record and task of the key `transferkit`.
+def parse(own: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
+    """Spec and origin of the network in the key `transferkit`, and the fields of its `Artifact` beside it.
 
     Raises: ValueError, KeyError, TypeError or ModelFileError that says what is wrong.
     """
     classes = class_names(own)
     read = schema.read(own, schema.Own)
-    preprocessing = Preprocessing(**schema.given(read.preprocessing))
     task = SINGLE_LABEL
     if read.task:
         task = tasks.read(read.task.name, tuple(read.task.thresholds), num_classes=len(classes))
-    return schema.given(read.spec), classes, preprocessing, schema.given(read.backbone), read.record, task
+    given = {
+        "classes": classes,
+        "preprocessing": Preprocessing(**schema.given(read.preprocessing)),
+        "record": read.record,
+        "task": task,
+        "averages_mirror": read.averages_mirror,
+    }
+    return schema.given(read.spec), schema.given(read.backbone), given
 
 
 def class_names(own: Any) -> tuple[str, ...]:

@@ -8,9 +8,9 @@ from typing import Any
 
 from transferkit import runtime
 from transferkit.progress import Progress
-from transferkit.ship import artifact
-from transferkit.ship.artifact import Artifact, Ensemble
+from transferkit.ship import artifact, models
 from transferkit.ship.classifier import Classifier, load
+from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import summary
 from transferkit.zoo.errors import RunConflictError, UsageError
 
@@ -56,7 +56,7 @@ def join(
     runtime.keep_freed_memory()
     members = [_member(source) for source in sources]
     for source, member in zip(sources, members):
-        artifact.check_same(members[0].task, members[0].classes, member, name=str(source))
+        models.check_same(members[0].task, members[0].classes, member, name=str(source))
     model = Ensemble(members=tuple(members), classes=members[0].classes, record={})
     classifier = Classifier(model, device=runtime.pick_device(device), folders=[Path(source) for source in sources])
     scores = classifier.evaluate(data, progress=progress) if data is not None else None
@@ -65,7 +65,7 @@ def join(
         record = {"test": summary(scores)}
     _check_free(out)  # scoring may have taken hours
     artifact.save_ensemble(out, members, classes=model.classes, record=record)
-    return Joined(folder=out, passes=len(classifier.passes), scores=scores)
+    return Joined(folder=out, passes=sum(each.views for each in classifier.passes), scores=scores)
 
 
 def _check_free(out: Path) -> None:

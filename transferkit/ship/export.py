@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from transferkit.model.build import Preprocessing
 from transferkit.ship import exporters
-from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.exporters.exporter import ONE_BY_ONE
+from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import Task
 from transferkit.zoo.errors import UsageError
 

@@ -1,12 +1,12 @@
 """The README.md of a model folder: what a person must know before trusting the network in it."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from transferkit.messages import seen_words
-from transferkit.model.build import Backbone, Preprocessing, bodies_of
+from transferkit.model.build import Backbone, bodies_of
+from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import MultiLabel, SingleLabel, Task
 from transferkit.zoo.text import printable
 
@@ -52,9 +52,17 @@ A photo is turned upright and made RGB, resized ({interpolation}, {crop_mode}) s
 {crop} % of its side, cropped in the middle to {width} x {height} px, divided by 255, and normalised by the mean
 {mean} and the standard deviation {std} per channel.
 
-{depth}## Where it comes from
+{mirror}{depth}## Where it comes from
 
 Backbone: {backbone}, {parameters:,} weights in all. Source: {source}. Licence: {license}.
+"""
+MIRROR = """The network looks at it twice, as it is and mirrored left for right, which takes twice the time; the logits
+are the mean of both.
+
+"""
+ALONE = """
+It answers for a photo as it is. The scores above are of the mean with its mirror image, which transferkit takes by
+itself: `(model(x) + model(x.flip(-1))) / 2`.
 """
 DEPTH = """A value of more than 8 bits, in a file that does not say how many it has, is one of {bits} bits.
 
@@ -124,13 +132,12 @@ config.json has the threshold of each, chosen on validation images for the highe
 }
 
 
-def model_card(
-    backbone: Backbone, *, classes: tuple[str, ...], preprocessing: Preprocessing, record: dict[str, Any], task: Task
-) -> str:
+def model_card(model: Artifact) -> str:
     """The model card as Markdown, with YAML front matter as the hub reads it.
 
-    Args: record may hold the blocks of scores "test" and "val" with "accuracy" and "n".
+    Args: the record of the model may hold the blocks of scores "test" and "val" with "accuracy" and "n".
     """
+    backbone, preprocessing = model.backbone, model.preprocessing
     height, width = preprocessing.size_px
     is_timm = backbone.spec["family"] == "timm"
     network = NETWORK.format(
@@ -141,55 +148,49 @@ def model_card(
         crop=round(100 * preprocessing.crop_pct, 1),
         mean=preprocessing.mean,
         std=preprocessing.std,
+        mirror=MIRROR if model.averages_mirror else "",
         depth=DEPTH.format(bits=preprocessing.bit_depth) if preprocessing.bit_depth else "",
         backbone=quoted(backbone.card.name),
         parameters=_parameters(backbone),
         source=quoted(backbone.card.source),
         license=quoted(backbone.card.license),
     )
-    words = WORDS[task.name]
+    words = WORDS[model.task.name]
     origin = {"license": backbone.card.license, "library": "timm" if is_timm else "transferkit"}
-    plain = TIMM.format(outputs=words.outputs) if is_timm else ""
+    alone = ALONE if model.averages_mirror else ""
+    plain = TIMM.format(outputs=words.outputs + alone) if is_timm else ""
     folders = ", ".join(
         f"`members/{number}` ({quoted(body.card.name)})" for number, body in enumerate(bodies_of(backbone))
     )
     network += SIDE_BY_SIDE.format(folders=folders) if folders else ""
-    return _header(classes, record, task, origin) + plain + network + LIMITS.format(stranger=words.stranger)
+    return _header(model, origin) + plain + network + LIMITS.format(stranger=words.stranger)
 
 
-def ensemble_card(
-    members: Sequence[tuple[Backbone, Preprocessing, dict[str, Any]]],
-    *,
-    classes: tuple[str, ...],
-    record: dict[str, Any],
-    task: Task,
-    passes: int,
-) -> str:
-    """The model card of an ensemble.
-
-    Args: members, each with the record of its own making; passes, through a backbone, for an image.
-    """
+def ensemble_card(model: Ensemble) -> str:
+    """The model card of an ensemble."""
     rows = []
-    for number, (backbone, preprocessing, own) in enumerate(members):
-        height, width = preprocessing.size_px
+    for number, member in enumerate(model.members):
+        backbone, own = member.backbone, member.record
+        height, width = member.preprocessing.size_px
         cells = [f"`members/{number}`", quoted(backbone.card.name), f"{_parameters(backbone):,}", f"{width} x {height}"]
         cells += [
-            f"{_score(task, own[part])} of {own[part]['n']:,}" if own.get(part) else "" for part in ("val", "test")
+            f"{_score(model.task, own[part])} of {own[part]['n']:,}" if own.get(part) else ""
+            for part in ("val", "test")
         ]
         rows.append(f"| {' | '.join([*cells, quoted(backbone.card.source), quoted(backbone.card.license)])} |")
-    licenses = {backbone.card.license for backbone, _, _ in members}
+    licenses = {member.backbone.card.license for member in model.members}
     origin = {"license": licenses.pop() if len(licenses) == 1 else "other", "library": "transferkit"}
-    made_of = MADE_OF.format(count=len(members), passes=passes)
-    header = _header(classes, record, task, origin | {"made_of": made_of})
-    return header + MEMBERS.format(rows="\n".join(rows)) + LIMITS.format(stranger=WORDS[task.name].stranger)
+    made_of = MADE_OF.format(count=len(model.members), passes=sum(each.views for each in model.passes()))
+    header = _header(model, origin | {"made_of": made_of})
+    return header + MEMBERS.format(rows="\n".join(rows)) + LIMITS.format(stranger=WORDS[model.task.name].stranger)
 
 
-def _header(classes: tuple[str, ...], record: dict[str, Any], task: Task, origin: dict[str, str]) -> str:
+def _header(model: Artifact | Ensemble, origin: dict[str, str]) -> str:
     """The beginning of a card. Args: origin, its license, library, and perhaps what it is made_of."""
-    rows, words = [], WORDS[task.name]
+    rows, task, words = [], model.task, WORDS[model.task.name]
     caution = "The test part was never used for any decision."
     for part in ("test", "val", "all"):
-        if block := record.get(part):
+        if block := model.record.get(part):
             if seen_words(block):
                 caution = "Some of these images were also trained on: trust the score without them."
             images = ", ".join(filter(None, (f"{block['n']:,}", seen_words(block))))
@@ -197,11 +198,11 @@ def _header(classes: tuple[str, ...], record: dict[str, Any], task: Task, origin
     return HEADER.format(
         license=json.dumps(printable(origin["license"])),  # a JSON string is a YAML string too
         library=origin["library"],
-        title=words.title.format(len(classes)),
+        title=words.title.format(len(model.classes)),
         does=words.does,
         measure=words.measure,
         use=words.use,
-        classes=", ".join(quoted(name) for name in classes),
+        classes=", ".join(quoted(name) for name in model.classes),
         made_of=origin.get("made_of", ""),
         scores="\n".join(rows or ["| none measured | | |"]),
         caution=caution,

@@ -14,9 +14,9 @@ from transferkit.data.listing import Listing
 from transferkit.evaluate import Result
 from transferkit.model.build import Backbone
 from transferkit.ship import artifact, begun, report, run_files
-from transferkit.ship.artifact import Artifact
+from transferkit.ship.models import Artifact
 from transferkit.ship.runs import RunFolder
-from transferkit.tasks import Task, summary
+from transferkit.tasks import summary
 from transferkit.train import state
 from transferkit.train.first_pass import FirstPass
 from transferkit.zoo.errors import StorageError
@@ -85,6 +85,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None
         if block:
             record[part] = summary(block)
     about = {"classes": tuple(result.classes), "task": result.task, "record": record}
+    about["averages_mirror"] = result.tta is not None and result.tta["used"]
     ship = functools.partial(_save_model, run.place / "model", networks, **about)
     try:
         ship()
@@ -104,24 +105,22 @@ def keep_best(run: RunFolder, model: Backbone, *, listing: Listing, backbone: st
     return run.place / "model"
 
 
-def _save_model(
-    folder: Path, models: Sequence[Backbone], *, classes: tuple[str, ...], task: Task, record: dict[str, Any]
-) -> None:
+def _save_model(folder: Path, models: Sequence[Backbone], *, record: dict[str, Any], **about: Any) -> None:
+    """Args: about, the other fields of an `Artifact`, the same of all networks: classes, task, averages_mirror."""
     made = {key: record[key] for key in ("backbone", "strategy")}  # the scores are those of all members together
     members = [
         Artifact(
             backbone=model,
-            classes=classes,
             preprocessing=model.card.preprocessing,
             record=made if len(models) > 1 else record,
-            task=task,
+            **about,
         )
         for model in models
     ]
     if len(members) == 1:
         artifact.save(folder, members[0])
         return
-    artifact.save_ensemble(folder, members, classes=classes, record=record)
+    artifact.save_ensemble(folder, members, classes=about["classes"], record=record)
 
 
 def write_report(run: Path, *, name: Path | None = None) -> Path:

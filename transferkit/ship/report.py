@@ -40,6 +40,7 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
         _facts(record, scores, validation=page.brief(scores["val"])),
         _curves(figures),
         _snapshots(scores.get("snapshots")),
+        _tta(scores.get("tta")),
         *page.tables(block, classes, part=part),
         mistakes.pictures(wrong, lead=lead, bit_depth=record["config"].get("bit_depth")),
         _left_out("Images refused", run_files.read_rows(run / "quarantine.csv", ("path", "reason"))),
@@ -123,6 +124,20 @@ def _snapshots(block: dict[str, Any] | None) -> str:
         (f"average of all {members}", percent(block["ensemble"]), f"{loss['ensemble']:.3f}"),
     ]
     return section("Snapshots", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
+
+
+def _tta(block: dict[str, Any] | None) -> str:
+    """What averaging over mirror images gave, and whether it is used."""
+    if not block:
+        return ""
+    rows = [
+        (name, percent(block["accuracy"][key]), f"{block['loss'][key]:.4f}")
+        for key, name in (("plain", "the photo alone"), ("averaged", "mean with its mirror image"))
+    ]
+    what = "It is part of the model, and takes twice the time." if block["used"] else "It is not part of the model."
+    ends = "" if block["interval"] is None else " (95 % interval {:.4f} to {:.4f})".format(*block["interval"])
+    lead = f"On {block['n']:,} images that judge, averaging gains {block['gain']:.4f} of loss{ends}. {what}"
+    return section("Mirror averaging", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
 
 
 def _left_out(title: str, entries: Sequence[Sequence[str]]) -> str:

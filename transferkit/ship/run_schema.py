@@ -136,6 +136,24 @@ class Snapshots(Struct):
     loss: Losses
 
 
+class Both(Struct):
+    """Of an image alone, and of the mean with its mirror image."""
+
+    plain: Finite
+    averaged: Finite
+
+
+class Tta(Struct):
+    """What averaging over mirror images gave, in metrics.json."""
+
+    n: Number
+    loss: Both
+    accuracy: Both
+    gain: Finite
+    interval: tuple[Finite, Finite] | None
+    used: bool
+
+
 class Seconds(Struct):
     """How long it took."""
 
@@ -155,6 +173,7 @@ class Scores(Struct, Generic[AnyBlock]):
     task: str = SingleLabel.name
     notes: list[str] = []
     snapshots: Snapshots | None = None
+    tta: Tta | None = None
 
 
 SCORES: dict[str, type[Scores]] = {

@@ -1,7 +1,7 @@
 """What a strategy hands out: the networks it found, how they answer for other rows, and the evidence for them."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -10,7 +10,8 @@ from torch import nn
 
 from transferkit import kinds
 from transferkit.model.build import Backbone
-from transferkit.train import descent, head, outputs, state, wise_ft
+from transferkit.model.mirror import MirrorAveraged
+from transferkit.train import descent, head, mirror_trial, outputs, state, wise_ft
 from transferkit.train.descent import Descent
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
@@ -24,7 +25,7 @@ class Fitted:
     """A classifier: one network, or the members of an ensemble.
 
     Fields: chosen, the way that won; rows, those that judge it, and their logits; predict, the logits of other rows;
-    notes, lines for the reader; snapshots, that block of metrics.json.
+    notes, lines for the reader; snapshots and tta, those blocks of metrics.json.
 
     Shapes: rows (n,), logits (n, K).
     """
@@ -36,6 +37,7 @@ class Fitted:
     predict: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
     snapshots: dict[str, Any] | None = None
+    tta: dict[str, Any] | None = None
 
 
 def probed(
@@ -47,7 +49,7 @@ def probed(
     """
     features = kinds.present(problem.features)
     problem.model.set_linear(found.final.weight, found.final.bias)
-    return Fitted(
+    alone = Fitted(
         chosen=chosen,
         networks=(problem.model,),
         rows=found.rows,
@@ -56,6 +58,27 @@ def probed(
         notes=(*notes, found.note) if found.note else notes,
         snapshots=snapshots and snapshots | {"chosen": chosen},
     )
+    return alone if found.mirrored is None else _averaged(problem, alone, (found.logits + found.mirrored) / 2)
+
+
+def _averaged(problem: Problem, alone: Fitted, logits: np.ndarray) -> Fitted:
+    """`alone`, or if that is better, the same networks with their answers averaged over mirror images.
+
+    Args: logits (n, K), what they would answer then for the rows that judge, each from a fit without the image.
+    """
+    task, labels = problem.train.task, problem.train.labels[alone.rows]
+    block = mirror_trial.compare(alone.logits, logits, labels, task)
+    tried = replace(alone, notes=(*alone.notes, mirror_trial.note(block)), tta=block)
+    if not block["used"]:
+        return tried
+    return replace(tried, logits=logits, predict=lambda rows: _mirrored(problem, alone.networks, rows))
+
+
+def _mirrored(problem: Problem, networks: Iterable[Backbone], rows: np.ndarray) -> np.ndarray:
+    """What networks answer together, averaged over mirror images; one after the other. Shapes: rows (n,) -> (n, K)."""
+    images, num_classes = kinds.present(problem.images), problem.val.num_classes
+    logits = [outputs.logits_of(MirrorAveraged(each), images, rows, num_classes=num_classes) for each in networks]
+    return problem.val.task.mean(logits) if len(logits) > 1 else logits[0]
 
 
 def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: str) -> Fitted:
@@ -66,6 +89,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
     if descended.snapshots is None:
         notes = (*notes, f"best epoch: {descended.epochs}")
     members = descended.members
+    averaged = _mirrored(problem, _in_turn(problem, mode, members), problem.val.rows) if problem.images else None
     if len(problem.train.rows) + len(problem.val.rows) <= REFIT_IMAGES:
         found = state.snapshot(mode.network)
         try:
@@ -84,7 +108,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
         ]
         return problem.val.task.mean(logits) if members else logits[0]
 
-    return Fitted(
+    alone = Fitted(
         chosen=mode.name,
         networks=tuple(model for model, _ in copies),
         rows=problem.val.rows,
@@ -93,6 +117,15 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
         notes=notes,
         snapshots=descended.snapshots,
     )
+    return alone if averaged is None else _averaged(problem, alone, averaged)
+
+
+def _in_turn(problem: Problem, mode: TrainingMode, members: tuple[state.State, ...]) -> Iterator[Backbone]:
+    """The model as each of the members, or if there are none, as it has been trained."""
+    for member in members or (state.snapshot(mode.network),):
+        mode.network.load_state_dict(member)
+        mode.settle()
+        yield problem.model
 
 
 def _refitted(problem: Problem, mode: TrainingMode, *, epochs: int, share: float) -> tuple[state.State, ...]:

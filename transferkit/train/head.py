@@ -24,7 +24,8 @@ class ProbeFit:
     """A probe and its evidence.
 
     Fields: final is fitted on train and val, of_train on train alone; logits (n, K) are those of `rows` (n,), each from
-    a fit without the image; by_cross_validation, whether these and the L2 come from folds; note says it where not.
+    a fit without the image; mirrored, the same of mirror images, where these are wanted; by_cross_validation, whether
+    these and the L2 come from folds; note says it where not.
     """
 
     final: probe.Linear
@@ -33,6 +34,7 @@ class ProbeFit:
     rows: np.ndarray
     logits: np.ndarray
     by_cross_validation: bool
+    mirrored: np.ndarray | None = None
     note: str = ""
 
 
@@ -43,7 +45,8 @@ def solve(problem: Problem, *, l2: float | None) -> ProbeFit:
     """
     found = fit_probe(problem, l2=l2)
     linear = [weights for fit in (found.final, found.of_train) for weights in (fit.weight, fit.bias)]
-    ranks.copy_first([*linear, torch.from_numpy(found.logits)])
+    answers = [torch.from_numpy(logits) for logits in (found.logits, found.mirrored) if logits is not None]
+    ranks.copy_first([*linear, *answers])
     return replace(found, l2=ranks.from_first(found.l2))
 
 
@@ -65,7 +68,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
     def seen(rows: np.ndarray) -> Rows:
         return Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
 
-    everything, note = seen(both), ""
+    everything, mirrored, note = seen(both), None, ""
     by_cross_validation = len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO
     if by_cross_validation:
         groups = None if problem.groups is None else problem.groups[both]
@@ -73,12 +76,16 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
         chosen = selection.choose_by_folds(everything, folds, **asked)
         of_train = probe.fit(seen(train.rows), chosen.l2, class_weights=weights, start=chosen.found)
         rows, logits = both, kinds.present(chosen.logits)
+        if problem.images:
+            mirrored = chosen.second
     else:
         judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows], task=val.task)
         chosen = selection.choose_on_part(seen(train.rows), judged, **asked)
         of_train = chosen.found
         rows = judged.thinned(max(1, int(JUDGED_UP_TO / val.num_classes))).rows
         logits = of_train.predict(features.plain, rows)
+        if problem.images:
+            mirrored = of_train.predict(features.views[1], rows)
         note = _note(len(rows), len(val.rows))
     return ProbeFit(
         final=probe.fit(everything, chosen.l2, class_weights=weights, start=of_train),
@@ -87,6 +94,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
         rows=rows,
         logits=logits,
         by_cross_validation=by_cross_validation,
+        mirrored=mirrored,
         note=note,
     )
 

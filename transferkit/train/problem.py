@@ -35,7 +35,7 @@ class Problem:
 
     `features` are those of the network as it is, None where none are wanted; `groups` (N,) names images that
     belong together. `network` is what training goes through, the model or its part above what is frozen, and `loader`
-    has its inputs.
+    has its inputs. `images` has whole images, where answers are to be averaged over mirror images if that is better.
     """
 
     model: Backbone
@@ -47,3 +47,4 @@ class Problem:
     groups: np.ndarray | None
     context: FitContext
     hyperparameters: Hyperparameters
+    images: Loader | None = None

@@ -29,7 +29,8 @@ class Tried:
     """A value of L2, its scores on the images fitted and on those held out, and what was found with it.
 
     Fields: found, the classifier, or the mean of those of the folds; logits (n, K), each from the fold without the
-    image; images, how many were fitted where that is not the same for all values.
+    image; second (n, K), the same of the second view, if there is one; images, how many were fitted where that is not
+    the same for all values.
     """
 
     l2: float
@@ -38,6 +39,7 @@ class Tried:
     seconds: float
     found: Linear
     logits: np.ndarray | None = None
+    second: np.ndarray | None = None
     images: int | None = None
 
     def line(self, epoch: int) -> dict[str, Any]:
@@ -128,25 +130,35 @@ def _over_folds(rows: Rows, folds: np.ndarray, class_weights: Tensor, path: tupl
     scale, fits = _folds(rows, folds, class_weights)
     points: list[Tensor] = []
     for l2 in path:
-        logits, scores = np.empty((len(folds), len(class_weights)), np.float32), []
+        logits, second = np.empty((2, len(folds), len(class_weights)), np.float32)
+        scores = []
         starts, points = points or [None] * len(fits), []  # of each fold, what the L2 before has come to
-        for (objective, chosen, x), start in zip(fits, starts):
+        for (objective, chosen, views), start in zip(fits, starts):
             points.append(probe.solve(objective, l2, start))
             found = probe.linear(points[-1], objective.scale)
-            logits[chosen] = found.logits(x).numpy()
+            for of_view, x in zip((logits, second), views):
+                of_view[chosen] = found.logits(x).numpy()
             scores.append(probe.score(objective.blocks, found, rows.task))
         val = rows.task.measured(logits, rows.labels)
         val["loss"] = float(rows.task.log_losses(logits, rows.labels).mean(dtype=np.float64))
         train = {name: float(np.mean([each[name] for each in scores])) for name in scores[0]}
         mean = probe.linear(torch.stack(points).mean(0), scale)  # the folds' scales are nearly the same
-        yield Tried(l2=l2, train=train, val=val, seconds=time.monotonic() - started, found=mean, logits=logits)
+        yield Tried(
+            l2=l2,
+            train=train,
+            val=val,
+            seconds=time.monotonic() - started,
+            found=mean,
+            logits=logits,
+            second=second if len(rows.views) > 1 else None,
+        )
         started = time.monotonic()
 
 
 def _folds(
     rows: Rows, folds: np.ndarray, class_weights: Tensor
-) -> tuple[Scale, list[tuple[Objective, np.ndarray, Tensor]]]:
-    """The scale of all rows; for each fold the objective of the others, which rows it holds out, their first view."""
+) -> tuple[Scale, list[tuple[Objective, np.ndarray, tuple[Tensor, ...]]]]:
+    """The scale of all rows; for each fold the objective of the others, which rows it holds out, all their views."""
     scale = Scale.of(rows.blocks(len(class_weights)))
     members = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
     # all views of a fold lie together, so that the other folds are two slices
@@ -159,6 +171,6 @@ def _folds(
         blocks = tuple((x[part], labels[part]) for part in (slice(start), slice(end, None)) if len(labels[part]))
         shares = rows.task.shares(np.delete(rows.labels, chosen, axis=0), class_weights, views=len(rows.views))
         objective = Objective(blocks=blocks, scale=Scale.of(blocks), shares=shares, task=rows.task)
-        fits.append((objective, chosen, x[start : start + len(chosen)]))
+        fits.append((objective, chosen, x[start:end].split(len(chosen))))
         start = end
     return scale, fits

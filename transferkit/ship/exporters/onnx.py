@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-    from transferkit.ship.artifact import Artifact, Ensemble
     from transferkit.ship.exporters.parity import Run
+    from transferkit.ship.models import Artifact, Ensemble
 
 
 def write(model: "Artifact | Ensemble", out: Path, *, pixels: "Tensor") -> None:

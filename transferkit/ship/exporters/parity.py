@@ -21,9 +21,9 @@ from torch.export import ExportedProgram
 
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
-from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.export import FromPixels
 from transferkit.ship.exporters.exporter import ONE_BY_ONE
+from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import Task
 from transferkit.zoo.errors import ParityError, UsageError, is_out_of_memory
 from transferkit.zoo.text import first_line

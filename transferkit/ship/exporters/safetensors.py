@@ -1,6 +1,5 @@
 """The weights alone, as one file."""
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from transferkit.ship.exporters.exporter import Exporter
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.ship.artifact import Artifact
+    from transferkit.ship.models import Artifact
 
 
 def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:
@@ -18,8 +17,7 @@ def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:
     from transferkit.ship import description
     from transferkit.zoo.files import write_safetensors
 
-    content = {field.name: getattr(model, field.name) for field in dataclasses.fields(model)}
-    own = description.describe(**content)["transferkit"]
+    own = description.describe(model)["transferkit"]
     write_safetensors(out, model.backbone.model.state_dict(), {"format": "pt", "transferkit": json.dumps(own)})
 
 

@@ -9,7 +9,7 @@ from transferkit.zoo.errors import UsageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from transferkit.ship.artifact import Artifact
+    from transferkit.ship.models import Artifact
 
 
 def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:

@@ -1,0 +1,21 @@
+"""A network that looks at each image twice, as it is and mirrored left for right, and answers with the mean."""
+
+import torch
+from torch import Tensor, nn
+
+
+class MirrorAveraged(nn.Module):
+    """The mean of a network's logits for an image and its mirror image.
+
+    Both go through the network in one batch: each of its layers runs once, and stands once in a graph that is exported.
+
+    Shapes: (B, 3, H, W) -> (B, K).
+    """
+
+    def __init__(self, network: nn.Module):
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(torch.cat([x, x.flip(-1)]))  # (2 B, K)
+        return (logits[: len(x)] + logits[len(x) :]) / 2

@@ -1,0 +1,54 @@
+"""Whether the mean of the answers for an image and its mirror image is better than the answer for the image alone."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from transferkit import metrics, ranks
+from transferkit.options import Options
+from transferkit.tasks import Task
+
+NAME = "mirror averaging"
+
+
+def compare(plain: np.ndarray, averaged: np.ndarray, labels: np.ndarray, task: Task) -> dict[str, Any]:
+    """The block "tta" of metrics.json: what both reach, the gain in log loss with its 95 % interval, which is used.
+
+    The mean is used if its log loss is lower by more than one standard error of the paired difference, and no fewer
+    answers are right: it costs twice the time, so a gain that few images leave open is none.
+
+    Shapes: logits (n, K) of both on the images that judge, labels (n, ...).
+    """
+    before, after = (task.log_losses(logits, labels).astype(np.float64) for logits in (plain, averaged))
+    right, right_after = (float(task.right(logits, labels).mean()) for logits in (plain, averaged))
+    gain, n = before - after, len(labels)
+    half = 1.96 * float(gain.std(ddof=1)) / math.sqrt(n) if n > 1 else math.inf
+    mean = float(gain.mean())
+    return ranks.from_first({
+        "n": n,
+        "loss": {"plain": float(before.mean()), "averaged": float(after.mean())},
+        "accuracy": {"plain": right, "averaged": right_after},
+        "gain": mean,
+        "interval": [mean - half, mean + half] if n > 1 else None,
+        "used": metrics.is_better(after, before) and right_after >= right,
+    })  # fmt: skip
+
+
+def note(block: dict[str, Any]) -> str:
+    """What came of it, in a line."""
+    loss, accuracy = block["loss"], block["accuracy"]
+    figures = f"log loss {loss['averaged']:.3f} against {loss['plain']:.3f} without, on {block['n']:,} images"
+    if block["interval"]:
+        low, high = block["interval"]
+        figures += f", a gain of {block['gain']:.4f} (95 % interval {low:.4f} to {high:.4f})"
+    if block["used"]:
+        return f"{NAME} is used, at twice the time an image: {figures}"
+    reason = "fewer answers are right" if accuracy["averaged"] < accuracy["plain"] else "not clearly better"
+    return f"{NAME} is not used, {reason}: {figures}"
+
+
+def untried(options: Options) -> str:
+    """Why nothing was compared: the network, or its head, was not fitted to mirror images."""
+    given = "--views 1" if options.mirrors else f"--augment {options.augment}"
+    return f"{NAME} is not used: with {given} nothing is fitted to mirror images"
