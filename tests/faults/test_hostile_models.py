@@ -150,6 +150,7 @@ OURS = [
     (("classes",), ["a", 5]),
     (("backbone",), 5),
     (("record",), 5),
+    (("averages_mirror",), "yes"),
     (("ensemble",), 5),
     (("format_version",), None),
 ]

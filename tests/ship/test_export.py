@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +27,9 @@ CLASSES = ("ant", "bee", "wasp")
 
 @pytest.fixture(scope="module", params=NETWORKS)
 def model(request) -> Artifact:
-    """A small network with random weights, a head that tells images apart, and three classes."""
+    """A small network with random weights, a head that tells images apart, and three classes; one looks twice."""
     name, size_px = NETWORKS[request.param]
-    return build(name, size_px=size_px)
+    return replace(build(name, size_px=size_px), averages_mirror=request.param == "vit")
 
 
 def build(name: str, *, size_px: int) -> Artifact:
@@ -52,6 +53,8 @@ def softmax_of_logits(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
     x = torch.from_numpy(((pixels.numpy() / 255 - mean) / std).astype(np.float32))
     with torch.no_grad():
         logits = model.backbone(x).numpy().astype(np.float64)
+        if model.averages_mirror:
+            logits = (logits + model.backbone(x.flip(3)).numpy()) / 2
     raised = np.exp(logits - logits.max(axis=1, keepdims=True))
     return raised / raised.sum(axis=1, keepdims=True)
 

@@ -99,7 +99,7 @@ def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer)
     assert margins.abs().max() < 0.05  # of margins that reach from -5 to 5
 
 
-def solved(features, labels, *, train, val, l2=None, groups=None):
+def solved(features, labels, *, train, val, l2=None, images=None, groups=None):
     """What `fit_probe` finds, and the lines it wrote."""
     lines = []
     parts = tuple(Examples(rows=rows, labels=labels, num_classes=2) for rows in (train, val))
@@ -111,6 +111,7 @@ def solved(features, labels, *, train, val, l2=None, groups=None):
         groups=groups,
         context=FitContext(plan=None, patience=1, reporter=Reporter(append=lines.append)),
         hyperparameters=HYPERPARAMETERS,
+        images=images,
     )
     return head.fit_probe(problem, l2=l2), lines
 
@@ -133,6 +134,19 @@ def test_every_image_of_train_and_val_is_judged_by_folds_without_it_and_nothing_
     assert found.logits.shape == (60, 2)
     assert found.by_cross_validation
     assert not found.note
+
+
+@pytest.mark.parametrize("limit", [2e8, 0])
+def test_mirror_images_are_judged_by_the_same_fits_without_them(features, limit, monkeypatch):
+    monkeypatch.setattr(head, "FOLDS_UP_TO", limit)
+    features, labels = features
+    given = {"train": np.arange(0, 80, 2), "val": np.arange(1, 80, 2), "l2": 0.01, "images": print}
+    found, _ = solved(features, labels, **given)
+    swapped, _ = solved(Features(views=features.views[::-1]), labels, **given)  # the fits are to both views anyway
+    assert found.mirrored == pytest.approx(swapped.logits, abs=1e-3)
+    assert np.abs(found.mirrored - found.logits).max() > 0.01
+    alone, _ = solved(features, labels, **given | {"images": None})
+    assert alone.mirrored is None
 
 
 def test_images_of_a_group_do_not_vouch_for_each_other():

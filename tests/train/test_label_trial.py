@@ -130,8 +130,11 @@ def test_what_is_to_be_obeyed_as_written_is_not_tried(augment):
 def test_a_probe_reads_no_photo_again_and_has_the_bytes_of_no_augmentation(made, tmp_path, monkeypatch):
     count, read = [], Photos.read
     monkeypatch.setattr(Photos, "read", lambda self, path: count.append(path) or read(self, path))
-    harmed = tk.finetune(made("arrows"), out=tmp_path / "tried", cache_dir=tmp_path / "cache", **PROBE)
+    harmed = tk.finetune(made("arrows"), out=tmp_path / "tried", cache_dir=tmp_path / "cache", tta=True, **PROBE)
     assert len(count) == 44
+    untried = "mirror averaging is not used: with --augment default-mirror nothing is fitted to mirror images"
+    assert untried in harmed.metrics["notes"]
+    assert harmed.metrics["tta"] is None
     plain = tk.finetune(made("arrows"), out=tmp_path / "none", augment="none", **PROBE)
     assert weights(harmed) == weights(plain)
     record = json.loads((harmed.folder / "run.json").read_text())
