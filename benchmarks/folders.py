@@ -1,6 +1,6 @@
 """Test accuracy of strategies on image folders, mean over seeds; one JSON line a folder and strategy.
 
-python benchmarks/folders.py FOLDER... --backbone NAME [--strategies probe,lp-ft,auto] [--seeds 3] [--epochs N]
+python benchmarks/folders.py FOLDER... --backbone NAME [--strategies probe,lp-ft,auto] [--seeds 3] [--epochs N] [--tta]
 
 Each FOLDER holds train/CLASS and test/CLASS. The test images take part in no decision.
 """
@@ -23,9 +23,10 @@ def main() -> None:
     parser.add_argument("--strategies", default="probe,lp-ft,auto")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
+    parser.add_argument("--tta", action="store_true")
     given = parser.parse_args()
     machine = {"cores": os.cpu_count(), "machine": platform.machine(), "versions": runtime.versions()}
-    options = {"backbone": given.backbone} | ({"epochs": given.epochs} if given.epochs else {})
+    options = {"backbone": given.backbone, "tta": given.tta} | ({"epochs": given.epochs} if given.epochs else {})
     for folder in given.folders:
         for strategy in given.strategies.split(","):
             runs = [fit(folder, strategy=strategy, seed=seed, **options) for seed in range(given.seeds)]

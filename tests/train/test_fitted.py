@@ -90,6 +90,20 @@ def test_an_ensemble_answers_the_same_whatever_becomes_of_the_network_it_was_tra
     assert np.array_equal(fitted.predict(rows), first)
 
 
+@pytest.mark.parametrize("options", [RUNS[1], RUNS[2], RUNS[4]], ids=lambda run: run["strategy"])
+def test_averages_over_mirror_images_are_judged_before_the_fit_to_all(data, tmp_path, monkeypatch, options):
+    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
+    monkeypatch.setattr("transferkit.train.fitted.REFIT_IMAGES", 0)  # so that what was judged is still there
+    problem, fitted, _ = fit(data, tmp_path, tta=True, **options)
+    val, found = problem.val, []
+    ((x, _),) = problem.images([val.rows], None)
+    for network in fitted.networks:
+        with torch.no_grad():
+            found.append(((network(x) + network(x.flip(3))) / 2).numpy())
+    losses = val.task.log_losses(val.task.mean(found) if len(found) > 1 else found[0], val.labels[val.rows])
+    assert fitted.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-3)
+
+
 def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(data, tmp_path):
     lines = []
     _, fitted, _ = fit(data, tmp_path, append=lines.append, strategy="finetune", epochs=4, lr=0.01)
