@@ -109,6 +109,15 @@ def test_card_configuration_and_report_say_it(ran):
     assert note.startswith("mirror averaging is used, at twice the time an image: log loss ")
 
 
+def test_nothing_is_averaged_where_validation_is_no_better(digits, tmp_path):
+    run = tk.finetune(digits, out=tmp_path / "run", strategy="probe", seed=0, tta=True, **TINY)
+    assert run.metrics["tta"]["used"] is False
+    assert run.metrics["val"]["loss"] == pytest.approx(run.metrics["tta"]["loss"]["plain"], rel=1e-6)
+    assert any(note.startswith("mirror averaging is not used, it is no better") for note in run.metrics["notes"])
+    assert "averages_mirror" not in json.loads((run.folder / "model" / "config.json").read_text())["transferkit"]
+    assert "It is not part of the model." in (run.folder / "report.html").read_text()
+
+
 def test_an_ensemble_averages_only_the_members_that_were_shipped_so(ran, digits, tmp_path):
     shipped, photos = artifact.load(ran("probe")), sorted((digits / "test").rglob("*.png"))
     alone = Artifact(**{**vars(shipped), "averages_mirror": False})

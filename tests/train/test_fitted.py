@@ -104,6 +104,12 @@ def test_averages_over_mirror_images_are_judged_before_the_fit_to_all(data, tmp_
     assert fitted.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-3)
 
 
+def test_nothing_is_averaged_over_mirror_images_that_training_has_not_seen(data, tmp_path):
+    problem, fitted, _ = fit(data, tmp_path, strategy="finetune", epochs=1, augment="none", tta=True)
+    assert problem.images is None
+    assert fitted.tta is None
+
+
 def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(data, tmp_path):
     lines = []
     _, fitted, _ = fit(data, tmp_path, append=lines.append, strategy="finetune", epochs=4, lr=0.01)
