@@ -14,9 +14,8 @@ from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
 from transferkit.tasks import SINGLE_LABEL
-from transferkit.train import optim, state, wise_ft
+from transferkit.train import folds, optim, state, wise_ft
 from transferkit.train.context import FitContext
-from transferkit.train.descent import Descent
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
 RUNS = [
@@ -124,6 +123,7 @@ def fit_share(data, cache, monkeypatch, share):
     """What auto makes of it where the validation images speak for that share of the way; and its network."""
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: share)
     monkeypatch.setattr(metrics, "is_better", lambda *losses: False)
+    monkeypatch.setattr(folds, "REFIT_IMAGES", 0)
     problem, fitted, _ = fit(data, cache, strategy="auto", epochs=1, lr=0.01)
     (found,) = weights([problem.model])
     return fitted, found
@@ -162,10 +162,13 @@ def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data,
 
 def test_the_note_says_what_was_tried_and_what_each_came_to():
     losses = np.array([[0.5, 0.3], *[[0.2, 0.2]] * 4, [0.1, 0.1]])
-    assert wise_ft._note(losses, 0.63, 0.2) == (
+    assert wise_ft._note(losses, 0.63, 0.2, folds=1) == (
         "the weights 63 % of the way from the probe to the fine-tuned network are kept: log loss 0.200 on the "
         "validation images; on the way in steps of 20 %, by 2 of them: 0.400, 0.200, 0.200, 0.200, 0.200, 0.100; "
         "fine-tuning gains 0.300 ± 0.196"
+    )
+    assert "log loss 0.200 on images, each by one of 5 networks that has not seen it; " in wise_ft._note(
+        losses, 0.63, 0.2, folds=5
     )
 
 
@@ -183,11 +186,10 @@ def test_where_the_middle_is_clearly_worse_than_an_end_the_better_end_is_kept(da
     problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
     mode = SimpleNamespace(network=problem.network, loader=problem.loader)
     start = state.snapshot(problem.network)
-    descended = Descent(epochs=1, logits=np.zeros((1, 3), np.float32))
     given = iter([*ends, 9, 0.29])
     monkeypatch.setattr(type(SINGLE_LABEL), "log_losses", lambda self, logits, labels: _around(next(given), labels))
-    found = wise_ft.find(problem, mode, descended, start=start, end=start)
-    assert found.descended.share == 1.0
+    found = wise_ft.find(problem, mode, [wise_ft.Way(start=start, end=start, rows=problem.val.rows)])
+    assert found.share == 1.0
 
 
 def _around(loss, labels):

@@ -15,6 +15,7 @@ from transferkit.train import descent, head, mirror_trial, outputs, state, wise_
 from transferkit.train.descent import Descent
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
+from transferkit.train.wise_ft import Mixture
 from transferkit.zoo.errors import DivergedError
 
 REFIT_IMAGES = 2000  # up to here a fit to all images is worth as much time again
@@ -59,6 +60,24 @@ def probed(
         snapshots=snapshots and snapshots | {"chosen": chosen},
     )
     return alone if found.mirrored is None else _averaged(problem, alone, (found.logits + found.mirrored) / 2)
+
+
+def mixed(problem: Problem, mode: TrainingMode, mixture: Mixture, *notes: str) -> Fitted:
+    """The mean of what several fits found, each image judged by the one that has not seen it."""
+    mode.settle()
+
+    def predict(rows: np.ndarray) -> np.ndarray:
+        return outputs.logits_of(mode.network, mode.loader, rows, num_classes=problem.val.num_classes)
+
+    alone = Fitted(
+        chosen=mode.name,
+        networks=(problem.model,),
+        rows=mixture.rows,
+        logits=mixture.logits,
+        predict=predict,
+        notes=(mixture.note, *notes),
+    )
+    return alone if mixture.mirrored is None else _averaged(problem, alone, mixture.mirrored)
 
 
 def _averaged(problem: Problem, alone: Fitted, logits: np.ndarray) -> Fitted:

@@ -99,6 +99,16 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
     )
 
 
+def fitted_like(found: ProbeFit, problem: Problem, rows: np.ndarray) -> probe.Linear:
+    """The probe that images of `rows` (n,) alone give, with the L2 of `found`; each rank has that of the first."""
+    features, train = kinds.present(problem.features), problem.train
+    weights = _probe_weights(replace(train, rows=rows), problem.hyperparameters.balance)
+    seen = Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
+    linear = probe.fit(seen, found.l2, class_weights=weights, start=found.final)
+    ranks.copy_first([linear.weight, linear.bias])
+    return linear
+
+
 def validation_logits(problem: Problem, found: ProbeFit) -> np.ndarray:
     """The logits of the validation rows by the fit that has not seen them; shape (n, K)."""
     return found.of_train.predict(kinds.present(problem.features).plain, problem.val.rows)

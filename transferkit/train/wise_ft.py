@@ -1,32 +1,49 @@
-"""Between a probe and the network fine-tuned from it: weights part of the way, as far as the validation images say.
+"""Between a probe and the network fine-tuned from it: weights part of the way, as far as images say that were not seen.
 
 Source: Wortsman et al. 2022, section 3 (weights on the way between two networks), https://arxiv.org/abs/2109.01903
 """
 
-import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from transferkit import metrics, ranks
+from transferkit.model.mirror import MirrorAveraged
 from transferkit.train import outputs
-from transferkit.train.descent import Descent
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
 from transferkit.train.state import State
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the way
 LEAST = 0.05  # less of the way is none
-JUDGED = 2000  # validation images at most that a share is judged by
+JUDGED = 2000  # images at most that a share is judged by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """From a probe to the network fine-tuned from it; neither has seen the images of `rows` (n,), which judge it."""
+
+    start: State
+    end: State
+    rows: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """A descent whose network has weights `share` of the way; note says what was tried, and what each came to."""
+    """How far to go: `share` of each way.
 
-    descended: Descent
+    Fields: rows (n,) of all ways in ascending order; logits (n, K), the answer to each by the mixture of the way that
+    has not seen it, and mirrored, averaged over mirror images, None where these are not wanted; note says what was
+    tried, and what each came to.
+    """
+
+    share: float
+    rows: np.ndarray
+    logits: np.ndarray
+    mirrored: np.ndarray | None
     note: str
 
 
@@ -38,32 +55,78 @@ def between(start: State, end: State, share: float) -> State:
     }
 
 
-def find(problem: Problem, mode: TrainingMode, descended: Descent, *, start: State, end: State) -> Mixture:
-    """Leave in the network the weights on the way from `start`, a probe's, to `end`, where the descent has led.
+def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture | None:
+    """Leave in the network the mean of the weights on `ways`, as far as the images speak for that were not seen there.
 
-    How far: the mean of the posterior over `SHARES`, all equally likely before the validation images are seen. So a few
-    images that favour one end move it from the middle by a little, and many move it there. Should a ridge lie between
-    the ends, so that the loss there is above the line between theirs and clearly above the least, it is the best share.
+    How far: the mean of the posterior over `SHARES`, all equally likely before those images are seen. So a few images
+    that favour one end move it from the middle by a little, and many move it there. Should a ridge lie between the
+    ends, so that the loss there is above the line between theirs and clearly above the least, it is the best share.
+
+    Returns: None if the mean of several ways is no network that knows the images, as a ridge lies between these.
+    Source: the mean of several, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482
     """
-    val = problem.val
-    judges = val.rows[:: math.ceil(len(val.rows) / JUDGED)]
-    labels = val.labels[judges]
+    task, every = problem.val.task, math.ceil(sum(len(way.rows) for way in ways) / JUDGED)
+    judges = [(way, way.rows[::every]) for way in ways]
 
-    def answers(share: float, rows: np.ndarray) -> np.ndarray:
-        mode.network.load_state_dict(between(start, end, share))
-        return outputs.logits_of(mode.network, mode.loader, rows, num_classes=val.num_classes)
+    def log_losses(share: float) -> np.ndarray:
+        found = [(_answers(problem, mode, between(way.start, way.end, share), rows), rows) for way, rows in judges]
+        return np.concatenate([task.log_losses(logits, problem.val.labels[rows]) for logits, rows in found])
 
-    losses = np.stack([val.task.log_losses(answers(share, judges), labels) for share in SHARES])  # (S, n)
+    losses = np.stack([log_losses(share) for share in SHARES])  # (S, n)
     share = _posterior_mean(losses)
-    there, best = val.task.log_losses(answers(share, judges), labels), int(losses.mean(1).argmin())
+    there, best = log_losses(share), int(losses.mean(1).argmin())
     line = (1 - share) * losses[0].mean() + share * losses[-1].mean()
     if there.mean() > line and metrics.is_better(losses[best], there):
         share = SHARES[best]
     share = ranks.from_first(0.0 if share < LEAST else round(share, 2))
-    logits = answers(share, val.rows)
-    mixed = dataclasses.replace(descended, logits=logits, share=share)
-    loss = float(val.task.log_losses(logits, val.labels[val.rows]).mean())
-    return Mixture(descended=mixed, note=_note(losses, share, loss))
+    return _mixture(problem, mode, ways, share=share, losses=losses)
+
+
+def _mixture(
+    problem: Problem, mode: TrainingMode, ways: Sequence[Way], *, share: float, losses: np.ndarray
+) -> Mixture | None:
+    answers, mirrored = [], []
+    for way in ways:
+        answers.append(_answers(problem, mode, between(way.start, way.end, share), way.rows))
+        if problem.images:
+            mode.settle()
+            twice = MirrorAveraged(problem.model)
+            mirrored.append(outputs.logits_of(twice, problem.images, way.rows, num_classes=problem.val.num_classes))
+    rows = np.concatenate([way.rows for way in ways])
+    order, task = np.argsort(rows), problem.val.task
+    rows, logits = rows[order], np.concatenate(answers)[order]
+    unseen = task.log_losses(logits, problem.val.labels[rows])
+    mean = between(_mean([way.start for way in ways]), _mean([way.end for way in ways]), share)
+    if len(ways) == 1:
+        mode.network.load_state_dict(mean)
+    elif ranks.from_first(_is_worse(problem, _answers(problem, mode, mean, rows), rows, unseen)):
+        return None
+    return Mixture(
+        share=share,
+        rows=rows,
+        logits=logits,
+        mirrored=np.concatenate(mirrored)[order] if mirrored else None,
+        note=_note(losses, share, float(unseen.mean()), folds=len(ways)),
+    )
+
+
+def _is_worse(problem: Problem, logits: np.ndarray, rows: np.ndarray, unseen: np.ndarray) -> bool:
+    """Whether a mean knows images that its parts have seen clearly less than the one part knows that has not."""
+    return bool(metrics.is_better(unseen, problem.val.task.log_losses(logits, problem.val.labels[rows])))
+
+
+def _answers(problem: Problem, mode: TrainingMode, weights: State, rows: np.ndarray) -> np.ndarray:
+    """The logits (n, K) of the network with those weights, which it keeps."""
+    mode.network.load_state_dict(weights)
+    return outputs.logits_of(mode.network, mode.loader, rows, num_classes=problem.val.num_classes)
+
+
+def _mean(states: Sequence[State]) -> State:
+    """The mean of weights; what is counted, not learnt, is that of the last."""
+    return {
+        name: torch.stack([state[name] for state in states]).mean(0) if tensor.is_floating_point() else tensor
+        for name, tensor in states[-1].items()
+    }
 
 
 def _posterior_mean(losses: np.ndarray) -> float:
@@ -73,7 +136,7 @@ def _posterior_mean(losses: np.ndarray) -> float:
     return float(weights @ np.array(SHARES) / weights.sum())
 
 
-def _note(losses: np.ndarray, share: float, loss: float) -> str:
+def _note(losses: np.ndarray, share: float, loss: float, *, folds: int) -> str:
     probe, *_, tuned = losses
     gain = (probe - tuned).astype(np.float64)
     error = 1.96 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
@@ -84,7 +147,8 @@ def _note(losses: np.ndarray, share: float, loss: float) -> str:
         kept = "the fine-tuned network is kept"
     else:
         kept = f"the weights {100 * share:.0f} % of the way from the probe to the fine-tuned network are kept"
+    judges = "the validation images" if folds == 1 else f"images, each by one of {folds} networks that has not seen it"
     return (
-        f"{kept}: log loss {loss:.3f} on the validation images; on the way in steps of 20 %, by {len(probe)} of them: "
-        f"{way}; fine-tuning gains {gain.mean():.3f} ± {error:.3f}"
+        f"{kept}: log loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "
+        f"fine-tuning gains {gain.mean():.3f} ± {error:.3f}"
     )

@@ -1,8 +1,10 @@
-"""auto: lp-ft, of which as much is kept as the validation images speak for; with snapshots, all of it or the probe."""
+"""auto: lp-ft, of which as much is kept as unseen images speak for; with snapshots, all of it or the probe."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from transferkit import kinds
 from transferkit.options import Options
 from transferkit.train.strategies.base import Strategy
 from transferkit.train.strategies.full_batch import FullBatch
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Auto(Strategy):
-    """Between probe and lp-ft, where validation says; a frozen backbone leaves the probe alone."""
+    """Between probe and lp-ft, of few images on five parts of them; a frozen backbone leaves the probe alone."""
 
     name = "auto"
     help = "lp-ft, then the weights between it and the probe that validation favours"
@@ -32,7 +34,7 @@ class Auto(Strategy):
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, train the network from it on, and go back part of the way."""
-        from transferkit.train import fitted, modes, state, wise_ft
+        from transferkit.train import fitted, folds, modes, state, wise_ft
 
         probe, mode, put_back = from_probe(problem)
         start = state.snapshot(mode.network)
@@ -44,11 +46,16 @@ class Auto(Strategy):
             return fitted.probed(problem, probe, note, chosen=Probe.name)
         if descended.snapshots is not None:
             return _chosen(problem, probe, mode, descended, put_back)
-        mixture = wise_ft.find(problem, mode, descended, start=start, end=state.snapshot(mode.network))
-        if mixture.descended.share:
-            return fitted.trained(problem, mode, mixture.descended, mixture.note)
-        put_back()
-        return fitted.probed(problem, probe, mixture.note, chosen=Probe.name)
+        first = wise_ft.Way(start=start, end=state.snapshot(mode.network), rows=problem.val.rows)
+        soup = folds.mixture(problem, mode, probe, first, epochs=descended.epochs)
+        mixture = soup or kinds.present(wise_ft.find(problem, mode, [first]))
+        if not mixture.share:
+            put_back()
+            return fitted.probed(problem, probe, mixture.note, chosen=Probe.name)
+        if soup:
+            return fitted.mixed(problem, mode, soup, f"epochs: {descended.epochs}, the best of the first fit")
+        found = replace(descended, logits=mixture.logits, share=mixture.share)
+        return fitted.trained(problem, mode, found, mixture.note)
 
 
 def _chosen(

@@ -1,0 +1,151 @@
+"""auto of few images: fits to all but a part of them, which judges it, and the mean of their weights."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+from tests.conftest import write_digits
+from tests.train.test_fitted import fit, weights
+from transferkit import metrics
+from transferkit.train import descent, fitted, folds, wise_ft
+from transferkit.train.strategies.lp_ft import from_probe
+from transferkit.zoo.errors import DivergedError
+
+AUTO = {"strategy": "auto", "epochs": 1, "lr": 0.01}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("folds") / "digits"
+    write_digits(folder / "train", classes=(3, 8), per_class=15)
+    write_digits(folder / "test", classes=(3, 8), per_class=3)
+    return folder
+
+
+@pytest.fixture
+def heard(monkeypatch):
+    """The rows of each fit after the first, and the ways that were mixed."""
+    fits, mixed, repeat, find = [], [], descent.repeat, wise_ft.find
+
+    def repeated(network, optimizer, loader, examples, context):
+        fits.append(examples.rows)
+        return repeat(network, optimizer, loader, examples, context)
+
+    def found(problem, mode, ways):
+        mixed.append(ways)
+        return find(problem, mode, ways)
+
+    monkeypatch.setattr(descent, "repeat", repeated)
+    monkeypatch.setattr(wise_ft, "find", found)
+    return fits, mixed
+
+
+def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypatch, heard):
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
+    monkeypatch.setattr(metrics, "is_better", lambda *losses: False)  # no ridge is seen
+    monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
+    problem, found, _ = fit(data, tmp_path, **AUTO)
+    fits, (ways,) = heard
+    everything = np.sort(np.concatenate([problem.train.rows, problem.val.rows]))
+    assert found.rows.tolist() == everything.tolist() == np.sort(np.concatenate([way.rows for way in ways])).tolist()
+    assert ways[0].rows.tolist() == problem.val.rows.tolist()
+    assert len(fits) == len(ways) - 1 == folds.MOST
+    for rows, way in zip(fits, ways[1:]):
+        assert sorted([*rows, *way.rows]) == everything.tolist()
+    sizes = [len(way.rows) for way in ways]
+    assert max(sizes) - min(sizes) <= 1
+    (soup,) = weights([problem.model])
+    for way in ways:
+        problem.network.load_state_dict(wise_ft.between(way.start, way.end, 0.5))
+        logits = found.predict(way.rows)
+        assert np.allclose(logits, found.logits[np.isin(found.rows, way.rows)], atol=1e-4)
+    for name in ("model.conv1.0.weight", "model.fc.weight"):
+        mean = torch.stack([wise_ft.between(way.start, way.end, 0.5)[name] for way in ways]).mean(0)
+        torch.testing.assert_close(soup[name], mean)
+    assert "each by one of 5 networks that has not seen it" in found.notes[0]
+    assert found.notes[1] == "epochs: 1, the best of the first fit"
+
+
+def test_the_head_of_a_fit_begins_with_the_probe_of_its_own_images(data, tmp_path, heard):
+    fit(data, tmp_path, **AUTO)
+    _, (ways, *_) = heard
+    heads = [way.start["model.fc.weight"] for way in ways]
+    assert not any(torch.equal(one, other) for one, other in itertools.combinations(heads, 2))
+    assert all(torch.equal(ways[0].start["model.conv1.0.weight"], way.start["model.conv1.0.weight"]) for way in ways)
+
+
+def test_images_of_a_group_judge_together(data, tmp_path):
+    problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1)
+    names = np.full(len(problem.train.labels), "", "<U4")
+    names[problem.train.rows[:6]] = "six"
+    grouped = type(problem)(**{**vars(problem), "groups": names})
+    found, mode, _ = from_probe(grouped)
+    ways = folds._others(grouped, mode, found, epochs=1)
+    assert sorted(np.isin(problem.train.rows[:6], way.rows).sum() for way in ways) == [0, 0, 0, 6]
+
+
+def test_of_many_images_and_of_classes_of_one_nothing_more_is_fitted(data, tmp_path, monkeypatch, heard):
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
+    single = write_digits(tmp_path / "d" / "train", classes=(3, 8), per_class=6).parent
+    for path in sorted((single / "train" / "digit 8").iterdir())[2:]:
+        path.unlink()
+    fit(single, tmp_path, **AUTO)
+    monkeypatch.setattr(folds, "REFIT_IMAGES", 29)
+    problem, found, _ = fit(data, tmp_path, **AUTO)
+    assert found.rows.tolist() == problem.val.rows.tolist()
+    assert all(len(ways) == 1 for ways in heard[1])
+
+
+@pytest.mark.parametrize("what", ["a fit that diverges", "a mean that knows nothing"])
+def test_what_does_not_mix_leaves_the_first_fit(data, tmp_path, monkeypatch, what):
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
+    monkeypatch.setattr(folds, "REFIT_IMAGES", 0)
+    expected, _, _ = fit(data, tmp_path, **AUTO)
+    monkeypatch.setattr(folds, "REFIT_IMAGES", fitted.REFIT_IMAGES)
+    if what == "a fit that diverges":
+        count, repeat = iter(range(99)), descent.repeat
+
+        def repeated(*given):
+            if next(count) == 1:
+                raise DivergedError("the loss is nan")
+            return repeat(*given)
+
+        monkeypatch.setattr(descent, "repeat", repeated)
+    else:
+        monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: True)
+    problem, found, _ = fit(data, tmp_path, **AUTO)
+    (first,), (second,) = weights([expected.model]), weights([problem.model])
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert found.rows.tolist() == problem.val.rows.tolist()
+
+
+def test_a_mean_is_worse_where_it_knows_clearly_less_of_what_was_seen(data, tmp_path):
+    problem, _, _ = fit(data, tmp_path, strategy="probe")
+    rows, labels = problem.train.rows, problem.train.labels[problem.train.rows]
+    unseen = np.linspace(0.2, 0.4, len(rows)).astype(np.float32)
+    known = 5.0 * np.eye(2, dtype=np.float32)[labels]
+    assert wise_ft._is_worse(problem, -known, rows, unseen)
+    assert not wise_ft._is_worse(problem, known, rows, unseen)
+
+
+def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_them(data, tmp_path, monkeypatch, heard):
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
+    monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
+    problem, found, _ = fit(data, tmp_path, tta=True, **AUTO)
+    assert found.tta["n"] == len(found.rows)
+    losses = []
+    for way in heard[1][0]:
+        problem.network.load_state_dict(way.end)
+        ((x, _),) = problem.images([way.rows], None)
+        with torch.no_grad():
+            logits = ((problem.model(x) + problem.model(x.flip(3))) / 2).numpy()
+        losses += problem.val.task.log_losses(logits, problem.val.labels[way.rows]).tolist()
+    assert found.tta["loss"]["averaged"] == pytest.approx(np.mean(losses), rel=1e-3)
+
+
+def test_what_is_counted_is_that_of_the_last_and_weights_are_averaged():
+    first, last = ({"w": torch.tensor([w]), "count": torch.tensor(n)} for w, n in ((1.0, 3), (2.0, 5)))
+    mean = wise_ft._mean([first, last])
+    assert (mean["w"].item(), mean["count"].item()) == (1.5, 5)

@@ -1,0 +1,58 @@
+"""Of few images, the same fine-tuning on other parts of them: each image judges, and the weights are averaged."""
+
+from dataclasses import replace
+
+import numpy as np
+
+from transferkit import kinds
+from transferkit.train import descent, head, state, wise_ft
+from transferkit.train.fitted import REFIT_IMAGES
+from transferkit.train.head import ProbeFit
+from transferkit.train.modes import TrainingMode
+from transferkit.train.problem import Problem
+from transferkit.train.wise_ft import Mixture, Way
+from transferkit.zoo.errors import DivergedError
+
+MOST = 4  # beside the validation images: as many more fits to four fifths
+
+
+def mixture(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, *, epochs: int) -> Mixture | None:
+    """The mixture of `first` and of the same training on other parts of the images, which is left in the network.
+
+    None where there are many images, or a class has fewer than two to train on; and where a fit diverges, or the mean
+    of the weights is no network that knows the images.
+
+    Args: first, from the training images alone; epochs, how many are worth repeating.
+    """
+    train = problem.train
+    counts = train.task.counts(train.labels[train.rows], train.num_classes)
+    if len(train.rows) + len(problem.val.rows) > REFIT_IMAGES or counts.min() < 2:
+        return None
+    try:
+        return wise_ft.find(problem, mode, [first, *_others(problem, mode, probe, epochs=epochs)])
+    except DivergedError:
+        return None
+
+
+def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, *, epochs: int) -> list[Way]:
+    """Train from the probe on all images but a fold of those to train on, for each fold.
+
+    There are as many folds as make them as large as the validation part, up to `MOST`. Raises: DivergedError.
+    """
+    train, val = problem.train, problem.val
+    both = np.sort(np.concatenate([train.rows, val.rows]))
+    count = min(max(round(len(train.rows) / len(val.rows)), 2), MOST)
+    groups = None if problem.groups is None else problem.groups[train.rows]
+    fold = train.task.folds(train.labels[train.rows], count, seed=problem.hyperparameters.seed, groups=groups)
+    context = replace(problem.context, plan=kinds.present(problem.context.plan).shortened(epochs))
+    ways = []
+    for number in range(count):
+        held = train.rows[fold == number]
+        examples = replace(train, rows=np.setdiff1d(both, held))
+        mode.restart()
+        linear = head.fitted_like(probe, problem, examples.rows)
+        problem.model.set_linear(linear.weight, linear.bias)
+        start = state.snapshot(mode.network)
+        descent.repeat(mode.network, mode.optimizer(), mode.loader, examples, context)
+        ways.append(Way(start=start, end=state.snapshot(mode.network), rows=held))
+    return [way for way in ways if len(way.rows)]
