@@ -1,7 +1,7 @@
 """transferkit finetune"""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -9,15 +9,12 @@ from transferkit.cli import options, render
 from transferkit.option import MACHINE
 from transferkit.zoo.errors import UsageError
 
-if TYPE_CHECKING:
-    from transferkit.preparation import Prepared
-
 
 @click.command(cls=options.GroupedCommand)
 @click.argument("data", required=False)
 @options.every_declared
 @click.option("--config", "config_file", metavar="FILE", help="Options from a YAML or JSON file, or from a run.json.")
-@click.option("--dry-run", is_flag=True, help="Show what would be trained, and train nothing.")
+@click.option("--dry-run", is_flag=True, help="Show what would be trained and what it takes; train nothing.")
 @click.option("--resume", is_flag=True, help="Go on with the interrupted run in -o RUN.")
 @click.option("--overwrite", is_flag=True, help="Replace the run in -o RUN, once the new one is complete.")
 @click.option(
@@ -43,6 +40,7 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     Examples:
       transferkit finetune photos
       transferkit finetune photos --strategy probe -o runs/first
+      transferkit finetune photos --budget 10m
       transferkit finetune photos --strategy probe --dropconnect 0.5 --snapshots 5
       transferkit finetune photos --backbone resnet18.a1_in1k --freeze layer2 --epochs 10
       transferkit finetune --config runs/first/run.json --seed 1
@@ -50,7 +48,7 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
       transferkit finetune "s3://bucket/photos-{000..099}.tar" --strategy probe --workers 16
     """
     from transferkit import flow, ranks
-    from transferkit.cli import launch
+    from transferkit.cli import launch, plan
 
     if ranks.launched() and processes not in (None, ranks.size()):
         raise UsageError(f"torchrun has started {ranks.size()} processes; drop --processes {processes}")
@@ -59,9 +57,9 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     given = {name: value for name, value in given.items() if value is not None}
     progress = render.progress_for(quiet=quiet or not ranks.is_first())
     if dry_run:
-        prepared = flow.prepare(data, config_file=config_file, progress=progress, **given)
+        expected = flow.forecast(data, config_file=config_file, progress=progress, **given)
         if ranks.is_first():
-            _show_plan(prepared)
+            plan.show(expected, as_json=as_json)
         return 0
     run = flow.finetune(data, config_file=config_file, overwrite=overwrite, resume=resume, progress=progress, **given)
     if not ranks.is_first():
@@ -71,32 +69,6 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     else:
         _show_result(run.folder, run.metrics)
     return 0
-
-
-def _show_plan(prepared: "Prepared") -> None:
-    """What would be trained, were every image readable and none a copy of another."""
-    listing, given = prepared.listing, prepared.given
-    parts = listing.task.assign_parts(
-        listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
-    )
-    config = given.resolved(images=int((parts == "train").sum()))
-    render.facts({
-        "images": f"{len(listing.labels)} of {len(listing.classes)} classes: {', '.join(listing.classes)}",
-        "backbone": prepared.model.card.name,
-        "strategy": config.strategy,
-        "epochs": (
-            "none, the head is solved for"
-            if not prepared.strategy.fits_on_batches
-            else f"{config.epochs}, batches of {config.batch_size}"
-            if config.batch_size
-            else f"{config.epochs}, all images at once"
-        ),
-        "device": prepared.device,
-    })  # fmt: skip
-    click.echo()
-    rows = [(s.stage, f"{s.frozen:,}", f"{s.trainable:,}") for s in prepared.frozen.stages]
-    total = ("in all", f"{prepared.frozen.frozen:,}", f"{prepared.frozen.trainable:,}")
-    render.table(("stage", "frozen", "trainable"), [*rows, total])
 
 
 def _show_result(folder: Path, metrics: dict[str, Any]) -> None:

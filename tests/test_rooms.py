@@ -25,6 +25,8 @@ FLOORS = [
     "preparation",
     "policy",
     "ranking",
+    "forecast",
+    "budget",
     "prepare",
     "evaluate",
     "ship",
@@ -36,6 +38,7 @@ FLOORS = [
 GROUND_FILES = {
     "determinism",
     "seeds",
+    "durations",
     "scratch",
     "option",
     "options",

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transferkit import config_file, kinds
+from transferkit import config_file, durations, kinds
 from transferkit.options import BEST, Options
 from transferkit.train import strategies
 from transferkit.train.strategies import Strategy
@@ -35,6 +35,8 @@ class FinetuneConfig(Options):
     def __post_init__(self):
         super().__post_init__()
         self.chosen_strategy  # noqa: B018 - it checks the options
+        if self.budget is not None:
+            durations.seconds(self.budget)
         if self.backbone == BEST and self.weights:
             raise UsageError("--backbone best chooses by the weights that networks have; drop --weights, or name one")
         if self.dropout and self.dropconnect:

@@ -42,7 +42,7 @@ def train(
         prepared = replace(prepared, extractor=None)
     with pool_of(prepared) as pool:  # its processes start while this one reads the images
         taken, config = read_images(prepared, progress, pool=pool)
-        given, trial = asdict(prepared.given), old.augmentation if old else {}
+        given, trial = asdict(prepared.asked), old.augmentation if old else {}
         if old:
             old.check_images(run.place, taken.listing, taken.sha256)
         if finished:
@@ -64,7 +64,7 @@ def train(
         for line in untried:
             progress.say(line)
         read_seconds = time.monotonic() - started
-        context = _context(run, config, prepared.strategy, resume=old is not None, progress=progress)
+        context = _context(run, config, prepared, resume=old is not None, progress=progress)
         about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
@@ -83,16 +83,18 @@ def train(
 
 
 def _context(
-    run: RunFolder, config: ResolvedConfig, strategy: Strategy, *, resume: bool, progress: Progress
+    run: RunFolder, config: ResolvedConfig, prepared: Prepared, *, resume: bool, progress: Progress
 ) -> FitContext:
     """How the run is fitted: its metrics lines go to its folder, and what a person should know to `progress`."""
     append = run.metrics.add if ranks.is_first() else None
+    strategy = prepared.strategy
     return FitContext(
         plan=_plan(config, strategy, progress),
         patience=config.patience,
         reporter=Reporter(progress, append=append, epochs=config.epochs),
         checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
         resume=resume,
+        deadline=prepared.deadline,
     )
 
 

@@ -22,6 +22,7 @@ from transferkit.zoo import stops
 from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
+    from transferkit.forecast import Forecast
     from transferkit.ranking import Ranked
     from transferkit.ship.classifier import Classifier
     from transferkit.train.lr_find import Suggestion
@@ -86,15 +87,42 @@ def finetune(
         with opened as run, runtime.device_errors():  # inside as well: it is no crash
             if opening.resume:
                 old = old or begun.read(run.path, progress)  # started again by torchrun
-            from transferkit import fitting  # after the data is found: torch takes seconds to import
+            from transferkit import budget, fitting  # after the data is found: torch takes seconds to import
 
             with prepared.arithmetic():
+                planned = old and old.record["config"]
+                prepared = budget.kept(prepared, planned, started=started, progress=progress)
                 scores = fitting.train(run, prepared, old, started=started, progress=progress)
             if ranks.is_first():
                 if not config.keep_checkpoints:
                     run.drop_checkpoints()
                 run.complete()
     return Run(folder=run.path, metrics=scores)
+
+
+def forecast(
+    data: str | Path | None = None,
+    *,
+    config_file: str | Path | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> "Forecast":
+    """What `finetune` of the same arguments would do and take: its first batches are run, and nothing is written.
+
+    Decoded photos are kept in the cache.
+
+    Raises: the errors of transferkit.zoo.errors.
+    """
+    started = time.monotonic()
+    runtime.keep_freed_memory()
+    with runtime.device_errors(), stops.working():
+        prepared = prepare(data, config_file=config_file, progress=progress, **options)
+        from transferkit import budget, forecast  # after the data is found: torch takes seconds to import
+
+        with prepared.arithmetic():
+            return forecast.measure(
+                budget.kept(prepared, None, started=started, progress=progress or Progress()), started=started
+            )
 
 
 def rank(

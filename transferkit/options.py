@@ -90,8 +90,7 @@ class Options:
     decay: float | None = option(
         None,
         TRAINING,
-        "Constant of the schedule: factor of a step, or the k of exponential, exp(-kt), and inverse, 1 / (1 + kt), t "
-        "in epochs.",
+        "Constant of the schedule: factor of step; k of exponential, exp(-kt), and inverse, 1 / (1 + kt), t in epochs.",
         rule="0.5; a k that ends at 5 % of --lr",
         low=0,
         high=100,
@@ -133,10 +132,7 @@ class Options:
         needs=BATCHES,
     )
     tta: bool = option(
-        False,
-        TRAINING,
-        "Answer with the mean over a photo and its mirror image, at twice the time, if training sees mirror images and "
-        "validation is better by it.",
+        False, TRAINING, "Answer with the mean over a photo and its mirror image, where validation is better by it."
     )
     label_smoothing: float = option(
         0.0, REGULARISATION, "Share of the target spread over all classes.", low=0, high=0.99, needs=BATCHES
@@ -188,6 +184,9 @@ class Options:
     val_fraction: float = option(0.2, DATA, "Share kept for validation if DATA has no val/.", low=0.01, high=0.9)
     patience: int = option(
         8, TRAINING, "Stop after so many epochs without a better validation loss.", low=1, high=100_000, needs=BATCHES
+    )
+    budget: str | None = option(
+        None, TRAINING, "Be done in so much time, as 90s, 10m or 1.5h, by training less.", metavar="TIME"
     )
     seed: int = option(0, RUN, "Of all that is drawn at random.", low=0, high=kinds.LARGEST)
     device: str = option("auto", MACHINE, "auto, cpu, cuda, cuda:1, mps.", metavar="NAME")

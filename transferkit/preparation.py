@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,8 @@ from transferkit.model.precision import Precision
 from transferkit.progress import Progress
 from transferkit.train import first_pass, loader
 from transferkit.train.context import FitContext
-from transferkit.train.first_pass import FirstPass
+from transferkit.train.deadline import Deadline
+from transferkit.train.first_pass import FirstPass, Reader
 from transferkit.train.loop import Examples
 from transferkit.train.problem import Hyperparameters, Problem
 from transferkit.train.strategies import Strategy
@@ -35,9 +36,13 @@ from transferkit.zoo import files
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos."""
+    """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos.
+
+    `given` are the options, and `asked` the same before `--budget` has changed any.
+    """
 
     given: FinetuneConfig
+    asked: FinetuneConfig
     strategy: Strategy
     listing: Listing
     model: Backbone
@@ -49,6 +54,7 @@ class Prepared:
     extractor: Extractor | None  # None where no features are wanted
     reuse: ActivationReuse
     hashes: dict[str, str]  # of what training begins with, beside the images
+    deadline: Deadline = field(default_factory=Deadline)
 
     @property
     def fits_mirrored(self) -> bool:
@@ -90,6 +96,7 @@ def _complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> P
     extractor = caches.extractor_of(config, model, weights=weights, precision=chosen, device=device)
     return Prepared(
         given=config,
+        asked=config,
         strategy=strategy,
         listing=listing,
         model=model,
@@ -142,18 +149,28 @@ def read_images(
     prepared: Prepared, progress: Progress, *, pool: WorkerPool | None = None
 ) -> tuple[FirstPass, ResolvedConfig]:
     """Read all images, in a `pool` if there is one, set the bad ones aside, split the rest; the config with numbers."""
-    given, strategy = prepared.given, prepared.strategy
-    reader = first_pass.Reader(
+    given = prepared.given
+    taken = first_pass.read_images(prepared.listing, reader_of(prepared, pool), progress=progress)
+    messages.left_out(taken.quarantine, progress)
+    taken = first_pass.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
+    return taken, numbers(prepared, images=int((taken.listing.parts == "train").sum()))
+
+
+def reader_of(prepared: Prepared, pool: WorkerPool | None = None) -> Reader:
+    """How the images are read."""
+    return Reader(
         photos=prepared.photos,
         preprocessing=prepared.model.card.preprocessing,
         device=prepared.device,
         extractor=prepared.extractor,
         pool=pool,
     )
-    taken = first_pass.read_images(prepared.listing, reader, progress=progress)
-    messages.left_out(taken.quarantine, progress)
-    taken = first_pass.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
-    config = given.resolved(images=int((taken.listing.parts == "train").sum()))
+
+
+def numbers(prepared: Prepared, *, images: int) -> ResolvedConfig:
+    """The options with every number filled in, of a run that trains on so many images."""
+    given, strategy = prepared.given, prepared.strategy
+    config = given.resolved(images=images)
     found: dict[str, Any] = {"precision": str(prepared.precision)}
     if config.backbone == "auto":
         found["backbone"] = prepared.model.card.name
@@ -162,7 +179,7 @@ def read_images(
         if strategy.trains_network:
             views = 0 if given.mixes else prepared.reuse.choose_views(epochs=kinds.present(config.epochs))
             found["views"] = ranks.from_first(views)  # of mixed images frozen stages have nothing to repeat
-    return taken, replace(config, **found)
+    return replace(config, **found)
 
 
 def space_for(config: FinetuneConfig, model: Backbone) -> int:
@@ -223,8 +240,6 @@ def problem_of(
         val=val,
         groups=taken.groups,
         context=context,
-        hyperparameters=Hyperparameters(
-            **{field.name: getattr(config, field.name) for field in fields(Hyperparameters)}
-        ),
+        hyperparameters=Hyperparameters(**{each.name: getattr(config, each.name) for each in fields(Hyperparameters)}),
         images=images if config.tta and prepared.fits_mirrored else None,
     )

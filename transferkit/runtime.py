@@ -136,6 +136,16 @@ def available_memory(system: Path = Path("/")) -> int:
     return free
 
 
+def peak_memory() -> int:
+    """Bytes of memory that this process had at its peak so far; 0 where the system does not tell."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 0
+    found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return found if sys.platform == "darwin" else found << 10
+
+
 def keep_freed_memory() -> None:
     """Let the C library reuse freed memory instead of giving it back to the system, where it can (glibc).
 

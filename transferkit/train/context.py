@@ -1,9 +1,10 @@
 """How fitting is done, and who is told."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from transferkit.messages import Reporter
+from transferkit.train.deadline import Deadline
 from transferkit.train.plan import Plan
 
 
@@ -13,7 +14,7 @@ class FitContext:
 
     Fields: plan, the numbers of training by mini-batches, None where nothing is; patience, epochs without a better
     validation loss; checkpoint, the folder of what a stopped run goes on from, without it nothing is kept; resume,
-    whether to go on from it.
+    whether to go on from it; deadline, when fitting has to be over.
     """
 
     plan: Plan | None
@@ -21,3 +22,4 @@ class FitContext:
     reporter: Reporter
     checkpoint: Path | None = None
     resume: bool = False
+    deadline: Deadline = field(default_factory=Deadline)

@@ -29,12 +29,13 @@ class Descent:
 
     Under a snapshot schedule `snapshots` is the comparison of metrics.json, and `members` are the states of the network
     whose probabilities are averaged; there are none if the last snapshot alone is kept. `share` is how much of the way
-    from where it started is kept.
+    from where it started is kept, `seconds` what an epoch took.
     """
 
     epochs: int
     logits: np.ndarray
     share: float = 1.0
+    seconds: float = 0.0
     members: tuple[State, ...] = ()
     snapshots: dict[str, Any] | None = None
 
@@ -50,15 +51,16 @@ def descend(
 
     What is validated, in the plan's precision, and kept is a running average of the weights over about one epoch. Best
     is the lowest validation log loss, ties by accuracy. Training ends early after `context.patience` epochs without a
-    better one. An interrupted descent goes on from its checkpoint if `context.resume`. A snapshot schedule runs to its
-    end; its snapshots are the weights themselves at the end of each cycle; the last of them is left in the network.
+    better one, or with the last that `context.deadline` leaves time for. An interrupted descent goes on from its
+    checkpoint if `context.resume`. A snapshot schedule runs to its end; its snapshots are the weights themselves at the
+    end of each cycle; the last of them is left in the network.
 
     Raises: DivergedError; if an epoch was complete before, its `epoch` is the best, whose weights are in the network.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
     """
     train, val = parts
     whole = kinds.present(context.plan)
-    judged = _judged_network(network, optimizer, train, whole)
+    judged = judged_network(network, optimizer, train, whole)
     course = _resumed(network, judged, optimizer, context) if context.resume else _Course()
     plan = dataclasses.replace(whole, first_epoch=len(course.records))
     context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
@@ -67,13 +69,12 @@ def descend(
         context.reporter.say("compiling the network: the first epoch takes minutes longer")
     try:
         with state.saving(context.checkpoint if ranks.is_first() else None, say=context.reporter.say) as save:
-            for record in _epochs(network, optimizer, loader, train, left):
+            for record in train_epochs(network, optimizer, loader, train, left):
                 logits = _validate(judged, loader, val, record, precision=plan.precision)
                 averaged = course.add(record, judged, logits=logits)
                 is_last = record["epoch"] + 1 == plan.epochs
-                since = record["epoch"] - best_epoch(course.records)
-                if not plan.has_cycles and not is_last and since >= context.patience:
-                    record["stopped"] = f"epoch {best_epoch(course.records) + 1} is still the best"
+                if not is_last and (reason := course.end(plan, context)):
+                    record["stopped"] = reason
                 context.reporter.record(record)
                 if "stopped" in record:
                     break
@@ -85,15 +86,15 @@ def descend(
             error.epoch = best_epoch(course.records) + 1
         raise
     if plan.has_cycles:
-        return _judged(network, loader, val, context, course.snapshots)
+        return _judged(network, loader, val, course)
     network.load_state_dict(course.best)
     logits = course.best_logits
     if logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
         logits = outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes)
-    return Descent(epochs=best_epoch(course.records) + 1, logits=logits)
+    return Descent(epochs=best_epoch(course.records) + 1, logits=logits, seconds=course.seconds)
 
 
-def _epochs(
+def train_epochs(
     network: nn.Module, optimizer: torch.optim.Optimizer, loader: Loader, examples: Examples, context: FitContext
 ) -> Iterator[dict[str, Any]]:
     """Train `network` in place under `context.plan`, by mini-batches or on the full batch; yield a record an epoch."""
@@ -122,6 +123,20 @@ class _Course:
         if "snapshot" in record:  # then it is the network itself that was judged
             self.snapshots.append(averaged)
         return averaged
+
+    @property
+    def seconds(self) -> float:
+        """What an epoch took, in the mean."""
+        return float(np.mean([record["seconds"] for record in self.records]))
+
+    def end(self, plan: Plan, context: FitContext) -> str:
+        """Why training ends with the last epoch that was taken in, before its plan does; "" if it goes on."""
+        last = self.records[-1]
+        best = best_epoch(self.records)
+        if not plan.has_cycles and last["epoch"] - best >= context.patience:
+            return f"epoch {best + 1} is still the best"
+        is_whole = not plan.has_cycles or "snapshot" in last
+        return "--budget leaves no time for more" if is_whole and not context.deadline.allows(self.seconds) else ""
 
     def checkpoint(
         self, network: nn.Module, averaged: State, optimizer: torch.optim.Optimizer, *, is_one: bool
@@ -169,15 +184,14 @@ def _validate(
     return logits
 
 
-def _judged(network: nn.Module, loader: Loader, val: Examples, context: FitContext, snapshots: list[State]) -> Descent:
+def _judged(network: nn.Module, loader: Loader, val: Examples, course: _Course) -> Descent:
     """All snapshots if they validate better together than the last one alone, else that; it is left in the network."""
-    logits = _logits_of_each(network, snapshots, loader, val)
-    epochs = kinds.present(context.plan).epochs
+    logits = _logits_of_each(network, course.snapshots, loader, val)
     block = ranks.from_first(ensemble.compare(logits, val.labels[val.rows], val.task))
+    about = {"epochs": len(course.records), "seconds": course.seconds, "snapshots": block}
     if block["chosen"] == "single":
-        return Descent(epochs=epochs, logits=logits[-1], snapshots=block)
-    averaged = val.task.mean(logits)
-    return Descent(epochs=epochs, logits=averaged, members=tuple(snapshots), snapshots=block)
+        return Descent(logits=logits[-1], **about)
+    return Descent(logits=val.task.mean(logits), members=tuple(course.snapshots), **about)
 
 
 def _logits_of_each(network: nn.Module, states: list[State], loader: Loader, val: Examples) -> list[np.ndarray]:
@@ -197,9 +211,9 @@ def repeat(
     Raises: DivergedError.
     """
     plan, snapshots = kinds.present(context.plan), []
-    kept = _judged_network(network, optimizer, examples, plan)
+    kept = judged_network(network, optimizer, examples, plan)
     context.reporter.phase("refitting", plan.epochs * len(examples.rows))
-    for record in _epochs(network, optimizer, loader, examples, context):
+    for record in train_epochs(network, optimizer, loader, examples, context):
         if "snapshot" in record:
             snapshots.append(state.snapshot(network))
     if not loop.is_finite(kept):
@@ -208,7 +222,7 @@ def repeat(
     return tuple(snapshots)
 
 
-def _judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, plan: Plan) -> nn.Module:
+def judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, examples: Examples, plan: Plan) -> nn.Module:
     """What is validated: under a schedule with cycles `network` itself, whose rate is zero where each of them ends.
 
     On the full batch `network` itself too: its steps have no noise to average out. Otherwise a copy that follows it

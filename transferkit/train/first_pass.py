@@ -140,6 +140,11 @@ def divide(taken: FirstPass, *, fraction: float, seed: int, progress: Progress) 
     return replace(taken, listing=listing)
 
 
+def missing(listing: Listing, reader: Reader) -> np.ndarray:
+    """Which images the first pass has to read, as nothing is kept of them; shape (N,) bool."""
+    return _recalled(listing, reader, listing.parts != "test").sizes == 0
+
+
 def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
     """What earlier runs have kept of files that have not changed since; without an extractor nothing is known."""
     count, extractor = len(fitted), reader.extractor

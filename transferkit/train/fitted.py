@@ -107,9 +107,12 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
     """
     if descended.snapshots is None:
         notes = (*notes, f"best epoch: {descended.epochs}")
-    members = descended.members
+    members, images = descended.members, len(problem.train.rows) + len(problem.val.rows)
     averaged = _mirrored(problem, _in_turn(problem, mode, members), problem.val.rows) if problem.images else None
-    if len(problem.train.rows) + len(problem.val.rows) <= REFIT_IMAGES:
+    longest = descended.epochs * descended.seconds * images / len(problem.train.rows)
+    if images <= REFIT_IMAGES and not problem.context.deadline.allows(longest):
+        notes = (*notes, "not fitted to train and validation together: --budget leaves no time for it")
+    elif images <= REFIT_IMAGES:
         found = state.snapshot(mode.network)
         try:
             again = _refitted(problem, mode, epochs=descended.epochs, share=descended.share)

@@ -63,7 +63,7 @@ class Sample:
         listing = taken.listing
         rows = np.flatnonzero(listing.parts != "test")
         every = Rows(views=(np.empty((0, 0)),), rows=rows, labels=listing.labels[rows], task=listing.task)
-        few = every.thinned(min(max(IMAGES, OF_A_CLASS * len(listing.classes)), MOST))
+        few = every.thinned(sample_size(len(listing.classes), images=len(rows)))
         groups = None if taken.groups is None else taken.groups[few.rows]
         folds = listing.task.folds(few.labels, FOLDS, seed=seed, groups=groups)
         return cls(rows=few.rows, labels=few.labels, folds=folds, classes=listing.classes, task=listing.task)
@@ -93,6 +93,11 @@ class Sample:
         """The log loss of each answer, all of its classes together, up to `LARGEST`; shape (n,)."""
         questions = 1 if self.task.names_one else len(self.classes)
         return np.minimum(self.task.log_losses(logits, self.labels) * questions, LARGEST)
+
+
+def sample_size(classes: int, *, images: int) -> int:
+    """How many of so many photos are looked at."""
+    return min(max(IMAGES, OF_A_CLASS * classes), MOST, images)
 
 
 def steps_of(augment: str, *, is_drawn: bool, has_mirrored: bool) -> tuple[Step, ...]:

@@ -25,6 +25,8 @@ class Auto(Strategy):
 
     name = "auto"
     help = "lp-ft, then the weights between it and the probe that validation favours"
+    weighings = 8  # of wise_ft.SHARES each, of the share that is chosen, and of that on all of them
+    without_training = Probe.name
 
     def variant(self, options: Options) -> Strategy:
         """The probe, where nothing but the head may be trained; on the full batch by L-BFGS."""

@@ -24,7 +24,9 @@ class Strategy(ABC):
 
     Fields: name and help, as the command line shows them; needs_features, of the network as it is, computed once;
     trains_network, all stages that are not frozen; fits_on_batches, anything at all; manner, how a head alone is
-    fitted; optimizer, the usual one; lr_search, what `transferkit lr --through` calls a search for its learning rate.
+    fitted; optimizer, the usual one; lr_search, what `transferkit lr --through` calls a search for its learning rate;
+    weighings, how many times it judges the validation images after training; without_training, what it comes to where
+    there is no time for an epoch, "" if it cannot do without.
     """
 
     name: str
@@ -35,6 +37,8 @@ class Strategy(ABC):
     manner = ""
     optimizer = "adamw"
     lr_search = ""
+    weighings = 0
+    without_training = ""
 
     @abstractmethod
     def run(self, problem: "Problem") -> "Fitted":

@@ -1,0 +1,212 @@
+"""What a run is going to take, and a plan of it that is done in time."""
+
+import json
+import math
+import re
+import time
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tests.conftest import write_digits
+from transferkit import budget, durations, fitting, flow, forecast
+from transferkit.cli.main import run as cli
+from transferkit.config import FinetuneConfig
+from transferkit.forecast import Forecast
+from transferkit.prepare import prepare
+from transferkit.progress import Progress
+from transferkit.ship import runs
+from transferkit.train import state, wise_ft
+from transferkit.train.deadline import Deadline
+from transferkit.train.pace import Pace
+from transferkit.train.strategies import of
+from transferkit.zoo.errors import DataError, UsageError
+
+TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("forecast") / "digits"
+    write_digits(folder / "train", classes=(3, 8), per_class=16)
+    write_digits(folder / "test", classes=(3, 8), per_class=4)
+    return folder
+
+
+class Said(Progress):
+    def __init__(self):
+        self.lines = []
+
+    def say(self, line):
+        self.lines.append(line)
+
+
+@pytest.mark.parametrize("text", ["", "10", "m", "10x", "10m x", "-5m", "0s", "1.5.5h", "10 m"])
+def test_what_is_no_span_of_time_is_refused_with_an_example(text):
+    with pytest.raises(UsageError, match=r"no span of time.*90s, 10m"):
+        durations.seconds(text)
+
+
+def test_a_run_that_fits_is_the_run_without_a_budget(data, tmp_path):
+    options = {**TINY, "strategy": "lp-ft", "epochs": 2}
+    runs = [
+        flow.finetune(data, out=str(tmp_path / name), **options, **more)
+        for name, more in (("a", {}), ("b", {"budget": "10h"}))
+    ]
+    a, b = ((run.folder / "model" / "model.safetensors").read_bytes() for run in runs)
+    assert a == b
+
+
+@pytest.mark.parametrize("options", [{"strategy": "auto"}, {"strategy": "probe", "dropout": 0.2}, {"freeze": "layer2"}])
+def test_measuring_leaves_the_network_as_it_was(data, tmp_path, options):
+    prepared = prepare(data, cache_dir=str(tmp_path), **TINY, **options)
+    before = state.snapshot(prepared.model)
+    found = forecast.measure(prepared, started=time.monotonic())
+    after = prepared.model.state_dict()
+    assert all(bool((before[name] == after[name].cpu()).all()) for name in before)
+    assert found.pace.new > 0
+    assert found.images == {"train": 26, "val": 6, "test": 8}
+    assert found.memory > 100e6
+    assert found.cache == 40 * 4 * prepared.model.num_features + 32 * 4 * prepared.model.num_features
+
+
+def test_features_that_are_kept_take_no_time(data, tmp_path):
+    options = {**TINY, "strategy": "probe", "cache_dir": str(tmp_path / "cache")}
+    new = forecast.measure(prepare(data, **options), started=time.monotonic())
+    flow.finetune(data, out=str(tmp_path / "run"), **options)
+    kept = forecast.measure(prepare(data, **options), started=time.monotonic())
+    assert new.read > 0
+    assert (kept.read, kept.cache) == (0, 0)
+
+
+def test_images_that_cannot_be_read_are_none_to_measure(tmp_path):
+    for name in "ab":
+        (tmp_path / "data" / name).mkdir(parents=True)
+        for number in range(3):
+            (tmp_path / "data" / name / f"{number}.jpg").write_bytes(b"no image")
+    with pytest.raises(DataError, match="none of the images"):
+        flow.forecast(tmp_path / "data", strategy="probe", **{k: v for k, v in TINY.items() if k != "batch_size"})
+
+
+def test_views_that_repeat_are_computed_once():
+    pace = Pace(new=1.0, repeated=0.1, judged=0.5)
+    assert pace.training(10, epochs=6, views=0) == 60
+    assert pace.training(10, epochs=6, views=4) == pytest.approx(42)
+    assert pace.training(10, epochs=3, views=4) == 30
+
+
+def expected(given, *, epochs=10, pace=None, strategy="auto"):
+    """A forecast whose seconds are round: 10 until training, 100 an epoch, 4 judging each round of validation."""
+    prepared = SimpleNamespace(given=given, strategy=of(given))
+    return Forecast(
+        config=SimpleNamespace(epochs=epochs, views=0),
+        prepared=prepared,
+        images={"train": 80, "val": 20, "test": 10},
+        started=1.0,
+        read=5.0,
+        tried=1.0,
+        solved=3.0,
+        pace=pace,
+        memory=0,
+        disk=0,
+        cache=0,
+    )
+
+
+PACE = Pace(new=1.0, repeated=1.0, judged=0.2)
+
+
+def plan(strategy, left, *, pace=PACE, **options):
+    said = Said()
+    found = expected(FinetuneConfig(data="d", budget="9m", strategy=strategy, **options), pace=pace)
+    return budget._plan(found.prepared, found, left, said), said.lines
+
+
+def test_seconds_add_up():
+    found = expected(FinetuneConfig(data="d"), pace=PACE)
+    seconds = found.seconds(epochs=2, refit=1.0)
+    assert seconds["training"] == 2 * 80 + 2 * 20 * 0.2
+    assert seconds["training again on all"] == 2 * 100
+    assert seconds["end"] == forecast.WRITING + (10 + 8 * 20) * 0.2
+    assert found.total == sum(found.seconds().values())
+
+
+def test_as_many_epochs_as_fit():
+    (changed, end), lines = plan("auto", 10 + 36 + 3 * 184 + 1)
+    assert changed == {"epochs": 3}
+    assert end == 36
+    assert lines == ["epochs: 3 of 10, to be done in 9m"]
+    (changed, _), lines = plan("auto", 1e6)
+    assert (changed, lines) == ({"epochs": 10}, [])
+
+
+def test_where_no_epoch_fits_auto_is_the_probe_and_others_say_what_is_needed():
+    (changed, _), (line,) = plan("auto", 60)
+    assert changed == {"strategy": "probe", "freeze": None, "views": None, "compile": False}
+    assert "the head alone is fitted: with an epoch of the network the run takes about 3.8 min" in line
+    for strategy in ("lp-ft", "finetune"):
+        with pytest.raises(UsageError, match=rf"--budget 9m is too little: --strategy {strategy} with 1 epoch.*allow"):
+            plan(strategy, 60)
+    with pytest.raises(UsageError, match=r"fitting a head.*takes about 46 s here; allow 52s"):
+        plan("auto", 5)
+    with pytest.raises(UsageError, match="with 2 epochs"):
+        plan("lp-ft", 10 + 36 + 184 + 1, snapshots=2)
+    with pytest.raises(UsageError, match=r"fitting a head.*takes about 12 s here; allow 14s"):
+        plan("probe", 5, pace=None)
+
+
+def test_what_auto_weighs_is_what_it_looks_at():
+    assert of(SimpleNamespace(strategy="auto", freeze=None, optimizer=None)).weighings == len(wise_ft.SHARES) + 2
+
+
+def test_training_ends_when_the_time_is_over_and_says_so(data, tmp_path):
+    prepared = prepare(data, cache_dir=str(tmp_path), out=str(tmp_path / "run"), **TINY, strategy="lp-ft", epochs=9)
+    prepared = replace(prepared, deadline=Deadline(0.0))
+    with runs.open_run(tmp_path / "run", overwrite=False, resume=False) as run:
+        metrics = fitting.train(run, prepared, None, started=time.monotonic(), progress=Progress())
+    assert [note for note in metrics["notes"] if "--budget" in note] == [
+        "not fitted to train and validation together: --budget leaves no time for it"
+    ]
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["stopped"] for line in lines if line["phase"] == "finetune"] == ["--budget leaves no time for more"]
+
+
+def test_snapshots_end_with_a_whole_cycle_when_the_time_is_over(data, tmp_path):
+    options = {**TINY, "strategy": "finetune", "epochs": 6, "snapshots": 3}
+    prepared = replace(
+        prepare(data, cache_dir=str(tmp_path), out=str(tmp_path / "run"), **options), deadline=Deadline(0.0)
+    )
+    with runs.open_run(tmp_path / "run", overwrite=False, resume=False) as run:
+        metrics = fitting.train(run, prepared, None, started=time.monotonic(), progress=Progress())
+    assert metrics["snapshots"]["members"] == 1
+
+
+def test_a_run_that_is_gone_on_with_keeps_its_plan(data, tmp_path):
+    prepared = prepare(data, cache_dir=str(tmp_path), budget="1h", **TINY)
+    old = {**asdict(prepared.given), "strategy": "probe", "epochs": None}
+    kept = budget.kept(prepared, old, started=time.monotonic(), progress=Progress())
+    assert kept.strategy.name == "probe"
+    assert kept.asked == prepared.given
+    assert not kept.deadline.allows(3601)
+    assert math.isinf(prepared.deadline.at)
+
+
+def test_a_dry_run_tells_time_memory_and_disk(data, capsys):
+    command = [
+        "finetune",
+        str(data),
+        *["--backbone", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--quiet", "--dry-run"],
+    ]
+    assert cli(command) == 0
+    out = capsys.readouterr().out
+    assert re.search(r"^time +about [\d.]+ (s|min): .*training", out, re.M)
+    assert re.search(r"^memory +about [\d.]+ [MG]B of the [\d.]+ GB that are free$", out, re.M)
+    assert re.search(r"^disk +about \d+ MB for the run, \d+ MB more in the cache, of the [\d.]+ GB", out, re.M)
+    assert cli([*command, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["images"] == {"train": 26, "val": 6, "test": 8}
+    assert found["seconds"]["training"] > 0
+    assert np.isfinite(found["memory_bytes"])
+    assert found["stages"][0]["stage"] == "conv1"

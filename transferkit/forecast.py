@@ -1,0 +1,239 @@
+"""What a run is going to take, told from its first batches: minutes, memory, disk."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from transferkit import kinds, preparation, runtime
+from transferkit.config import ResolvedConfig
+from transferkit.data.batches import normalise
+from transferkit.data.listing import Listing
+from transferkit.data.photos import HELD_BYTES
+from transferkit.data.worker_pool import WorkerPool
+from transferkit.messages import Reporter
+from transferkit.model import timings
+from transferkit.model.eval_batch import batch_of
+from transferkit.model.features import Features
+from transferkit.preparation import Prepared
+from transferkit.presets import MIRROR
+from transferkit.train import first_pass, label_trial, pace, probe
+from transferkit.train.context import FitContext
+from transferkit.train.feature_blocks import Rows
+from transferkit.train.first_pass import FirstPass, Reader
+from transferkit.train.fitted import REFIT_IMAGES
+from transferkit.train.head import FOLDS_UP_TO
+from transferkit.train.loop import eval_batches, to_device
+from transferkit.train.pace import Pace
+from transferkit.train.problem import Problem
+from transferkit.zoo.errors import DataError
+
+READ = 3  # batches that are read, the first of them to warm up
+STEPS = 4  # of training, at least, that those images have to be enough for
+REFIT = 0.7  # of the epochs that the fit to all images repeats: the best one is seldom the last
+PASSES, PASSES_OF_MANY = 450, 150  # over all features that solving for a head takes, with folds and without
+SOLVED_ON, LOOKS = 2048, 5  # rows at most that such a pass is timed on, and how many times
+PHOTOS = 16  # whose pixels are counted
+WRITING = 2.0  # seconds that the model folder and the report with its pictures take
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """What a run takes, as its first batches tell.
+
+    Fields: config, the options of `prepared` with every number; images, how many by part; started, read, tried and
+    solved, seconds until training can begin; pace, of training, None where there is none; memory, bytes of the process
+    at its peak; disk, bytes of the run's folder at its largest, and cache, those that are kept beside it.
+    """
+
+    config: ResolvedConfig
+    prepared: Prepared
+    images: dict[str, int]
+    started: float
+    read: float
+    tried: float
+    solved: float
+    pace: Pace | None
+    memory: int
+    disk: int
+    cache: int
+
+    def seconds(self, *, epochs: int | None = None, refit: float = REFIT) -> dict[str, float]:
+        """The seconds of each part of the work, for so many `epochs` instead of those of the config.
+
+        Args: refit, the share of the epochs that the fit to all images repeats.
+        """
+        found = {"start": self.started, "reading": self.read, "trying": self.tried, "head": self.solved}
+        found["end"] = WRITING
+        if self.pace:
+            train, val, test = (self.images[part] for part in ("train", "val", "test"))
+            epochs = epochs or kinds.present(self.config.epochs)
+            views = kinds.present(self.config.views) if self.prepared.strategy.trains_network else 0
+            found["training"] = self.pace.training(train, epochs=epochs, views=views) + epochs * val * self.pace.judged
+            if train + val <= REFIT_IMAGES:
+                again = max(1, round(refit * epochs))
+                found["training again on all"] = self.pace.training(train + val, epochs=again, views=views)
+            found["end"] += (test + self.prepared.strategy.weighings * min(val, REFIT_IMAGES)) * self.pace.judged
+        return found
+
+    @property
+    def training(self) -> float:
+        """Seconds of the epochs."""
+        return sum(span for name, span in self.seconds().items() if name.startswith("training"))
+
+    @property
+    def total(self) -> float:
+        """Seconds, in all."""
+        return sum(self.seconds().values())
+
+
+def measure(prepared: Prepared, *, started: float) -> Forecast:
+    """Read some of the images, train on them for some steps and put the network back; decoded photos alone are kept.
+
+    Args: started, what the clock of `time.monotonic` said when the command began.
+    Raises: DataError if none of them can be read.
+    """
+    so_far = time.monotonic() - started
+    parts = _parts(prepared)
+    config = preparation.numbers(prepared, images=int((parts == "train").sum()))
+    unread = _unread(prepared, parts)
+    size = batch_of(prepared.model)
+    prepared = replace(prepared, extractor=prepared.extractor and replace(prepared.extractor, cache=None))
+    with preparation.pool_of(prepared) as pool:
+        reader = preparation.reader_of(prepared, pool)
+        listing = _some(prepared.listing, parts, max(READ * size, STEPS * (config.batch_size or 0)))
+        taken, seconds = _read(listing, reader, size)
+        problem, of_views = _problem(config, taken, prepared, pool)
+        found = pace.measure(problem, prepared.strategy, views=config.views or 0) if problem.context.plan else None
+    views = prepared.extractor.first_views if prepared.extractor else 1
+    width = prepared.model.num_features if prepared.extractor else 0
+    pixels, stored = _pixels(prepared, taken)
+    count, fitted = len(parts), int((parts != "test").sum())
+    return Forecast(
+        config=config,
+        prepared=prepared,
+        images={part: int((parts == part).sum()) for part in ("train", "val", "test")},
+        started=so_far,
+        read=seconds * (unread[0] + unread[1] / views) + of_views * fitted,
+        tried=_looks(prepared, fitted) * seconds / views,
+        solved=_solved(problem, fitted) if prepared.extractor else 0.0,
+        pace=found,
+        memory=_memory(prepared, held=2 * 4 * width * views * count + min(HELD_BYTES, int(count * pixels))),
+        disk=preparation.space_for(prepared.given, prepared.model),
+        cache=int(unread[0] * (stored + 4 * width * views) + unread[1] * (stored + 4 * width)),
+    )
+
+
+def _parts(prepared: Prepared) -> np.ndarray:
+    """The part of each image, were every one of them readable and none a copy of another; shape (N,)."""
+    listing, given = prepared.listing, prepared.given
+    return listing.task.assign_parts(
+        listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
+    )
+
+
+def _unread(prepared: Prepared, parts: np.ndarray) -> tuple[int, int]:
+    """How many images the first pass has to read, of those that a head is fitted to and of the others."""
+    missing = first_pass.missing(prepared.listing, preparation.reader_of(prepared))
+    return int((missing & (parts != "test")).sum()), int((missing & (parts == "test")).sum())
+
+
+def _some(listing: Listing, parts: np.ndarray, count: int) -> Listing:
+    """So many of the images to train and validate on, drawn at random, each to be trained on."""
+    rows = np.random.default_rng(0).permutation(np.flatnonzero(parts != "test"))[:count]
+    few = listing.subset(np.sort(rows))
+    return replace(few, parts=np.full(len(rows), "train"))
+
+
+def _read(listing: Listing, reader: Reader, size: int) -> tuple[FirstPass, float]:
+    """Those images of `listing` that can be read, with their features, and the seconds that one of them takes.
+
+    Args: size, of a batch. Raises: DataError if none can be read.
+    """
+    extractor, rows = reader.extractor, np.arange(len(listing.labels))
+    features = None
+    if extractor:
+        features = Features.empty(len(rows), extractor.model.num_features, views=extractor.first_views)
+
+    def read(some: np.ndarray) -> tuple[np.ndarray, float]:
+        started, found = time.monotonic(), [np.empty(0, np.int64)]
+
+        def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
+            for batch in reader.batches(listing.paths, eval_batches(some, size)):
+                found.append(batch.rows)
+                if len(batch.rows) and features:
+                    yield normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows
+
+        if extractor and features:
+            extractor.fill(features, inputs(), fitted=np.ones(len(rows), bool))
+        else:
+            list(inputs())
+        return np.sort(np.concatenate(found)), (time.monotonic() - started) / max(len(some), 1)
+
+    (first, slow), (later, seconds) = read(rows[:size]), read(rows[size:])
+    good = np.concatenate([first, later])
+    if not len(good):
+        raise DataError("none of the images that were looked at can be read")
+    taken = FirstPass(
+        listing=listing.subset(good),
+        features=features and features.subset(good),
+        bytes=[0] * len(good),
+        sha256=[str(row) for row in good],
+        quarantine=[],
+    )
+    return taken, seconds if len(later) else slow
+
+
+def _problem(
+    config: ResolvedConfig, taken: FirstPass, prepared: Prepared, pool: WorkerPool | None
+) -> tuple[Problem, float]:
+    """The network and those images, and the seconds an image that views of it take beyond the first pass."""
+    plan = prepared.strategy.plan(config)
+    context = FitContext(plan=plan, patience=config.patience, reporter=Reporter())
+    started = time.monotonic()
+    problem = preparation.problem_of(config, taken, prepared, context=context, pool=pool)
+    seconds = time.monotonic() - started
+    return problem, 0.0 if problem.features is taken.features else seconds / len(taken.bytes)
+
+
+def _looks(prepared: Prepared, images: int) -> int:
+    """How many views are computed to try the steps of the augmentation."""
+    given, extractor = prepared.given, prepared.extractor
+    if given.weights == "none":
+        return 0
+    has_mirrored = extractor is not None and extractor.first_views > 1
+    steps = label_trial.steps_of(
+        given.augment, is_drawn=not prepared.strategy.takes_one_pass(given), has_mirrored=has_mirrored
+    )
+    sample = label_trial.sample_size(len(prepared.listing.classes), images=images)
+    return sample * (len(steps) - (has_mirrored and MIRROR in steps) + (extractor is None and bool(steps)))
+
+
+def _solved(problem: Problem, images: int) -> float:
+    """The seconds in which a head is solved for, from those of a look at the features that are there, repeated."""
+    features, train = kinds.present(problem.features), problem.train
+    rows = np.resize(train.rows, min(images, SOLVED_ON))
+    seen = Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
+    _, objective = probe.prepare(seen, torch.ones(train.num_classes))
+    start = torch.zeros(train.num_classes, seen.width + 1)
+    looks = [timings.seconds(partial(objective, start), device="cpu") for _ in range(LOOKS)]
+    size = images * len(features.views)
+    passes = PASSES if size * seen.width * train.num_classes <= FOLDS_UP_TO else PASSES_OF_MANY
+    return passes * min(looks) * size / len(seen)
+
+
+def _pixels(prepared: Prepared, taken: FirstPass) -> tuple[float, float]:
+    """Bytes of a decoded photo, and those of them that the cache takes up, in the mean."""
+    photos = [prepared.photos.read(taken.listing.paths[row]) for row in range(min(PHOTOS, len(taken.bytes)))]
+    sizes = np.array([photo.nbytes for photo in photos])
+    return float(sizes.mean()), float((sizes * [photo.is_stored for photo in photos]).mean())
+
+
+def _memory(prepared: Prepared, *, held: int) -> int:
+    """Bytes of the process at its peak: what it had so far, what it is going to hold, and copies of the weights."""
+    state = sum(tensor.nbytes for tensor in prepared.model.state_dict().values())
+    return runtime.peak_memory() + held + 3 * state
