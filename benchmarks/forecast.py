@@ -1,4 +1,4 @@
-"""How far `transferkit finetune --dry-run` is from the run: seconds from start to exit and peak memory, a JSON line a run.
+"""How far `transferkit finetune --dry-run` is from the run: seconds from start to exit, peak memory; a line a run.
 
 python benchmarks/forecast.py FOLDER... [--runs "--strategy probe;--epochs 3"] [--budget 60s]
 
