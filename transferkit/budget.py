@@ -33,8 +33,8 @@ def kept(prepared: Prepared, old: dict[str, Any] | None, *, started: float, prog
         plan = {name: old[name] for name in PLANNED}
     else:
         found = forecast.measure(prepared, started=started)
-        lost = time.monotonic() - started - found.started  # to measuring
-        plan, end = ranks.from_first(_plan(prepared, found, SHARE * budget - lost, progress))
+        found = replace(found, started=time.monotonic() - started)  # measuring takes its part of the time
+        plan, end = ranks.from_first(_plan(prepared, found, SHARE * budget, progress))
     planned = replace(given, **plan)
     if planned.strategy != given.strategy:
         prepared = preparation.complete(planned, prepared.listing, progress)
