@@ -68,7 +68,7 @@ class Forecast:
         Args: refit, the share of the epochs that the fit to all images repeats.
         """
         found = {"start": self.started, "reading": self.read, "trying": self.tried, "head": self.solved}
-        found["end"] = WRITING
+        end = WRITING
         if self.pace:
             train, val, test = (self.images[part] for part in ("train", "val", "test"))
             epochs = epochs or kinds.present(self.config.epochs)
@@ -77,8 +77,8 @@ class Forecast:
             if train + val <= REFIT_IMAGES:
                 again = max(1, round(refit * epochs))
                 found["training again on all"] = self.pace.training(train + val, epochs=again, views=views)
-            found["end"] += (test + self.prepared.strategy.weighings * min(val, REFIT_IMAGES)) * self.pace.judged
-        return found
+            end += (test + self.prepared.strategy.weighings * min(val, REFIT_IMAGES)) * self.pace.judged
+        return found | {"end": end}
 
     @property
     def training(self) -> float:
