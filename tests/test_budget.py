@@ -98,10 +98,10 @@ def test_views_that_repeat_are_computed_once():
 
 
 def expected(given, *, epochs=10, pace=None, strategy="auto"):
-    """A forecast whose seconds are round: 10 until training, 100 an epoch, 4 judging each round of validation."""
+    """A forecast whose seconds are round: 10 until training, 84 an epoch, one an image that is trained on again."""
     prepared = SimpleNamespace(given=given, strategy=of(given))
     return Forecast(
-        config=SimpleNamespace(epochs=epochs, views=0),
+        config=SimpleNamespace(epochs=epochs, views=0, patience=8, snapshots=given.snapshots),
         prepared=prepared,
         images={"train": 80, "val": 20, "test": 10},
         started=1.0,
@@ -126,39 +126,58 @@ def plan(strategy, left, *, pace=PACE, **options):
 
 def test_seconds_add_up():
     found = expected(FinetuneConfig(data="d"), pace=PACE)
-    seconds = found.seconds(epochs=2, refit=1.0)
+    seconds = found.seconds(epochs=2)
     assert seconds["training"] == 2 * 80 + 2 * 20 * 0.2
-    assert seconds["training again on all"] == 2 * 100
-    assert seconds["end"] == forecast.WRITING + (10 + 8 * 20) * 0.2
+    assert seconds["training again"] == 2 * (
+        4 * 100 - 80
+    )  # four fits, each to all but a quarter of the training images
+    assert seconds["end"] == forecast.WRITING + (10 + 9 * 100) * 0.2
     assert found.total == sum(found.seconds().values())
 
 
 def test_as_many_epochs_as_fit():
-    (changed, end), lines = plan("auto", 10 + 36 + 3 * 184 + 1)
+    (changed, end), lines = plan("auto", 10 + 184 + 3 * 404 + 1)
     assert changed == {"epochs": 3}
-    assert end == 36
+    assert end == 184
     assert lines == ["epochs: 3 of 10, to be done in 9m"]
     (changed, _), lines = plan("auto", 1e6)
     assert (changed, lines) == ({"epochs": 10}, [])
 
 
 def test_where_no_epoch_fits_auto_is_the_probe_and_others_say_what_is_needed():
-    (changed, _), (line,) = plan("auto", 60)
+    (changed, _), (line,) = plan("auto", 250)
     assert changed == {"strategy": "probe", "freeze": None, "views": None, "compile": False}
-    assert "the head alone is fitted: with an epoch of the network the run takes about 3.8 min" in line
+    assert "the head alone is fitted: with an epoch of the network the run takes about 10 min" in line
     for strategy in ("lp-ft", "finetune"):
         with pytest.raises(UsageError, match=rf"--budget 9m is too little: --strategy {strategy} with 1 epoch.*allow"):
             plan(strategy, 60)
-    with pytest.raises(UsageError, match=r"fitting a head.*takes about 46 s here; allow 52s"):
+    with pytest.raises(UsageError, match=r"fitting a head.*takes about 3.2 min here; allow 216s"):
         plan("auto", 5)
     with pytest.raises(UsageError, match="with 2 epochs"):
-        plan("lp-ft", 10 + 36 + 184 + 1, snapshots=2)
+        plan("lp-ft", 300, snapshots=2)
     with pytest.raises(UsageError, match=r"fitting a head.*takes about 12 s here; allow 14s"):
         plan("probe", 5, pace=None)
 
 
-def test_what_auto_weighs_is_what_it_looks_at():
-    assert of(SimpleNamespace(strategy="auto", freeze=None, optimizer=None)).weighings == len(wise_ft.SHARES) + 2
+def test_the_best_epoch_is_expected_early_after_a_probe_and_last_from_a_random_head():
+    lpft, tuned = (of(FinetuneConfig(data="d", strategy=name)) for name in ("lp-ft", "finetune"))
+    assert [lpft.expected_best(images, epochs=15) for images in (50, 200, 900, 5000)] == [15, 4, 1, 1]
+    assert tuned.expected_best(200, epochs=15) == 15
+
+
+def test_training_is_expected_to_end_when_patience_does():
+    seconds = expected(FinetuneConfig(data="d", strategy="lp-ft"), epochs=100, pace=PACE).seconds()
+    assert seconds["training"] == (11 + 8) * 84
+    assert seconds["training again"] == 11 * 100
+    cycles = expected(FinetuneConfig(data="d", strategy="lp-ft", snapshots=2), epochs=100, pace=PACE).seconds()
+    assert (cycles["training"], cycles["training again"]) == (100 * 84, 100 * 100)
+
+
+def test_what_auto_looks_at_is_what_it_is_expected_to():
+    shares = len(wise_ft.SHARES)
+    auto = of(FinetuneConfig(data="d"))
+    assert auto.after(8000, 2000, are_few=False) == (0, (shares + 2) * 2000)
+    assert auto.after(80, 20, are_few=True) == (320, (shares + 3) * 100)
 
 
 def test_training_ends_when_the_time_is_over_and_says_so(data, tmp_path):

@@ -50,12 +50,12 @@ def _plan(prepared: Prepared, found: Forecast, left: float, progress: Progress) 
             raise _too_little(asked, alone, HEAD)
         return {}, 0.0
     wanted, least = kinds.present(found.config.epochs), given.snapshots or 1
-    fitting = [epochs for epochs in range(least, wanted + 1) if _longest(found, epochs) <= left]
+    fitting = [epochs for epochs in range(least, wanted + 1) if _needed(found, epochs) <= left]
     if fitting:
         if fitting[-1] < wanted:
             progress.say(f"epochs: {fitting[-1]} of {wanted}, to be done in {asked}")
         return {"epochs": fitting[-1]}, found.seconds()["end"]
-    needed = _longest(found, least)
+    needed = _needed(found, least)
     if prepared.strategy.without_training and alone <= left:
         progress.say(
             f"the head alone is fitted: with an epoch of the network the run takes about {durations.words(needed)}, "
@@ -67,9 +67,9 @@ def _plan(prepared: Prepared, found: Forecast, left: float, progress: Progress) 
     raise _too_little(asked, needed, f"--strategy {given.strategy} with {least} epoch{'s' * (least > 1)}")
 
 
-def _longest(found: Forecast, epochs: int) -> float:
-    """The seconds of a run with so many epochs, the last of which is the best."""
-    return sum(found.seconds(epochs=epochs, refit=1.0).values())
+def _needed(found: Forecast, epochs: int) -> float:
+    """The seconds of a run with so many epochs."""
+    return sum(found.seconds(epochs=epochs).values())
 
 
 def _too_little(budget: str, seconds: float, what: str) -> UsageError:

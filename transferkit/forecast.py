@@ -34,7 +34,6 @@ from transferkit.zoo.errors import DataError
 
 READ = 3  # batches that are read, the first of them to warm up
 STEPS = 4  # of training, at least, that those images have to be enough for
-REFIT = 0.7  # of the epochs that the fit to all images repeats: the best one is seldom the last
 PASSES, PASSES_OF_MANY = 450, 150  # over all features that solving for a head takes, with folds and without
 SOLVED_ON, LOOKS = 2048, 5  # rows at most that such a pass is timed on, and how many times
 PHOTOS = 16  # whose pixels are counted
@@ -62,22 +61,22 @@ class Forecast:
     disk: int
     cache: int
 
-    def seconds(self, *, epochs: int | None = None, refit: float = REFIT) -> dict[str, float]:
-        """The seconds of each part of the work, for so many `epochs` instead of those of the config.
-
-        Args: refit, the share of the epochs that the fit to all images repeats.
-        """
+    def seconds(self, *, epochs: int | None = None) -> dict[str, float]:
+        """The seconds of each part of the work, for so many `epochs` instead of those of the config."""
         found = {"start": self.started, "reading": self.read, "trying": self.tried, "head": self.solved}
         end = WRITING
         if self.pace:
             train, val, test = (self.images[part] for part in ("train", "val", "test"))
             epochs = epochs or kinds.present(self.config.epochs)
             views = kinds.present(self.config.views) if self.prepared.strategy.trains_network else 0
-            found["training"] = self.pace.training(train, epochs=epochs, views=views) + epochs * val * self.pace.judged
-            if train + val <= REFIT_IMAGES:
-                again = max(1, round(refit * epochs))
-                found["training again on all"] = self.pace.training(train + val, epochs=again, views=views)
-            end += (test + self.prepared.strategy.weighings * min(val, REFIT_IMAGES)) * self.pace.judged
+            best = self.prepared.strategy.expected_best(train, epochs=epochs)
+            done = epochs if self.config.snapshots else min(epochs, best + self.config.patience)
+            found["training"] = self.pace.training(train, epochs=done, views=views) + done * val * self.pace.judged
+            images, judged = self.prepared.strategy.after(train, val, are_few=train + val <= REFIT_IMAGES)
+            if images:
+                again = epochs if self.config.snapshots else best
+                found["training again"] = self.pace.training(images, epochs=again, views=views)
+            end += (test + judged) * self.pace.judged
         return found | {"end": end}
 
     @property

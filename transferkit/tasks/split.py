@@ -4,6 +4,8 @@ import numpy as np
 
 from transferkit import seeds
 
+MOST_FOLDS = 4  # of the training images, beside the validation part: then each fit sees four fifths of all
+
 
 def stratified(labels: np.ndarray, fraction: float, *, seed: int, groups: np.ndarray | None = None) -> np.ndarray:
     """Which images validate: of each class `fraction`, rounded, but at least one in each part where the class has two.
@@ -71,6 +73,15 @@ def folds(labels: np.ndarray, count: int, *, seed: int, groups: np.ndarray | Non
         fold[row] = emptiest
         members[emptiest, labels[row]] += 1
     return fold
+
+
+def fold_count(train: int, val: int) -> int:
+    """In how many parts so many training images make each as large as the validation part: 2 to `MOST_FOLDS`.
+
+    >>> fold_count(80, 20), fold_count(50, 50), fold_count(90, 10)
+    (4, 2, 4)
+    """
+    return min(max(round(train / val), 2), MOST_FOLDS)
 
 
 def units(labels: np.ndarray, groups: np.ndarray | None) -> tuple[list[np.ndarray], np.ndarray]:

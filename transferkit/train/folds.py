@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from transferkit import kinds
+from transferkit.tasks.split import MOST_FOLDS, fold_count
 from transferkit.train import descent, head, state, wise_ft
+from transferkit.train.descent import Descent
 from transferkit.train.fitted import REFIT_IMAGES
 from transferkit.train.head import ProbeFit
 from transferkit.train.modes import TrainingMode
@@ -13,23 +15,23 @@ from transferkit.train.problem import Problem
 from transferkit.train.wise_ft import Mixture, Way
 from transferkit.zoo.errors import DivergedError
 
-MOST = 4  # beside the validation images: as many more fits to four fifths
 
-
-def mixture(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, *, epochs: int) -> Mixture | None:
+def mixture(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, descended: Descent) -> Mixture | None:
     """The mixture of `first` and of the same training on other parts of the images, which is left in the network.
 
-    None where there are many images, or a class has fewer than two to train on; and where a fit diverges, or the mean
-    of the weights is no network that knows the images.
+    None where there are many images, or no time, or a class has fewer than two to train on; and where a fit diverges,
+    or the mean of the weights is no network that knows the images.
 
-    Args: first, from the training images alone; epochs, how many are worth repeating.
+    Args: first, from the training images alone, by what has `descended`.
     """
     train = problem.train
     counts = train.task.counts(train.labels[train.rows], train.num_classes)
     if len(train.rows) + len(problem.val.rows) > REFIT_IMAGES or counts.min() < 2:
         return None
+    if not problem.context.deadline.allows(MOST_FOLDS * descended.epochs * descended.seconds):
+        return None
     try:
-        return wise_ft.find(problem, mode, [first, *_others(problem, mode, probe, epochs=epochs)])
+        return wise_ft.find(problem, mode, [first, *_others(problem, mode, probe, epochs=descended.epochs)])
     except DivergedError:
         return None
 
@@ -37,11 +39,11 @@ def mixture(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, *
 def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, *, epochs: int) -> list[Way]:
     """Train from the probe on all images but a fold of those to train on, for each fold.
 
-    There are as many folds as make them as large as the validation part, up to `MOST`. Raises: DivergedError.
+    There are as many folds as make them as large as the validation part, up to `MOST_FOLDS`. Raises: DivergedError.
     """
     train, val = problem.train, problem.val
     both = np.sort(np.concatenate([train.rows, val.rows]))
-    count = min(max(round(len(train.rows) / len(val.rows)), 2), MOST)
+    count = fold_count(len(train.rows), len(val.rows))
     groups = None if problem.groups is None else problem.groups[train.rows]
     fold = train.task.folds(train.labels[train.rows], count, seed=problem.hyperparameters.seed, groups=groups)
     context = replace(problem.context, plan=kinds.present(problem.context.plan).shortened(epochs))

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from transferkit import kinds
 from transferkit.options import Options
+from transferkit.tasks.split import fold_count
 from transferkit.train.strategies.base import Strategy
 from transferkit.train.strategies.full_batch import FullBatch
-from transferkit.train.strategies.lp_ft import from_probe
+from transferkit.train.strategies.lp_ft import LpFt, from_probe
 from transferkit.train.strategies.probe import Probe
 from transferkit.zoo.errors import DivergedError
 
@@ -19,13 +20,14 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
+LOOKS = 8  # at each of the shares, at the one that is chosen, and at what comes of it
 
-class Auto(Strategy):
+
+class Auto(LpFt):
     """Between probe and lp-ft, of few images on five parts of them; a frozen backbone leaves the probe alone."""
 
     name = "auto"
     help = "lp-ft, then the weights between it and the probe that validation favours"
-    weighings = 8  # of wise_ft.SHARES each, of the share that is chosen, and of that on all of them
     without_training = Probe.name
 
     def variant(self, options: Options) -> Strategy:
@@ -33,6 +35,13 @@ class Auto(Strategy):
         if options.freeze == "backbone":
             return Probe().variant(options)
         return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
+
+    def after(self, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
+        """Of few images, as many fits as there are folds, and all of them to judge; else those that validate."""
+        if not are_few:
+            return 0, LOOKS * val
+        count = fold_count(train, val)
+        return count * (train + val) - train, (LOOKS + 1) * (train + val)
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, train the network from it on, and go back part of the way."""
@@ -49,7 +58,7 @@ class Auto(Strategy):
         if descended.snapshots is not None:
             return _chosen(problem, probe, mode, descended, put_back)
         first = wise_ft.Way(start=start, end=state.snapshot(mode.network), rows=problem.val.rows)
-        soup = folds.mixture(problem, mode, probe, first, epochs=descended.epochs)
+        soup = folds.mixture(problem, mode, probe, first, descended)
         mixture = soup or kinds.present(wise_ft.find(problem, mode, [first]))
         if not mixture.share:
             put_back()

@@ -25,8 +25,7 @@ class Strategy(ABC):
     Fields: name and help, as the command line shows them; needs_features, of the network as it is, computed once;
     trains_network, all stages that are not frozen; fits_on_batches, anything at all; manner, how a head alone is
     fitted; optimizer, the usual one; lr_search, what `transferkit lr --through` calls a search for its learning rate;
-    weighings, how many times it judges the validation images after training; without_training, what it comes to where
-    there is no time for an epoch, "" if it cannot do without.
+    without_training, what it comes to where there is no time for an epoch, "" if it cannot do without.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Strategy(ABC):
     manner = ""
     optimizer = "adamw"
     lr_search = ""
-    weighings = 0
     without_training = ""
 
     @abstractmethod
@@ -74,6 +72,17 @@ class Strategy(ABC):
             for name, need in needs.items()
             if not getattr(self, need) and getattr(options, name) != default_of(name)
         ]
+
+    def expected_best(self, images: int, *, epochs: int) -> int:
+        """Which epoch is likely to be the best of a training on so many images: from a random head, the last."""
+        return epochs
+
+    def after(self, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
+        """How many images each epoch of what follows the training has, and how many are judged for it.
+
+        Args: are_few, whether all of them are trained on again.
+        """
+        return (train + val if are_few else 0), 0
 
     @property
     def phases(self) -> tuple[str, ...]:

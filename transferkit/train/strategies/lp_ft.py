@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
+BEST_PASSES = 900  # images, counted once an epoch, until the best epoch; docs/design.md says what was measured
+
 
 class LpFt(Strategy):
     """Probe, then fine-tune from it, so that a random head's gradients do not tear up the features."""
@@ -26,6 +28,10 @@ class LpFt(Strategy):
     def variant(self, options: Options) -> Strategy:
         """On the full batch by L-BFGS, else by mini-batches."""
         return LpFtOnFullBatch() if options.optimizer == "lbfgs" else self
+
+    def expected_best(self, images: int, *, epochs: int) -> int:
+        """An early one: from a probe, the images pass a few times before the network is too sure of them."""
+        return min(max(round(BEST_PASSES / images), 1), epochs)
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, then train the network."""
