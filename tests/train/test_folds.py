@@ -1,6 +1,7 @@
 """auto of few images: fits to all but a part of them, which judges it, and the mean of their weights."""
 
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from tests.conftest import write_digits
 from tests.train.test_fitted import fit, weights
 from transferkit import metrics
 from transferkit.train import descent, fitted, folds, wise_ft
+from transferkit.train.deadline import Deadline
+from transferkit.train.descent import Descent
 from transferkit.train.strategies.lp_ft import from_probe
 from transferkit.zoo.errors import DivergedError
 
@@ -149,3 +152,13 @@ def test_what_is_counted_is_that_of_the_last_and_weights_are_averaged():
     first, last = ({"w": torch.tensor([w]), "count": torch.tensor(n)} for w, n in ((1.0, 3), (2.0, 5)))
     mean = wise_ft._mean([first, last])
     assert (mean["w"].item(), mean["count"].item()) == (1.5, 5)
+
+
+def test_where_there_is_no_time_nothing_more_is_fitted(data, tmp_path, heard):
+    problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1)
+    heard[0].clear()
+    late = replace(problem, context=replace(problem.context, deadline=Deadline(0.0)))
+    found, mode, _ = from_probe(late)
+    first = wise_ft.Way(start={}, end={}, rows=late.val.rows)
+    assert folds.mixture(late, mode, found, first, Descent(epochs=1, logits=np.zeros((6, 2)), seconds=1.0)) is None
+    assert heard == ([], [])
