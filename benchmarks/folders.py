@@ -1,6 +1,6 @@
 """Test accuracy of strategies on image folders, mean over seeds; one JSON line a folder and strategy.
 
-python benchmarks/folders.py FOLDER... --backbone NAME [--strategies probe,lp-ft,auto] [--seeds 3] [--epochs N] [--tta]
+python benchmarks/folders.py FOLDER... [--backbone NAME] [--strategies probe,auto] [--seeds 3] [--epochs N] [--tta]
 
 Each FOLDER holds train/CLASS and test/CLASS. The test images take part in no decision.
 """
@@ -19,7 +19,7 @@ from transferkit import runtime
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
-    parser.add_argument("--backbone", required=True)
+    parser.add_argument("--backbone", default="auto", help="a name, A+B, or the path of a model folder")
     parser.add_argument("--strategies", default="probe,lp-ft,auto")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int)
@@ -30,7 +30,7 @@ def main() -> None:
     for folder in given.folders:
         for strategy in given.strategies.split(","):
             runs = [fit(folder, strategy=strategy, seed=seed, **options) for seed in range(given.seeds)]
-            line = {"folder": folder.name, "strategy": strategy, **summary(runs), "backbone": Path(given.backbone).name}
+            line = {"folder": folder.name, "strategy": strategy, **summary(runs), "backbone": runs[0]["backbone"]}
             print(json.dumps(line | machine), flush=True)
 
 

@@ -48,7 +48,7 @@ SCRIPTS = (
     Script(name="labels", minutes=3),
     Script(name="views", minutes=6, is_slow=True),
     Script(name="memory", minutes=15, is_slow=True),
-    Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER... --backbone NAME"),
+    Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER..."),
     Script(name="forecast", minutes=30, by_hand="python benchmarks/forecast.py FOLDER..."),
     Script(name="ranking", minutes=20, by_hand="python benchmarks/ranking.py FOLDER..."),
     Script(name="transfer", minutes=150, by_hand="python benchmarks/transfer.py FOLDER... --backbones NAME,NAME"),

@@ -182,7 +182,7 @@ def test_what_auto_looks_at_is_what_it_is_expected_to():
 
 def test_training_ends_when_the_time_is_over_and_says_so(data, tmp_path):
     prepared = prepare(data, cache_dir=str(tmp_path), out=str(tmp_path / "run"), **TINY, strategy="lp-ft", epochs=9)
-    prepared = replace(prepared, deadline=Deadline(0.0))
+    prepared = replace(prepared, deadline=Deadline(at=0.0))
     with runs.open_run(tmp_path / "run", overwrite=False, resume=False) as run:
         metrics = fitting.train(run, prepared, None, started=time.monotonic(), progress=Progress())
     assert [note for note in metrics["notes"] if "--budget" in note] == [
@@ -195,7 +195,7 @@ def test_training_ends_when_the_time_is_over_and_says_so(data, tmp_path):
 def test_snapshots_end_with_a_whole_cycle_when_the_time_is_over(data, tmp_path):
     options = {**TINY, "strategy": "finetune", "epochs": 6, "snapshots": 3}
     prepared = replace(
-        prepare(data, cache_dir=str(tmp_path), out=str(tmp_path / "run"), **options), deadline=Deadline(0.0)
+        prepare(data, cache_dir=str(tmp_path), out=str(tmp_path / "run"), **options), deadline=Deadline(at=0.0)
     )
     with runs.open_run(tmp_path / "run", overwrite=False, resume=False) as run:
         metrics = fitting.train(run, prepared, None, started=time.monotonic(), progress=Progress())

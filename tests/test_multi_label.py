@@ -226,12 +226,11 @@ def test_the_report_shows_every_class_and_what_was_missed(run, trained):
 def test_auto_compares_by_the_same_loss_and_a_stopped_run_goes_on(table, tmp_path):
     about = TINY | {"epochs": 2, "precision": "fp32"}
     whole = tk.finetune(table, out=tmp_path / "whole", **about)
-    (note,) = [note for note in whole.metrics["notes"] if "validation images" in note]
+    (note,) = [note for note in whole.metrics["notes"] if "fine-tuning gains" in note]
     block = whole.metrics["val"]
+    assert block["n"] == 36  # each image was left out once
     if whole.metrics["chosen"] == "lp-ft":
-        assert f" {block['loss']:.3f} against" in note
-    else:  # that of a probe is of its folds
-        assert block["n"] == 36
+        assert f"log loss {block['loss']:.3f} on images" in note
     again = tk.finetune(out=tmp_path / "whole", resume=True)
     assert again.metrics == json.loads((tmp_path / "whole/metrics.json").read_text())
 

@@ -38,7 +38,7 @@ def kept(prepared: Prepared, old: dict[str, Any] | None, *, started: float, prog
     planned = replace(given, **plan)
     if planned.strategy != given.strategy:
         prepared = preparation.complete(planned, prepared.listing, progress)
-    return replace(prepared, given=planned, asked=given, deadline=Deadline(started + budget - end))
+    return replace(prepared, given=planned, asked=given, deadline=Deadline(at=started + budget - end))
 
 
 def _plan(prepared: Prepared, found: Forecast, left: float, progress: Progress) -> tuple[dict[str, Any], float]:

@@ -157,7 +157,7 @@ def test_what_is_counted_is_that_of_the_last_and_weights_are_averaged():
 def test_where_there_is_no_time_nothing_more_is_fitted(data, tmp_path, heard):
     problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1)
     heard[0].clear()
-    late = replace(problem, context=replace(problem.context, deadline=Deadline(0.0)))
+    late = replace(problem, context=replace(problem.context, deadline=Deadline(at=0.0)))
     found, mode, _ = from_probe(late)
     first = wise_ft.Way(start={}, end={}, rows=late.val.rows)
     assert folds.mixture(late, mode, found, first, Descent(epochs=1, logits=np.zeros((6, 2)), seconds=1.0)) is None

@@ -228,14 +228,15 @@ def test_several_processes_are_refused(digit_folder, monkeypatch):
 
 
 def test_a_run_resumes_with_what_it_knows_of_curvature_and_keeps_its_best_epoch(tmp_path):
-    few = write_digits(tmp_path / "digits", classes=(0, 1), per_class=8)
+    few, lpft = write_digits(tmp_path / "digits", classes=(0, 1), per_class=8), {"strategy": "lp-ft", **NETWORK}
     with pytest.raises(StoppedError):
-        tk.finetune(few, out=tmp_path / "r", progress=Stopping("epoch 2/"), epochs=3, views=1, **NETWORK)
+        tk.finetune(few, out=tmp_path / "r", progress=Stopping("epoch 2/"), epochs=3, views=1, **lpft)
     run, again = tmp_path / "r", Stopping()
     scores = tk.finetune(resume=True, out=run, progress=again).metrics
     assert "going on after epoch 1 of 3" in again.said
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["val"]["loss"] for line in lines if line["phase"] == "finetune"]
     assert len(losses) == 3
-    assert f", {min(losses):.3f}; fine-tuning gains " in scores["notes"][0]  # auto
+    assert scores["val"]["loss"] == pytest.approx(min(losses), rel=1e-4)
+    assert scores["notes"][0] == f"best epoch: {1 + losses.index(min(losses))}"
     assert (run / "curves.png").is_file()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from transferkit import ranks
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Deadline:
     """A moment on the clock of `time.monotonic` at which fitting has to be over; infinite for a run without one."""
 

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from transferkit import kinds
 from transferkit.options import Options
-from transferkit.tasks.split import fold_count
 from transferkit.train.strategies.base import Strategy
 from transferkit.train.strategies.full_batch import FullBatch
 from transferkit.train.strategies.lp_ft import LpFt, from_probe
@@ -40,6 +39,8 @@ class Auto(LpFt):
         """Of few images, as many fits as there are folds, and all of them to judge; else those that validate."""
         if not are_few:
             return 0, LOOKS * val
+        from transferkit.tasks.split import fold_count
+
         count = fold_count(train, val)
         return count * (train + val) - train, (LOOKS + 1) * (train + val)
 
