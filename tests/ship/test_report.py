@@ -137,7 +137,7 @@ def test_a_script_that_calls_the_library_keeps_its_own_name(tmp_path):
 @pytest.mark.parametrize("has_test", [True, False])
 def test_a_validation_score_over_more_images_than_val_is_said_to_be_out_of_fold(tmp_path, has_test):
     run = make_run(tmp_path / "run", CONFUSION, CLASSES, has_test=has_test)  # 30 judged, 20 in val
-    told = "the images of train and val, each judged by a probe fitted without it"
+    told = "the images of train and val, each judged by a fit without it"
     assert Page(report.write(run, predictions=[])).text.count(told) == 1
     record = json.loads((run / "run.json").read_text())
     record["data"]["images"]["val"] = 30

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv and run.json
 PAGES = {tasks.SingleLabel.name: single_label_page, tasks.MultiLabel.name: multi_label_page}
-OUT_OF_FOLD = "the images of train and val, each judged by a probe fitted without it"
+OUT_OF_FOLD = "the images of train and val, each judged by a fit without it"
 
 
 def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path | None = None) -> Path:
@@ -70,7 +70,7 @@ def _notes(record: dict[str, Any], scores: dict[str, Any]) -> list[str]:
 
 
 def _is_out_of_fold(record: dict[str, Any], scores: dict[str, Any]) -> bool:
-    """Whether validation judged more images than are in val: a probe is judged by cross-validation."""
+    """Whether validation judged more images than are in val: a probe, and auto of few images, is judged by folds."""
     return scores["val"]["n"] > record["data"]["images"]["val"]
 
 
