@@ -24,6 +24,7 @@ FLOORS = [
     "network",
     "preparation",
     "policy",
+    "candidates",
     "ranking",
     "forecast",
     "budget",

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit import ranks, runtime
+from transferkit import candidates, ranks, runtime
+from transferkit.candidates import Choice
 from transferkit.options import LR_STEPS
 from transferkit.prepare import found, prepare
 from transferkit.progress import Progress
@@ -129,6 +130,7 @@ def rank(
     data: str | Path,
     backbones: Sequence[str] | None = None,
     *,
+    choice: Choice | None = None,
     most: int = 2000,
     progress: Progress | None = None,
     **options: Any,
@@ -136,19 +138,32 @@ def rank(
     """The backbones in order of how well a head on their features knows the images in cross-validation.
 
     Args: data, and options that say how images are read, as for `finetune`; backbones, names, all whose weights are
-    here if none are given; most, how many images are looked at.
+    here if none are given; choice, whether others are downloaded, and whether all have to be free for commercial
+    use; most, how many images are looked at.
 
     Raises: the errors of transferkit.zoo.errors.
     """
     if backbones is not None and not backbones:
         raise UsageError("no backbones are named; drop the option to try all whose weights are here")
+    choice = choice or Choice()
+    if choice.download:
+        _check_download(backbones, options)
     runtime.keep_freed_memory()
     progress = progress or Progress()
     with runtime.device_errors(), stops.working():
         config, listing = found(data, progress=progress, **options)
         from transferkit import ranking  # after the data is found: torch takes seconds to import
 
-        return ranking.rank(config, listing, list(backbones or ranking.candidates()), progress, most=most)
+        chosen = candidates.chosen(backbones, choice, config, progress)
+        return ranking.rank(config, listing, chosen, progress, most=most)
+
+
+def _check_download(backbones: Sequence[str] | None, options: dict[str, Any]) -> None:
+    """Raise UsageError where networks are to be downloaded, but the other options say otherwise."""
+    if options.get("offline"):
+        raise UsageError("--download needs the network, which --offline forbids; drop one of them")
+    if backbones:
+        raise UsageError("--download chooses networks itself; those that are named are downloaded without it: drop it")
 
 
 def _begun(options: dict[str, Any], config_file: str | Path | None, progress: Progress) -> Begun:

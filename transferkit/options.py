@@ -39,7 +39,7 @@ class Options:
         "auto",
         NETWORK,
         f"{sources.help_text()} auto: the best that is installed; on a GPU a larger one, if it can be downloaded. "
-        "best: the one that `transferkit rank` puts first.",
+        "best: the one that `transferkit rank --commercial` puts first.",
         metavar="NAME",
     )
     weights: str | None = option(

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from transferkit import caches, kinds, metrics, policy, ranks, runtime
+from transferkit.candidates import Candidates, Choice, chosen, passed_over
 from transferkit.config import FinetuneConfig
 from transferkit.data.listing import Listing
 from transferkit.messages import Reporter
@@ -18,6 +19,7 @@ from transferkit.train import head, logme
 from transferkit.train.context import FitContext
 from transferkit.train.feature_blocks import Rows
 from transferkit.train.problem import Problem
+from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
 
 MOST = 2000  # images that are looked at
 OF_A_CLASS = 4  # of them at least, if there are so many
@@ -56,22 +58,17 @@ class Ranked:
     is_ahead: bool = False
 
 
-def candidates() -> list[str]:
-    """The names of networks whose weights are here, where the first rank is, but for the one that knows no photos."""
-    return ranks.from_first([name for name in build.at_hand() if name != "cifar_mlp"])
-
-
 def best(config: FinetuneConfig, listing: Listing, progress: Progress) -> str:
-    """The name of the backbone that is ranked first of those whose weights are here."""
-    first = rank(config, listing, candidates(), progress)[0]
+    """The name of the backbone that is ranked first of those whose weights are here and free for commercial use."""
+    first = rank(config, listing, chosen(None, Choice(commercial=True), config, progress), progress)[0]
     progress.say(f"backbone {first.backbone}: the lowest log loss in cross-validation, {first.loss:.3f}")
     return first.backbone
 
 
 def rank(
-    config: FinetuneConfig, listing: Listing, names: list[str], progress: Progress, *, most: int = MOST
+    config: FinetuneConfig, listing: Listing, candidates: Candidates, progress: Progress, *, most: int = MOST
 ) -> list[Ranked]:
-    """The backbones of those names, and the best one with another beside it if that helps; the lowest log loss first.
+    """The candidates, and the best one with another beside it if that helps; the lowest log loss first.
 
     Test images take no part. Features are kept, so that a run with one of them, not with a pair, computes those that it
     has already seen no second time.
@@ -81,12 +78,21 @@ def rank(
     """
     given = {field.name: getattr(config, field.name) for field in fields(config) if field.name in SHARED}
     few = _some(listing, most)
-    tried = []
-    for name in dict.fromkeys(names):
-        prepared = complete(FinetuneConfig(**given, backbone=name, strategy="probe"), few, Progress())
+    tried, failed = [], None
+    for name in candidates.names:
+        try:
+            prepared = complete(FinetuneConfig(**given, backbone=name, strategy="probe"), few, Progress())
+        except (UsageError, ModelFileError, NetworkError, StorageError) as error:
+            if candidates.are_named or ranks.size() > 1:  # the others wait for this rank
+                raise
+            progress.say(passed_over(name, error))
+            failed = error
+            continue
         progress.say(f"{prepared.model.card.name}:")
         with prepared.arithmetic():
             tried.append(_judged(prepared, progress))
+    if failed and not tried:
+        raise failed
     tried.sort(key=lambda each: each.found.loss)
     found = [each.found for each in tried]
     if pair := _best_pair(tried, progress):

@@ -162,8 +162,9 @@ def wrap(model: "nn.Module") -> "Backbone":
 
 
 def at_hand() -> list[str]:
-    """The names of the networks whose weights are here, without a hub."""
-    return [name for source in sources.SOURCES for name in source.travels if not source.lacks(name)]
+    """The names of the networks whose weights are here: installed, or in the hub's cache."""
+    installed = [name for source in sources.SOURCES for name in source.travels if not source.lacks(name)]
+    return installed + [name for source in sources.SOURCES for name in source.cached()]
 
 
 def cards() -> list[ModelCard]:
@@ -171,19 +172,23 @@ def cards() -> list[ModelCard]:
     return [source.card(name) for source in sources.SOURCES for name in source.travels]
 
 
-def describe(name: str) -> ModelCard:
-    """The card of a network that `create` knows, without its weights. Raises: UsageError for an unknown name."""
+def describe(name: str, *, offline: bool = True) -> ModelCard:
+    """The card of a network that `create` knows, without its weights.
+
+    Args: offline, whether a configuration on the hub that is not cached is left there.
+    Raises: UsageError for an unknown name, ModelFileError, NetworkError.
+    """
     if len(several := parts(name)) > 1:
         from transferkit.zoo import side_by_side
 
-        return side_by_side.joined_card([describe(each) for each in several])
+        return side_by_side.joined_card([describe(each, offline=offline) for each in several])
     with read_errors(name):
         source, own = _found(name)
         if own in source.travels:
             return source.card(own)
         from transferkit.zoo import sizes
 
-        blueprint = _opened(source, own, name=name, offline=True)
+        blueprint = _opened(source, own, name=name, offline=offline)
         card = blueprint.card()
         try:
             if source.is_foreign and (file := _weights_here(blueprint)):

@@ -6,6 +6,7 @@ SHA-256 of a large one, the hash that git gives a small one.
 
 import hashlib
 import inspect
+import os
 import socket
 import urllib.error
 import urllib.parse
@@ -52,6 +53,18 @@ def from_hub(repository: str, filename: str, *, offline: bool = False) -> Path:
     if offline:
         raise NetworkError(f"{filename} of {name} is not cached and the network may not be used")
     return _downloaded(name, filename, revision=revision or None, force=is_cached)
+
+
+def cached_repositories(organisation: str, filename: str) -> list[str]:
+    """The names of those repositories of an organisation on the hub that have a file of that name in the cache."""
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    start = f"models--{organisation}--"
+    try:
+        names = [name.removeprefix(start) for name in os.listdir(constants.HF_HUB_CACHE) if name.startswith(start)]
+    except OSError:  # there is no cache
+        return []
+    return sorted(name for name in names if isinstance(try_to_load_from_cache(f"{organisation}/{name}", filename), str))
 
 
 def _downloaded(name: str, filename: str, *, revision: str | None, force: bool) -> Path:

@@ -3,6 +3,7 @@
 from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import at_hand, create, files_of, model_folder, rebuild
+from transferkit.zoo.catalog import describe as card_of
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError
 from transferkit.zoo.folding import fold, unfold
@@ -31,6 +32,7 @@ __all__ = [
     "assemble",
     "at_hand",
     "bodies_of",
+    "card_of",
     "check_finite",
     "create",
     "describe",

@@ -32,6 +32,10 @@ class Source(Protocol):
         """What can be searched and is suggested for names that nobody knows."""
         return []
 
+    def cached(self) -> list[str]:
+        """Those of `names` whose weights are in the cache of a hub."""
+        return []
+
     def files(self, name: str) -> list[Path]:
         """The files on this machine that, beside its weights, decide what `open` makes of a name."""
         return []

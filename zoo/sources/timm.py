@@ -1,10 +1,14 @@
 """The classifiers of timm."""
 
 import dataclasses
+from contextlib import suppress
 from typing import Any
 
 from transferkit.zoo.blueprint import Blueprint
+from transferkit.zoo.errors import UsageError
 from transferkit.zoo.sources.source import Source, is_path
+
+ORGANISATION = "timm"  # on the hub
 
 
 class Timm(Source):
@@ -23,6 +27,17 @@ class Timm(Source):
         from transferkit.zoo import from_timm
 
         return from_timm.by_name(name)
+
+    def cached(self) -> list[str]:
+        """Those of which timm's repository is in the hub's cache, with its weights."""
+        from transferkit.zoo.downloads import cached_repositories
+
+        found = []
+        for name in cached_repositories(ORGANISATION, "model.safetensors"):
+            with suppress(UsageError):  # not in this version of timm, or for another library
+                self.open(name, offline=True)
+                found.append(name)
+        return found
 
     def names(self) -> list[str]:
         """All that timm lists, with tags and without."""
