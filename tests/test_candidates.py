@@ -10,7 +10,7 @@ from tests.conftest import write_digits
 from tests.faults.servers import serving
 from tests.test_ranking import Told
 from transferkit import candidates, flow, ranking, runtime
-from transferkit.candidates import STRONG, Choice, chosen, is_free
+from transferkit.candidates import STRONG, Candidates, Choice, chosen, is_free
 from transferkit.cli.main import run
 from transferkit.config import FinetuneConfig
 from transferkit.prepare import found
@@ -189,6 +189,13 @@ def test_the_licence_of_a_repository_is_read_from_its_configuration_before_its_w
             catalog.describe("hf-hub:me/mine")
         assert catalog.describe("hf-hub:me/mine", offline=False).license == "mit"
         assert server.asked.count("GET") == 1
+
+
+def test_a_named_network_that_cannot_be_had_is_an_error_and_so_is_a_ranking_of_none(hub, folder):
+    with pytest.raises(NetworkError, match="no connection to"):
+        flow.rank(folder, ["cifar_resnet", TINY], device="cpu", most=20)
+    with pytest.raises(NetworkError, match="no connection to"):
+        ranking.rank(*found(folder, progress=Told()), Candidates(names=(TINY,)), Told())
 
 
 def test_none_of_the_names_is_tried_twice(hub):
