@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import numpy as np
+import torch
 
 from transferkit import kinds
 from transferkit.tasks.split import MOST_FOLDS, fold_count
@@ -30,13 +31,18 @@ def mixture(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, d
         return None
     if not problem.context.deadline.allows(MOST_FOLDS * descended.epochs * descended.seconds):
         return None
+    say = problem.context.reporter.say
     try:
-        return wise_ft.find(problem, mode, [first, *_others(problem, mode, probe, epochs=descended.epochs)])
-    except DivergedError:
+        found = wise_ft.find(problem, mode, [first, *_others(problem, mode, probe, first, epochs=descended.epochs)])
+    except DivergedError as error:
+        say(f"the first fit is gone on with, one of the others diverged: {error}")
         return None
+    if found is None:
+        say("the first fit is gone on with: the mean of the weights of all knows the images less than each does")
+    return found
 
 
-def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, *, epochs: int) -> list[Way]:
+def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, *, epochs: int) -> list[Way]:
     """Train from the probe on all images but a fold of those to train on, for each fold.
 
     There are as many folds as make them as large as the validation part, up to `MOST_FOLDS`. Raises: DivergedError.
@@ -55,7 +61,10 @@ def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, *, epochs: in
         mode.restart()
         linear = head.fitted_like(probe, problem, examples.rows)
         problem.model.set_linear(linear.weight, linear.bias)
-        start = state.snapshot(mode.network)
+        start = {  # the head alone is another one
+            name: old if torch.equal(old, tensor) else tensor
+            for (name, old), tensor in zip(first.start.items(), state.snapshot(mode.network).values())
+        }
         descent.repeat(mode.network, mode.optimizer(), mode.loader, examples, context)
         ways.append(Way(start=start, end=state.snapshot(mode.network), rows=held))
     return [way for way in ways if len(way.rows)]
