@@ -51,6 +51,7 @@ SCRIPTS = (
     Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER..."),
     Script(name="forecast", minutes=30, by_hand="python benchmarks/forecast.py FOLDER..."),
     Script(name="ranking", minutes=20, by_hand="python benchmarks/ranking.py FOLDER..."),
+    Script(name="peers_table", minutes=120, by_hand="python -m benchmarks.peers_table FOLDER... --weights DIR"),
     Script(name="transfer", minutes=150, by_hand="python benchmarks/transfer.py FOLDER... --backbones NAME,NAME"),
     Script(name="lecture", minutes=300, by_hand="python benchmarks/lecture.py --cifar PATH --photos FOLDER"),
 )
