@@ -5,13 +5,15 @@ import json
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 from PIL import Image
 
-from benchmarks import frozen
+from benchmarks import frozen, peers_table
 from benchmarks.harness import claim, measure, photos, results, work
 from benchmarks.harness.measure import FRESH, Command, CommandError, Sample
 from benchmarks.table import FOLDER, SCRIPTS
@@ -82,6 +84,22 @@ def test_a_ratio_is_one_of_medians_with_the_extremes_of_single_rounds():
 def test_what_is_worked_out_for_more_epochs_is_what_more_epochs_take():
     ran = Sample(seconds=10, cpu_seconds=0, peak_mb=0, output='{"epoch_seconds": [4, 2, 2]}', errors="")
     assert frozen.seconds_of(ran, 10) == 10 + 7 * 2
+
+
+def test_a_cell_of_the_peers_has_means_wherever_the_accuracy_is_told():
+    ours = replace(sample(10), output='fitting\n{"test": {"accuracy": 0.9}, "accuracy": 0.1}', cpu_seconds=4)
+    theirs = replace(sample(30), output='{"accuracy": 0.8, "n": 5}', cpu_seconds=8)
+    assert peers_table.cell([ours, theirs]) == "0.8500, 20 s, 6 s CPU"
+    assert peers_table.cell([ours, None]) == "failed"
+
+
+def test_weights_of_a_folder_are_found_in_the_cache_of_a_hub(tmp_path):
+    weights = tmp_path / "mine"
+    weights.mkdir()
+    (weights / "model.safetensors").write_text("weights")
+    peers_table.write_hub(tmp_path, weights)
+    found = huggingface_hub.try_to_load_from_cache("weights/given", "model.safetensors", cache_dir=tmp_path / "hub")
+    assert Path(str(found)).read_text() == "weights"
 
 
 def test_our_phases_are_read_as_our_command_prints_them(capsys):
