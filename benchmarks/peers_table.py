@@ -3,9 +3,10 @@
 python -m benchmarks.peers_table FOLDER... --weights DIR [--strategies auto,probe] [--seeds 3]
 [--fastai-python PATH] [--autogluon-python PATH] [--autotimm-python PATH] [--vyntri-python PATH]
 
-Each FOLDER holds train/CLASS and test/CLASS; DIR is a timm model folder. PATH is the python of an environment with
-that toolkit; fastai and Vyntri need timm beside them. They run one after the other, each as its documentation has
-it, without a network: AutoGluon and AutoTimm, which take weights from the hub alone, find DIR in a cache made for them.
+Each FOLDER holds train/CLASS and test/CLASS; DIR is a timm model folder. PATH is the python of an environment with one
+toolkit: `pip install` autogluon.multimodal, autotimm, fastai and timm, or vyntri and timm. They run one after the other,
+each as its documentation has it, without a network: AutoGluon and AutoTimm, which take weights from the hub alone, find
+DIR in a hub's cache made for them.
 
 A cell has the test accuracy, and the seconds and CPU seconds of a process from start to exit, imports and scoring too:
 means over the seeds. Nothing is cached for ours.
@@ -101,11 +102,12 @@ def attempt(command: Command) -> Sample | None:
 
 
 def cell(samples: list[Sample | None]) -> str:
-    """Accuracy and seconds, means; of none that failed."""
-    if None in samples:
+    """Accuracy and seconds, means; of none if one failed."""
+    done = [sample for sample in samples if sample]
+    if len(done) < len(samples):
         return "failed"
-    accuracy = statistics.mean(sample.result.get("test", sample.result)["accuracy"] for sample in samples)
-    seconds, cpu = (statistics.mean(getattr(sample, name) for sample in samples) for name in ("seconds", "cpu_seconds"))
+    accuracy = statistics.mean(sample.result.get("test", sample.result)["accuracy"] for sample in done)
+    seconds, cpu = (statistics.mean(getattr(sample, name) for sample in done) for name in ("seconds", "cpu_seconds"))
     return f"{accuracy:.4f}, {seconds:.0f} s, {cpu:.0f} s CPU"
 
 
