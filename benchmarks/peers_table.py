@@ -4,8 +4,8 @@ python -m benchmarks.peers_table FOLDER... --weights DIR [--strategies auto,prob
 [--fastai-python PATH] [--autogluon-python PATH] [--autotimm-python PATH] [--vyntri-python PATH]
 
 Each FOLDER holds train/CLASS and test/CLASS; DIR is a timm model folder. PATH is the python of an environment with one
-toolkit: `pip install` autogluon.multimodal, autotimm, fastai and timm, or vyntri and timm. They run one after the other,
-each as its documentation has it, without a network: AutoGluon and AutoTimm, which take weights from the hub alone, find
+toolkit: `pip install` autogluon.multimodal, autotimm, fastai timm, or vyntri timm. They run one after the other, each
+as its documentation has it, without a network: AutoGluon and AutoTimm, which take weights from the hub alone, find
 DIR in a hub's cache made for them.
 
 A cell has the test accuracy, and the seconds and CPU seconds of a process from start to exit, imports and scoring too:
