@@ -141,6 +141,7 @@ def test_a_spec_of_strangers_is_read_within_bounds(run, tmp_path):
             artifact.load(target)
 
 
+@pytest.mark.slow
 def test_it_becomes_one_graph(run, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
