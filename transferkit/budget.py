@@ -43,7 +43,7 @@ def kept(prepared: Prepared, old: dict[str, Any] | None, *, started: float, prog
 
 def _plan(prepared: Prepared, found: Forecast, left: float, progress: Progress) -> tuple[dict[str, Any], float]:
     """The options that change, and the seconds that the work after training takes. Args: left, seconds there are."""
-    given, alone = prepared.given, found.total - found.training
+    given, alone = prepared.given, found.without_training
     asked = kinds.present(given.budget)
     if not found.pace:
         if alone > left:

@@ -80,9 +80,9 @@ class Forecast:
         return found | {"end": end}
 
     @property
-    def training(self) -> float:
-        """Seconds of the epochs."""
-        return sum(span for name, span in self.seconds().items() if name.startswith("training"))
+    def without_training(self) -> float:
+        """Seconds until a head is fitted, and written."""
+        return self.started + self.read + self.tried + self.solved + WRITING
 
     @property
     def total(self) -> float:
