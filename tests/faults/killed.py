@@ -47,6 +47,7 @@ KINDS: list[dict[str, Any]] = [  # options of finetune; None for pretrain
     {"strategy": "finetune", "optimizer": "momentum", "snapshots": 2, "epochs": 4},
     {"strategy": "finetune", "optimizer": "sgd", "freeze": "layer2", "views": 2},
     {"strategy": "probe", "optimizer": "adam", "epochs": 20, "l2": 0.001},
+    {"strategy": "auto", "optimizer": "adamw"},
     {},
 ]
 RECIPE = recipe.Recipe(
