@@ -72,7 +72,7 @@ class Forecast:
             best = self.prepared.strategy.expected_best(train, epochs=epochs)
             done = epochs if self.config.snapshots else min(epochs, best + self.config.patience)
             found["training"] = self.pace.training(train, epochs=done, views=views) + done * val * self.pace.judged
-            images, judged = self.prepared.strategy.after(train, val, are_few=train + val <= REFIT_IMAGES)
+            images, judged = self.prepared.strategy.after(self.config, train, val, are_few=train + val <= REFIT_IMAGES)
             if images:
                 again = epochs if self.config.snapshots else best
                 found["training again"] = self.pace.training(images, epochs=again, views=views)

@@ -14,7 +14,7 @@ from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
 from transferkit.tasks import SINGLE_LABEL
-from transferkit.train import folds, optim, state, wise_ft
+from transferkit.train import folds, optim, outputs, state, wise_ft
 from transferkit.train.context import FitContext
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
@@ -167,8 +167,9 @@ def test_the_note_says_what_was_tried_and_what_each_came_to():
         "validation images; on the way in steps of 20 %, by 2 of them: 0.400, 0.200, 0.200, 0.200, 0.200, 0.100; "
         "fine-tuning gains 0.300 ± 0.196"
     )
-    assert "log loss 0.200 on images, each by one of 5 networks that has not seen it; " in wise_ft._note(
-        losses, 0.63, 0.2, folds=5
+    several = wise_ft._note(losses, 0.63, 0.2, folds=5)
+    assert (
+        "are kept, in the mean of 5 fits: log loss 0.200 on images, each by one of 5 networks that has not " in several
     )
 
 
@@ -188,8 +189,12 @@ def test_where_the_middle_is_clearly_worse_than_an_end_the_better_end_is_kept(da
     start = state.snapshot(problem.network)
     given = iter([*ends, 9, 0.29])
     monkeypatch.setattr(type(SINGLE_LABEL), "log_losses", lambda self, logits, labels: _around(next(given), labels))
-    found = wise_ft.find(problem, mode, [wise_ft.Way(start=start, end=start, rows=problem.val.rows)])
+    end = start | {"model.fc.bias": start["model.fc.bias"] + torch.tensor([1.0, 0.0, -1.0])}
+    rows = problem.val.rows
+    found = wise_ft.find(problem, mode, [wise_ft.Way(start=start, end=end, rows=rows)])
     assert found.share == 1.0
+    assert torch.equal(problem.network.state_dict()["model.fc.bias"], end["model.fc.bias"])
+    assert np.array_equal(found.logits, outputs.logits_of(problem.network, problem.loader, rows, num_classes=3))
 
 
 def _around(loss, labels):

@@ -149,6 +149,14 @@ def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_t
     assert found.tta["loss"]["averaged"] == pytest.approx(np.mean(losses), rel=1e-3)
 
 
+def test_mirror_images_are_judged_once_where_there_is_one_fit(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(wise_ft, "_mirrored", None)  # what is fitted again judges them itself
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
+    monkeypatch.setattr(folds, "REFIT_IMAGES", 0)
+    problem, found, _ = fit(data, tmp_path, tta=True, **AUTO)
+    assert found.tta["n"] == len(problem.val.rows)
+
+
 def test_what_is_counted_is_that_of_the_last_and_weights_are_averaged():
     first, last = ({"w": torch.tensor([w]), "count": torch.tensor(n)} for w, n in ((1.0, 3), (2.0, 5)))
     mean = wise_ft._mean([first, last])

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from transferkit import metrics, ranks
+from transferkit import kinds, metrics, ranks
 from transferkit.model.mirror import MirrorAveraged
 from transferkit.train import outputs
 from transferkit.train.modes import TrainingMode
@@ -36,8 +36,8 @@ class Mixture:
     """How far to go: `share` of each way.
 
     Fields: rows (n,) of all ways in ascending order; logits (n, K), the answer to each by the mixture of the way that
-    has not seen it, and mirrored, averaged over mirror images, None where these are not wanted; note says what was
-    tried, and what each came to.
+    has not seen it, and mirrored, averaged over mirror images, of several ways where these are wanted; note says what
+    was tried, and what each came to.
     """
 
     share: float
@@ -65,49 +65,51 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
     Returns: None if the mean of several ways is no network that knows the images, as a ridge lies between these.
     Source: the mean of several, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482
     """
-    task, every = problem.val.task, math.ceil(sum(len(way.rows) for way in ways) / JUDGED)
-    judges = [(way, way.rows[::every]) for way in ways]
+    task, labels, every = problem.val.task, problem.val.labels, math.ceil(sum(len(way.rows) for way in ways) / JUDGED)
 
-    def log_losses(share: float) -> np.ndarray:
-        found = [(_answers(problem, mode, between(way.start, way.end, share), rows), rows) for way, rows in judges]
-        return np.concatenate([task.log_losses(logits, problem.val.labels[rows]) for logits, rows in found])
+    def answers(share: float, *, every: int = 1) -> list[np.ndarray]:
+        """What the mixture of each way answers to its own rows, or to some of them."""
+        return [_answers(problem, mode, between(way.start, way.end, share), way.rows[::every]) for way in ways]
 
-    losses = np.stack([log_losses(share) for share in SHARES])  # (S, n)
+    def log_losses(logits: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([task.log_losses(some, labels[way.rows[::every]]) for some, way in zip(logits, ways)])
+
+    losses = np.stack([log_losses(answers(share, every=every)) for share in SHARES])  # (S, n)
     share = _posterior_mean(losses)
-    there, best = log_losses(share), int(losses.mean(1).argmin())
-    line = (1 - share) * losses[0].mean() + share * losses[-1].mean()
-    if there.mean() > line and metrics.is_better(losses[best], there):
-        share = SHARES[best]
     share = ranks.from_first(0.0 if share < LEAST else round(share, 2))
-    return _mixture(problem, mode, ways, share=share, losses=losses)
-
-
-def _mixture(
-    problem: Problem, mode: TrainingMode, ways: Sequence[Way], *, share: float, losses: np.ndarray
-) -> Mixture | None:
-    answers, mirrored = [], []
-    for way in ways:
-        answers.append(_answers(problem, mode, between(way.start, way.end, share), way.rows))
-        if problem.images:
-            mode.settle()
-            twice = MirrorAveraged(problem.model)
-            mirrored.append(outputs.logits_of(twice, problem.images, way.rows, num_classes=problem.val.num_classes))
+    logits = answers(share)
+    there, best = log_losses([some[::every] for some in logits]), int(losses.mean(1).argmin())
+    line = (1 - share) * losses[0].mean() + share * losses[-1].mean()
+    if ranks.from_first(bool(there.mean() > line and metrics.is_better(losses[best], there))):
+        share = SHARES[best]
+        logits = answers(share)
     rows = np.concatenate([way.rows for way in ways])
-    order, task = np.argsort(rows), problem.val.task
-    rows, logits = rows[order], np.concatenate(answers)[order]
-    unseen = task.log_losses(logits, problem.val.labels[rows])
-    mean = between(_mean([way.start for way in ways]), _mean([way.end for way in ways]), share)
+    order = np.argsort(rows)
+    rows, found = rows[order], np.concatenate(logits)[order]
+    unseen = task.log_losses(found, labels[rows])
+    mirrored = _mirrored(problem, mode, ways, share) if problem.images and share and len(ways) > 1 else None
+    soup = between(_mean([way.start for way in ways]), _mean([way.end for way in ways]), share)
     if len(ways) == 1:
-        mode.network.load_state_dict(mean)
-    elif ranks.from_first(_is_worse(problem, _answers(problem, mode, mean, rows), rows, unseen)):
+        mode.network.load_state_dict(soup)
+    elif ranks.from_first(_is_worse(problem, _answers(problem, mode, soup, rows), rows, unseen)):
         return None
     return Mixture(
         share=share,
         rows=rows,
-        logits=logits,
-        mirrored=np.concatenate(mirrored)[order] if mirrored else None,
+        logits=found,
+        mirrored=None if mirrored is None else mirrored[order],
         note=_note(losses, share, float(unseen.mean()), folds=len(ways)),
     )
+
+
+def _mirrored(problem: Problem, mode: TrainingMode, ways: Sequence[Way], share: float) -> np.ndarray:
+    """The answers (n, K) of the mixture of each way to its own rows, averaged over mirror images; way after way."""
+    twice, images, found = MirrorAveraged(problem.model), kinds.present(problem.images), []
+    for way in ways:
+        mode.network.load_state_dict(between(way.start, way.end, share))
+        mode.settle()
+        found.append(outputs.logits_of(twice, images, way.rows, num_classes=problem.val.num_classes))
+    return np.concatenate(found)
 
 
 def _is_worse(problem: Problem, logits: np.ndarray, rows: np.ndarray, unseen: np.ndarray) -> bool:
@@ -147,6 +149,8 @@ def _note(losses: np.ndarray, share: float, loss: float, *, folds: int) -> str:
         kept = "the fine-tuned network is kept"
     else:
         kept = f"the weights {100 * share:.0f} % of the way from the probe to the fine-tuned network are kept"
+    if folds > 1 and share:
+        kept += f", in the mean of {folds} fits"
     judges = "the validation images" if folds == 1 else f"images, each by one of {folds} networks that has not seen it"
     return (
         f"{kept}: log loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "

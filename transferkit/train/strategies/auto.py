@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
-LOOKS = 8  # at each of the shares, at the one that is chosen, and at what comes of it
+LOOKS = 7  # at each of the shares, and at the one that is chosen
 
 
 class Auto(LpFt):
@@ -35,8 +35,10 @@ class Auto(LpFt):
             return Probe().variant(options)
         return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
 
-    def after(self, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
+    def after(self, options: Options, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
         """Of few images, as many fits as there are folds, and all of them to judge; else those that validate."""
+        if options.snapshots:
+            return super().after(options, train, val, are_few=are_few)
         if not are_few:
             return 0, LOOKS * val
         from transferkit.tasks.split import fold_count

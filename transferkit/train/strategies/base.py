@@ -77,7 +77,7 @@ class Strategy(ABC):
         """Which epoch is likely to be the best of a training on so many images: from a random head, the last."""
         return epochs
 
-    def after(self, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
+    def after(self, options: Options, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
         """How many images each epoch of what follows the training has, and how many are judged for it.
 
         Args: are_few, whether all of them are trained on again.
