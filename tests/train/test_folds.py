@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 import torch
 
+import transferkit as tk
 from tests.conftest import write_digits
-from tests.train.test_fitted import fit, weights
+from tests.train.test_fitted import TINY, fit, weights
+from tests.train.test_told import Told
 from transferkit import metrics
 from transferkit.train import descent, fitted, folds, state, wise_ft
 from transferkit.train.deadline import Deadline
@@ -171,3 +173,13 @@ def test_where_there_is_no_time_nothing_more_is_fitted(data, tmp_path, heard):
     first = wise_ft.Way(start={}, end={}, rows=late.val.rows)
     assert folds.mixture(late, mode, found, first, Descent(epochs=1, logits=np.zeros((6, 2)), seconds=1.0)) is None
     assert heard == ([], [])
+
+
+def test_a_person_sees_the_fits_and_the_weighing_go_on(data, tmp_path):
+    told = Told()
+    tk.finetune(data, out=str(tmp_path / "run"), progress=told, epochs=1, **TINY)
+    names = [name for name, *_ in told.phases]
+    assert names[-6:] == ["fine-tuning", *["refitting"] * 4, "weighing"]
+    assert all(total == done for _, total, done in told.phases)
+    assert told.phases[-1][1] == len(wise_ft.SHARES) * 30
+    assert "4 more fits of 1 epoch, each without another part" in told.lines

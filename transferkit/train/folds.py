@@ -52,7 +52,7 @@ def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, *
     count = fold_count(len(train.rows), len(val.rows))
     groups = None if problem.groups is None else problem.groups[train.rows]
     fold = train.task.folds(train.labels[train.rows], count, seed=problem.hyperparameters.seed, groups=groups)
-    problem.context.reporter.say(f"{count} more fits of {epochs} epoch{'s' * (epochs > 1)}, each without other images")
+    problem.context.reporter.say(f"{count} more fits of {epochs} epoch{'s' * (epochs > 1)}, each without another part")
     context = replace(problem.context, plan=kinds.present(problem.context.plan).shortened(epochs))
     ways = []
     for number in range(count):

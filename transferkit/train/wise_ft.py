@@ -74,7 +74,12 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
     def log_losses(logits: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([task.log_losses(some, labels[way.rows[::every]]) for some, way in zip(logits, ways)])
 
-    losses = np.stack([log_losses(answers(share, every=every)) for share in SHARES])  # (S, n)
+    losses, reporter = [], problem.context.reporter
+    reporter.phase("weighing", len(SHARES) * sum(len(way.rows[::every]) for way in ways))
+    for share in SHARES:
+        losses.append(log_losses(answers(share, every=every)))
+        reporter.advance(len(losses[-1]))
+    losses = np.stack(losses)  # (S, n)
     share = _posterior_mean(losses)
     share = ranks.from_first(0.0 if share < LEAST else round(share, 2))
     logits = answers(share)
