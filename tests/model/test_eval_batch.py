@@ -54,6 +54,16 @@ def test_a_batch_is_what_half_of_a_gpu_takes_and_32_on_a_cpu(gpu_of, memory, sid
     assert eval_batch.batch_of(network(image_size=side)) == images
 
 
+@pytest.mark.parametrize("order", [torch.channels_last, torch.contiguous_format])
+def test_a_batch_filled_up_keeps_its_images_and_their_order_in_memory(order):
+    x = torch.randn(5, 3, 4, 6).to(memory_format=order)
+    whole = eval_batch.filled(x, 8)
+    assert whole.is_contiguous(memory_format=order)
+    assert len(whole) == 8
+    assert torch.equal(whole[:5], x)
+    assert not whole[5:].any()
+
+
 def test_a_layer_alone_has_batches_of_32(gpu_of):
     gpu_of(80 * GB)
     assert eval_batch.batch_of(nn.Linear(2, 3)) == 32

@@ -5,6 +5,7 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from transferkit import runtime
 
@@ -32,13 +33,13 @@ def batch_of(network: nn.Module) -> int:
 
 
 def filled(x: Tensor, size: int = EVAL_BATCH) -> Tensor:
-    """`x` and blank images after it, up to a multiple of `size`.
+    """`x` and blank images after it, up to a multiple of `size`, in the same order of memory.
 
-    The kernel that a library takes, and so the last bits of a row, depend on the size of a batch. Filled up, an image
-    gives the same bits whatever others it comes with.
+    The kernel that a library takes, and so the last bits of a row, depend on the size of a batch and on its order of
+    memory. Filled up, an image gives the same bits whatever others it comes with.
     """
     blank = -len(x) % size
-    return torch.cat([x, x.new_zeros(blank, *x.shape[1:])]) if blank else x
+    return functional.pad(x, (0, 0) * (x.dim() - 1) + (0, blank)) if blank else x
 
 
 def halved(compute: Callable[[slice], T], count: int, *, device: torch.device) -> list[T]:
