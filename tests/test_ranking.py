@@ -72,6 +72,19 @@ def test_a_run_that_follows_computes_no_features_again_and_best_is_the_first(fol
     assert given["backbone"] == first.backbone  # which is what is gone on with
 
 
+def test_features_of_an_earlier_stage_are_proposed_where_they_clearly_help_and_no_network_lies_beside_itself(tmp_path):
+    data = write_digits(tmp_path / "data", classes=(1, 7, 9), per_class=16)
+    told = Told()
+    first, second = flow.rank(data, ["efficientnet_lite0"], cache_dir=tmp_path / "cache", progress=told)
+    assert [first.backbone, second.backbone] == ["efficientnet_lite0@blocks.4@blocks.6", "efficientnet_lite0"]
+    assert first.loss < second.loss
+    assert not [line for line in told.lines if line.startswith("  ")]
+    options = {"strategy": "probe", "cache_dir": tmp_path / "cache", "progress": told}
+    val = tk.finetune(data, backbone=first.backbone, out=tmp_path / "run", **options).metrics["val"]
+    assert (val["accuracy"], val["loss"]) == (first.accuracy, first.loss)
+    assert "features of 48 images are kept from earlier runs" in told.lines
+
+
 def test_of_many_images_each_class_has_its_share(folder, monkeypatch):
     seen = []
     judged = ranking._judged

@@ -156,7 +156,7 @@ def _read(listing: Listing, reader: Reader, size: int) -> tuple[FirstPass, float
     extractor, rows = reader.extractor, np.arange(len(listing.labels))
     features = None
     if extractor:
-        features = Features.empty(len(rows), extractor.model.num_features, views=extractor.first_views)
+        features = Features.empty(len(rows), extractor.model, views=extractor.first_views)
 
     def read(some: np.ndarray) -> tuple[np.ndarray, float]:
         started, found = time.monotonic(), [np.empty(0, np.int64)]
@@ -216,7 +216,7 @@ def _solved(problem: Problem, images: int) -> float:
     """The seconds in which a head is solved for, from those of a look at the features that are there, repeated."""
     features, train = kinds.present(problem.features), problem.train
     rows = np.resize(train.rows, min(images, SOLVED_ON))
-    seen = Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
+    seen = Rows.of(features, rows, train)
     _, objective = probe.prepare(seen, torch.ones(train.num_classes))
     start = torch.zeros(train.num_classes, seen.width + 1)
     looks = [timings.seconds(partial(objective, start), device="cpu") for _ in range(LOOKS)]

@@ -11,7 +11,7 @@ from transferkit.data import augment as augmentations
 from transferkit.data.views import Views
 from transferkit.data.worker_pool import WorkerPool
 from transferkit.model.eval_batch import batch_of
-from transferkit.model.features import Extractor, Features
+from transferkit.model.features import Extractor
 from transferkit.preparation import Prepared
 from transferkit.presets import Step
 from transferkit.progress import Progress
@@ -61,7 +61,7 @@ def applied(
     views = strategy.feature_views(given)
     if extractor and features:
         extractor = replace(extractor, views=views, mirrors=given.mirrors)
-        features = Features(views=features.views[: extractor.first_views])
+        features = replace(features, views=features.views[: extractor.first_views])
     name = "none" if strategy.takes_one_pass(given) else given.augment
     drawn = augmentations.load(name, prepared.model.card.preprocessing)
     prepared = replace(prepared, given=given, augment=drawn, extractor=extractor)

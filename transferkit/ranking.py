@@ -68,7 +68,9 @@ def best(config: FinetuneConfig, listing: Listing, progress: Progress) -> str:
 def rank(
     config: FinetuneConfig, listing: Listing, candidates: Candidates, progress: Progress, *, most: int = MOST
 ) -> list[Ranked]:
-    """The candidates, and the best one with another beside it if that helps; the lowest log loss first.
+    """The candidates, the best one with features of an earlier stage and with another beside it, where that helps.
+
+    The lowest log loss is first.
 
     Test images take no part. Features are kept, so that a run with one of them, not with a pair, computes those that it
     has already seen no second time.
@@ -79,21 +81,28 @@ def rank(
     given = {field.name: getattr(config, field.name) for field in fields(config) if field.name in SHARED}
     few = _some(listing, most)
     tried, failed = [], None
+
+    def judged(name: str) -> _Tried:
+        prepared = complete(FinetuneConfig(**given, backbone=name, strategy="probe"), few, Progress())
+        progress.say(f"{prepared.model.card.name}:")
+        with prepared.arithmetic():
+            return _judged(prepared, progress)
+
     for name in candidates.names:
         try:
-            prepared = complete(FinetuneConfig(**given, backbone=name, strategy="probe"), few, Progress())
+            tried.append(judged(name))
         except (UsageError, ModelFileError, NetworkError, StorageError) as error:
             if candidates.are_named or ranks.size() > 1:  # the others wait for this rank
                 raise
             progress.say(passed_over(name, error))
             failed = error
-            continue
-        progress.say(f"{prepared.model.card.name}:")
-        with prepared.arithmetic():
-            tried.append(_judged(prepared, progress))
     if failed and not tried:
         raise failed
     tried.sort(key=lambda each: each.found.loss)
+    if name := build.deeper_name(tried[0].found.backbone):
+        deeper = judged(name)
+        if metrics.is_better(deeper.log_losses, tried[0].log_losses):
+            tried.insert(0, deeper)
     found = [each.found for each in tried]
     if pair := _best_pair(tried, progress):
         found = sorted([*found, pair], key=lambda each: each.loss)
@@ -133,7 +142,8 @@ def _best_pair(tried: list[_Tried], progress: Progress) -> Ranked | None:
     """
     if len(tried) < 2:
         return None
-    first, *others = tried
+    first, *rest = tried
+    others = [each for each in rest if not first.found.backbone.startswith(f"{each.found.backbone}{build.DEPTH}")]
     progress.say(f"side by side with {first.found.backbone}:")
     better = []
     for other in others:
@@ -148,7 +158,8 @@ def _best_pair(tried: list[_Tried], progress: Progress) -> Ranked | None:
 def _beside(one: _Tried, other: _Tried) -> _Tried:
     """Two backbones side by side, by the features that each of them gave."""
     views = zip(*(kinds.present(each.problem.features).views for each in (one, other)))
-    features = Features(views=tuple(np.concatenate(pair, axis=1) for pair in views))
+    widths = (*kinds.present(one.problem.features).widths, *kinds.present(other.problem.features).widths)
+    features = Features(views=tuple(np.concatenate(pair, axis=1) for pair in views), widths=widths)
     a, b = one.found, other.found
     about = {
         "backbone": f"{a.backbone}{build.SIDE_BY_SIDE}{b.backbone}",

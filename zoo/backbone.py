@@ -1,7 +1,7 @@
 """A pretrained network of any family under one interface: features, final layers, stages, freezing, cutting in two."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transferkit.zoo import split
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import UsageError
+from transferkit.zoo.final_layers import Head, final_layer, pooled
 from transferkit.zoo.layers import NOTHING_DROPPED, Dropping, new_head
 from transferkit.zoo.stages import name_groups, place_modules, separate_heads
 
@@ -27,25 +28,6 @@ class Anatomy:
     heads: tuple[str, ...]
     groups: list[list[str]]
     nonlinear: tuple[str, ...] = ()
-
-
-class Head(nn.Module):
-    """The final layers of a network as one module; they are shared with it.
-
-    Shapes: (B, D) -> (B, K), where D is the sum of the layers' inputs and the logits are the mean over the layers.
-    """
-
-    def __init__(self, layers: Sequence[nn.Linear | nn.Conv2d]):
-        super().__init__()
-        self.training = layers[0].training
-        self.layers = nn.ModuleList(layers)
-        self._widths = [layer.weight.shape[1] for layer in layers]
-
-    def forward(self, features: Tensor) -> Tensor:
-        logits = []
-        for layer, x in zip(self.layers, features.split(self._widths, dim=1)):
-            logits.append(layer(x[:, :, None, None]).flatten(1) if isinstance(layer, nn.Conv2d) else layer(x))
-        return torch.stack(logits).mean(0)  # (B, K)
 
 
 class Backbone(nn.Module):
@@ -74,7 +56,12 @@ class Backbone(nn.Module):
     @property
     def num_features(self) -> int:
         """The width D of `features`."""
-        return sum(layer.weight.shape[1] for layer in self._layers())
+        return sum(self.widths)
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """How many of them each final layer receives."""
+        return tuple(layer.weight.shape[1] for layer in self._layers())
 
     @property
     def num_classes(self) -> int:
@@ -82,7 +69,7 @@ class Backbone(nn.Module):
         return self._layers()[0].weight.shape[0]
 
     def _layers(self) -> list[nn.Linear | nn.Conv2d]:
-        return [_final_layer(self.model, name) for name in self.heads]
+        return [final_layer(self.model, name) for name in self.heads]
 
     def forward(self, x: Tensor) -> Tensor:
         """The native forward pass: (B, 3, H, W) -> (B, K)."""
@@ -105,7 +92,7 @@ class Backbone(nn.Module):
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.cat([_pooled(inputs[layer], layer) for layer in layers], dim=1)
+        return torch.cat([pooled(inputs[layer], layer) for layer in layers], dim=1)
 
     @property
     def classifier(self) -> Head:
@@ -180,7 +167,7 @@ class Backbone(nn.Module):
             raise UsageError(f"the head takes a weight of shape {expected}, not {tuple(weight.shape)}")
         self.make_linear()
         layers = self._layers()
-        for layer, part in zip(layers, weight.split([layer.weight.shape[1] for layer in layers], dim=1)):
+        for layer, part in zip(layers, weight.split(self.widths, dim=1)):
             layer.weight.copy_((part * len(layers)).reshape(layer.weight.shape))
             layer.get_parameter("bias").copy_(bias)
 
@@ -235,16 +222,3 @@ class Backbone(nn.Module):
         if graph is None:
             return whole
         return split.cut(self, graph, depth=order[stage], depth_of=lambda name: order[self.stage_of(name[6:])]) or whole
-
-
-def _final_layer(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
-    if isinstance(layer := model.get_submodule(name), (nn.Linear, nn.Conv2d)):
-        return layer
-    raise TypeError(f"{name} is a {type(layer).__name__}, no linear layer")
-
-
-def _pooled(x: Tensor, layer: nn.Module) -> Tensor:
-    """The mean of a final layer's input over positions: (B, D, H, W) or (B, N, D) -> (B, D)."""
-    if isinstance(layer, nn.Conv2d):
-        return x.mean((2, 3))
-    return x if x.ndim == 2 else x.flatten(1, -2).mean(1)

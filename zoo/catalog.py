@@ -12,7 +12,7 @@ from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors
-from transferkit.zoo.names import missing_folder, parts, search, suggest
+from transferkit.zoo.names import depths, missing_folder, parts, search, suggest
 from transferkit.zoo.own_folder import by_spec, model_folder
 from transferkit.zoo.schema import MAX_BODIES
 from transferkit.zoo.sources.source import Source
@@ -33,7 +33,7 @@ def create(
     image_size: int | None = None,
     offline: bool = False,
 ) -> "Backbone":
-    """A network in evaluation mode, by name or path, or several side by side, as A+B.
+    """A network in evaluation mode, by name or path, with features of earlier stages as NAME@STAGE, or several as A+B.
 
     Args: num_classes, None keeps the head that the weights have; another number than that gives it a fresh one.
     weights, None for the pretrained ones, "none" for random ones, else a safetensors file. image_size, the side in
@@ -51,10 +51,19 @@ def create(
     bodies = []
     for each in several:
         with read_errors(each):
-            bodies.append(
-                _created(each, num_classes=num_classes, weights=weights, image_size=image_size, offline=offline)
-            )
+            own, stages = depths(each)
+            made = _created(own, num_classes=num_classes, weights=weights, image_size=image_size, offline=offline)
+            bodies.append(_deepened(made, stages))
     return _joined(bodies)
+
+
+def _deepened(body: "Backbone", stages: list[str]) -> "Backbone":
+    """The network with features of those stages, where there are any."""
+    if not stages:
+        return body
+    from transferkit.zoo import depths
+
+    return depths.deepened(body, stages)
 
 
 def _joined(bodies: "list[Backbone]") -> "Backbone":
@@ -118,6 +127,7 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
         return []
     if len(several := parts(name)) > 1:
         return [path for each in several for path in files_of(each)]
+    name, _ = depths(name)
     source, own = _found(name)
     file = Path(weights) if weights else _opened(source, own, name=name, offline=True).pretrained(offline=True)
     files = [file, *source.files(own)]
@@ -182,6 +192,11 @@ def describe(name: str, *, offline: bool = True) -> ModelCard:
         from transferkit.zoo import side_by_side
 
         return side_by_side.joined_card([describe(each, offline=offline) for each in several])
+    own, stages = depths(name)
+    if stages:
+        from transferkit.zoo.depths import deeper_card
+
+        return deeper_card(describe(own, offline=offline), stages)
     with read_errors(name):
         source, own = _found(name)
         if own in source.travels:

@@ -11,6 +11,7 @@ from transferkit.zoo.disk_cache import DiskCache
 
 MAX_BESIDE = 10_000  # folders that are looked at
 SIDE_BY_SIDE = "+"  # between the names of networks that share a head
+DEPTH = "@"  # before the name of a stage whose features the head has, too
 
 
 def search(pattern: str) -> list[str]:
@@ -32,6 +33,18 @@ def parts(name: str) -> list[str]:
     ['efficientnet_lite0', 'timm:resnet18']
     """
     return [name] if os.path.exists(name) else name.split(SIDE_BY_SIDE)
+
+
+def depths(name: str) -> tuple[str, list[str]]:
+    """The name of a network, and the stages that it names; a path that is there and a revision on the hub name none.
+
+    >>> depths("efficientnet_lite0@blocks.4"), depths("hf-hub:timm/resnet18@main")
+    (('efficientnet_lite0', ['blocks.4']), ('hf-hub:timm/resnet18@main', []))
+    """
+    if DEPTH not in name or name.startswith("hf-hub:") or os.path.exists(name):
+        return name, []
+    network, *stages = name.split(DEPTH)
+    return network, stages
 
 
 def missing_folder(name: str) -> str:

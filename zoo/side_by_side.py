@@ -141,7 +141,6 @@ class Blueprint:
 
         Raises: ModelFileError if the file does not fit.
         """
-        tensors = files.read_safetensors(weights) if weights else {}
         is_linear = {"linear_head": True} if self.spec.get("linear_head") else {}
         bodies = []
         for entry in self.spec["bodies"]:
@@ -151,14 +150,23 @@ class Blueprint:
             )
             bodies.append(built)
         joined = join(bodies)
-        if weights:
-            had = next(len(tensors[f"{name}.weight"]) for name in joined.heads if f"{name}.weight" in tensors)
-            if joined.num_classes != had:
-                joined.reset_head(had)
-            load_state(joined.model, tensors, source=weights)
-            if num_classes not in (None, had):
-                joined.reset_head(num_classes)
-        return joined
+        return filled(joined, weights, num_classes=num_classes) if weights else joined
+
+
+def filled(backbone: Backbone, weights: Path, *, num_classes: int | None) -> Backbone:
+    """A network of several final layers with the weights of a file that was written for all of it.
+
+    Args: num_classes, None for those of the file; for others it gets a fresh head.
+    Raises: ModelFileError if the file does not fit.
+    """
+    tensors = files.read_safetensors(weights)
+    had = next((len(tensors[f"{name}.weight"]) for name in backbone.heads if f"{name}.weight" in tensors), None)
+    if had is not None and backbone.num_classes != had:
+        backbone.reset_head(had)
+    load_state(backbone.model, tensors, source=weights)
+    if num_classes not in (None, had):
+        backbone.reset_head(num_classes)
+    return backbone
 
 
 def joined_card(cards: Sequence[ModelCard]) -> ModelCard:

@@ -82,7 +82,7 @@ def test_features_have_the_same_bits_in_whatever_batch_of_a_gpu_they_come(gpu_of
     assert eval_batch.batch_of(model) == 64
     found = []
     for cuts in ([0, 64, 100], [0, 1, 40, 100]):
-        features = Features.empty(100, model.num_features, views=1)
+        features = Features.empty(100, model, views=1)
         inputs = [(x[start:stop], np.arange(start, stop)) for start, stop in pairwise(cuts)]
         Extractor(model=model, views=1).fill(features, inputs, fitted=np.ones(100, bool))
         found.append(features.plain)
@@ -133,7 +133,7 @@ def test_features_that_were_halved_are_right_and_not_kept(short, tmp_path):
     for most in (100, 8):
         seen = short(model.model, most)
         cache = FeatureCache(tmp_path / str(most), {"key": 1})
-        extractor, features = Extractor(model=model, cache=cache), Features.empty(40, model.num_features, views=2)
+        extractor, features = Extractor(model=model, cache=cache), Features.empty(40, model, views=2)
         extractor.fill(features, [(x, np.arange(40))], fitted=everyone)
         found.append((features, extractor.keep(features, sha256, fitted=everyone), seen))
     (whole, kept, _), (parts, none, _) = found

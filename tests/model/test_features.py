@@ -9,7 +9,7 @@ from transferkit.model.features import Extractor, Features
 
 
 def extract(model, inputs, *, fitted, precision="fp32"):
-    found = Features.empty(len(fitted), model.num_features, views=2)
+    found = Features.empty(len(fitted), model, views=2)
     Extractor(model=model, precision=precision).fill(found, inputs, fitted=fitted)
     return found
 
@@ -71,12 +71,12 @@ def test_what_was_kept_is_recalled_with_every_bit_and_what_was_not_is_missing(tm
     extractor = Extractor(model=model, cache=FeatureCache(tmp_path, {}))
     assert not extractor.remembers
     hashes, fitted = np.array([f"{n:064d}" for n in range(5)]), np.array([True, True, True, False, False])
-    found = Features.empty(5, model.num_features, views=2)
+    found = Features.empty(5, model, views=2)
     extractor.fill(found, [(torch.randn(5, 3, 64, 64), np.arange(5))], fitted=fitted)
     some = [0, 1, 3]
     assert len(extractor.keep(found.subset(some), hashes[some], fitted=fitted[some])) == 3
     assert extractor.remembers
-    again = Features.empty(5, model.num_features, views=2)
+    again = Features.empty(5, model, views=2)
     assert extractor.recall(again, hashes, fitted=fitted).tolist() == [True, True, False, True, False]
     assert np.array_equal(again.plain[some], found.plain[some])
     assert np.array_equal(again.views[1][:2], found.views[1][:2])

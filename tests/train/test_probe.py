@@ -49,6 +49,20 @@ def test_the_probe_is_scikit_learns_logistic_regression(wine, l2):
     assert np.abs(probabilities(found, wine.x) - expected).max() < 2e-3
 
 
+def test_parts_that_lie_side_by_side_weigh_the_same_however_narrow(wine):
+    parts = replace(wine.rows, widths=(10, 3))
+    x = scaled(wine.x) * np.repeat([1, np.sqrt(10 / 3)], [10, 3])  # variances that sum up to the same
+    found = probe.fit(parts, 0.01, class_weights=wine.even)
+    expected = oracle(0.01, len(x)).fit(x, wine.y).predict_proba(x)
+    assert np.abs(probabilities(found, wine.x) - expected).max() < 5e-3
+    folds = np.arange(len(x)) % 5
+    chosen = selection.choose_by_folds(parts, folds, class_weights=wine.even, path=(0.01,), on_value=lambda line: None)
+    for fold in range(5):
+        others = replace(parts, rows=np.flatnonzero(folds != fold), labels=wine.y[folds != fold])
+        alone = probe.fit(others, 0.01, class_weights=wine.even).predict(wine.x, np.flatnonzero(folds == fold))
+        assert np.abs(chosen.logits[folds == fold] - alone).max() < 2e-2
+
+
 def test_a_probe_is_scored_by_its_mean_log_loss_and_accuracy(wine):
     found = probe.linear(torch.randn(3, 14), Scale.of(wine.rows.blocks(3)))
     p = probabilities(found, wine.x).astype(np.float64)

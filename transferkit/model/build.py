@@ -4,13 +4,14 @@ from transferkit.zoo.backbone import Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import at_hand, create, files_of, model_folder, rebuild
 from transferkit.zoo.catalog import describe as card_of
+from transferkit.zoo.depths import deeper_name
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError
 from transferkit.zoo.folding import fold, unfold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
-from transferkit.zoo.names import SIDE_BY_SIDE
+from transferkit.zoo.names import DEPTH, SIDE_BY_SIDE
 from transferkit.zoo.packages import best
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
@@ -21,6 +22,7 @@ from transferkit.zoo.weights import check_finite
 
 __all__ = [
     "CARDS",
+    "DEPTH",
     "NAMES",
     "SIDE_BY_SIDE",
     "Backbone",
@@ -35,6 +37,7 @@ __all__ = [
     "card_of",
     "check_finite",
     "create",
+    "deeper_name",
     "describe",
     "families",
     "files_of",

@@ -1,7 +1,7 @@
 """The frozen backbone's features of every image, computed once."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,17 +20,19 @@ class Features:
     """What the final linear layer receives for the images of a data set; rows that were not computed are NaN.
 
     A head is fitted to all `views`: the images as they are, their mirror images, augmented ones. It is judged on the
-    first of them.
+    first of them. `widths` are how many features each final layer receives; together D.
 
     Shapes: (N, D) each.
     """
 
     views: tuple[np.ndarray, ...]
+    widths: tuple[int, ...] = ()
 
     @classmethod
-    def empty(cls, count: int, width: int, *, views: int) -> "Features":
+    def empty(cls, count: int, model: Backbone, *, views: int) -> "Features":
         """Those of `count` images, none of them computed."""
-        return cls(views=tuple(np.full((count, width), np.nan, np.float32) for _ in range(views)))
+        shape = count, model.num_features
+        return cls(views=tuple(np.full(shape, np.nan, np.float32) for _ in range(views)), widths=model.widths)
 
     @property
     def plain(self) -> np.ndarray:
@@ -39,7 +41,7 @@ class Features:
 
     def subset(self, rows: np.ndarray) -> "Features":
         """The features of `rows` alone."""
-        return Features(views=tuple(view[rows] for view in self.views))
+        return replace(self, views=tuple(view[rows] for view in self.views))
 
 
 @dataclass(frozen=True, kw_only=True)

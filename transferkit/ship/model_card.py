@@ -84,7 +84,13 @@ SIDE_BY_SIDE = """
 ## Its networks
 
 They lie side by side: each sees the photo, and one head has the features of all. Plain timm has no such network, but
-these folders are models that it opens, and the logits of the whole are the mean of theirs: {folders}.
+these folders are models {which}, and the logits of the whole are the mean of theirs: {folders}.
+"""
+STAGES = """
+## Its features
+
+The head has those of the last layer and, averaged over the photo, those of {stages}. Plain timm knows the network alone
+({architecture}), not this head; `transferkit export` writes the whole as one graph.
 """
 LIMITS = """
 ## What it does not promise
@@ -159,10 +165,14 @@ def model_card(model: Artifact) -> str:
     origin = {"license": backbone.card.license, "library": "timm" if is_timm else "transferkit"}
     alone = ALONE if model.averages_mirror else ""
     plain = TIMM.format(outputs=words.outputs + alone) if is_timm else ""
-    folders = ", ".join(
-        f"`members/{number}` ({quoted(body.card.name)})" for number, body in enumerate(bodies_of(backbone))
-    )
-    network += SIDE_BY_SIDE.format(folders=folders) if folders else ""
+    bodies = bodies_of(backbone)
+    folders = ", ".join(f"`members/{number}` ({quoted(body.card.name)})" for number, body in enumerate(bodies))
+    which = "that it opens" if all(body.spec["family"] == "timm" for body in bodies) else "of their own"
+    network += SIDE_BY_SIDE.format(folders=folders, which=which) if folders else ""
+    if stages := backbone.spec.get("stages"):
+        network += STAGES.format(
+            stages=", ".join(map(quoted, stages)), architecture=quoted(backbone.spec["architecture"])
+        )
     return _header(model, origin) + plain + network + LIMITS.format(stranger=words.stranger)
 
 

@@ -1,13 +1,16 @@
 """Labelled rows of feature arrays that may be larger than memory: read a block at a time."""
 
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from transferkit.model.features import Features
 from transferkit.tasks import SINGLE_LABEL, Task
+from transferkit.train.loop import Examples
 
 Blocks = Iterable[tuple[Tensor, Tensor]]  # of x (B, D) and labels (B, ...); each pass over it gives the same
 
@@ -20,13 +23,20 @@ class Rows:
     """Labelled rows of one or more views of a data set, all of which count.
 
     Shapes: each view (N, D), which may be memory-mapped and is never copied whole; rows (n,), and their labels (n,
-    ...).
+    ...). `widths` are how many features each part has, where D is several that lie side by side.
     """
 
     views: tuple[np.ndarray, ...]
     rows: np.ndarray
     labels: np.ndarray
     task: Task = SINGLE_LABEL
+    widths: tuple[int, ...] = ()
+
+    @classmethod
+    def of(cls, features: Features, rows: np.ndarray, examples: Examples) -> "Rows":
+        """Rows (n,) of features in all views, with the labels that they have in `examples`."""
+        labels = examples.labels[rows]
+        return cls(views=features.views, rows=rows, labels=labels, task=examples.task, widths=features.widths)
 
     def __len__(self) -> int:
         """How many there are, each view counted."""
@@ -56,14 +66,21 @@ class Rows:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """What makes features have mean 0 and deviation 1. Shapes: mean and deviation (D,)."""
+    """What makes features have mean 0 and deviation 1, or parts of them that lie side by side weigh the same.
+
+    Shapes: mean and deviation (D,).
+    """
 
     mean: Tensor
     deviation: Tensor
 
     @classmethod
-    def of(cls, blocks: Blocks) -> "Scale":
-        """That of all rows of `blocks`; a feature that never changes has deviation 1."""
+    def of(cls, blocks: Blocks, widths: Sequence[int] = ()) -> "Scale":
+        """That of all rows of `blocks`; a feature that never changes has deviation 1.
+
+        Where several parts lie side by side, of so many features, L2 would hold back a narrow one more than a wide one:
+        features of a narrow part get a larger deviation, so that the squares of each part's sum up to the same.
+        """
         count, shift = 0, torch.zeros(())
         total = squares = torch.zeros((), dtype=torch.float64)
         for x, _ in blocks:
@@ -76,6 +93,8 @@ class Scale:
         offset = total / count
         deviation = (squares / count - offset.square()).clamp(min=0).sqrt().float()
         deviation = torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation))
+        if len(set(widths)) > 1:
+            deviation *= torch.cat([torch.full((width,), math.sqrt(width / max(widths))) for width in widths])
         return cls(mean=shift + offset.float(), deviation=deviation)
 
     @classmethod

@@ -151,7 +151,7 @@ def _recalled(listing: Listing, reader: Reader, fitted: np.ndarray) -> _Table:
     table = _Table(
         sizes=np.zeros(count, np.int64),
         hashes=np.full(count, "", "<U64"),
-        features=extractor and Features.empty(count, extractor.model.num_features, views=extractor.first_views),
+        features=extractor and Features.empty(count, extractor.model, views=extractor.first_views),
     )
     if extractor and table.features and extractor.remembers and ranks.is_first():
         contents = reader.photos.contents(listing.paths)

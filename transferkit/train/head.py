@@ -66,7 +66,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
     asked |= {} if l2 is None else {"path": (l2,)}
 
     def seen(rows: np.ndarray) -> Rows:
-        return Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
+        return Rows.of(features, rows, train)
 
     everything, mirrored, note = seen(both), None, ""
     by_cross_validation = len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO
@@ -79,7 +79,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
         if problem.images:
             mirrored = chosen.second
     else:
-        judged = Rows(views=(features.plain,), rows=val.rows, labels=val.labels[val.rows], task=val.task)
+        judged = Rows.of(replace(features, views=(features.plain,)), val.rows, val)
         chosen = selection.choose_on_part(seen(train.rows), judged, **asked)
         of_train = chosen.found
         rows = judged.thinned(max(1, int(JUDGED_UP_TO / val.num_classes))).rows
@@ -103,7 +103,7 @@ def fitted_like(found: ProbeFit, problem: Problem, rows: np.ndarray) -> probe.Li
     """The probe that images of `rows` (n,) alone give, with the L2 of `found`; each rank has that of the first."""
     features, train = kinds.present(problem.features), problem.train
     weights = _probe_weights(replace(train, rows=rows), problem.hyperparameters.balance)
-    seen = Rows(views=features.views, rows=rows, labels=train.labels[rows], task=train.task)
+    seen = Rows.of(features, rows, train)
     linear = probe.fit(seen, found.l2, class_weights=weights, start=found.final)
     ranks.copy_first([linear.weight, linear.bias])
     return linear
@@ -154,4 +154,4 @@ class Standardised:
 def standardise(features: Features, rows: np.ndarray) -> Standardised:
     """`features` on the scale of those of `rows`, all views."""
     seen = Rows(views=features.views, rows=rows, labels=rows)
-    return Standardised(features=features, scale=Scale.of(seen.blocks(1)))
+    return Standardised(features=features, scale=Scale.of(seen.blocks(1), features.widths))

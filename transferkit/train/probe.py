@@ -46,7 +46,7 @@ def fit(rows: Rows, l2: float, *, class_weights: Tensor, start: Linear | None = 
 
 def prepare(rows: Rows, class_weights: Tensor) -> tuple[Scale, Objective]:
     """The scale of the features, and the objective of points on it."""
-    scale = Scale.of(rows.blocks(len(class_weights)))
+    scale = Scale.of(rows.blocks(len(class_weights)), rows.widths)
     blocks = standardised(rows, scale, len(class_weights))
     shares = rows.task.shares(rows.labels, class_weights, views=len(rows.views))
     return scale, Objective(blocks=blocks, scale=Scale.none(rows.width), shares=shares, task=rows.task)

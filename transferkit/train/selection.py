@@ -159,7 +159,7 @@ def _folds(
     rows: Rows, folds: np.ndarray, class_weights: Tensor
 ) -> tuple[Scale, list[tuple[Objective, np.ndarray, tuple[Tensor, ...]]]]:
     """The scale of all rows; for each fold the objective of the others, which rows it holds out, all their views."""
-    scale = Scale.of(rows.blocks(len(class_weights)))
+    scale = Scale.of(rows.blocks(len(class_weights)), rows.widths)
     members = [np.flatnonzero(folds == fold) for fold in np.unique(folds)]
     # all views of a fold lie together, so that the other folds are two slices
     x = torch.cat([torch.from_numpy(view[rows.rows[chosen]]) for chosen in members for view in rows.views])
@@ -170,7 +170,7 @@ def _folds(
         end = start + len(rows.views) * len(chosen)
         blocks = tuple((x[part], labels[part]) for part in (slice(start), slice(end, None)) if len(labels[part]))
         shares = rows.task.shares(np.delete(rows.labels, chosen, axis=0), class_weights, views=len(rows.views))
-        objective = Objective(blocks=blocks, scale=Scale.of(blocks), shares=shares, task=rows.task)
+        objective = Objective(blocks=blocks, scale=Scale.of(blocks, rows.widths), shares=shares, task=rows.task)
         fits.append((objective, chosen, x[start:end].split(len(chosen))))
         start = end
     return scale, fits

@@ -1,6 +1,6 @@
 """How many views of an image the epochs repeat, and what of the network runs once for each of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,7 @@ def augmented(extractor: Extractor, features: Features, images: ImageLoader, row
         ranks.fill(part, blocks)
         view[rows] = part
         views.append(view)
-    return Features(views=tuple(views))
+    return replace(features, views=tuple(views))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,7 @@
 Nothing heavy is imported before one of them opens a network.
 """
 
+from transferkit.zoo.sources.depths import Depths
 from transferkit.zoo.sources.embedded import Embedded
 from transferkit.zoo.sources.hf_hub import HfHub
 from transferkit.zoo.sources.model_folder import ModelFolder
@@ -18,6 +19,7 @@ SOURCES: tuple[Source, ...] = (
     Packages(),
     Torchvision(),
     HfHub(),
+    Depths(),
     SideBySide(),
     Timm(),  # the last: it takes every name
 )
