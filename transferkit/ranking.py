@@ -100,9 +100,12 @@ def rank(
         raise failed
     tried.sort(key=lambda each: each.found.loss)
     if name := build.deeper_name(tried[0].found.backbone):
-        deeper = judged(name)
-        if metrics.is_better(deeper.log_losses, tried[0].log_losses):
-            tried.insert(0, deeper)
+        try:
+            deeper = judged(name)
+            if metrics.is_better(deeper.log_losses, tried[0].log_losses):
+                tried.insert(0, deeper)
+        except UsageError as error:  # nobody asked for it
+            progress.say(passed_over(name, error))
     found = [each.found for each in tried]
     if pair := _best_pair(tried, progress):
         found = sorted([*found, pair], key=lambda each: each.loss)

@@ -61,9 +61,12 @@ def _deepened(body: "Backbone", stages: list[str]) -> "Backbone":
     """The network with features of those stages, where there are any."""
     if not stages:
         return body
-    from transferkit.zoo import depths
+    from transferkit.zoo import depths, sizes
 
-    return depths.deepened(body, stages)
+    deep = depths.deepened(body, stages)
+    if reason := sizes.refusal(deep):
+        raise UsageError(f"{deep.card.name} cannot be computed: {reason}")
+    return deep
 
 
 def _joined(bodies: "list[Backbone]") -> "Backbone":

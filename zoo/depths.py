@@ -60,7 +60,8 @@ def deeper_name(name: str) -> str:
 
     Raises: as `create`, for a network that is not on this machine.
     """
-    if len(parts(name)) > 1 or depths(name)[1] or (found := sources.find(name)) is None:
+    is_single = len(parts(name)) == 1 and depths(f"{name}{DEPTH}any") == (name, ["any"])  # what follows is a stage
+    if not is_single or (found := sources.find(name)) is None:
         return ""
     source, own = found
     backbone = sizes.hollow(source.open(own, offline=True))

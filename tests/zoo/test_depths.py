@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import timm
 import torch
 from torch.nn import functional
 
@@ -94,6 +95,15 @@ def test_its_card_is_that_of_the_network_and_says_which_features():
     assert files_of(DEEP) == files_of("efficientnet_lite0")
 
 
+def test_a_network_that_cannot_give_them_after_all_is_refused_when_it_is_opened(monkeypatch):
+    def fail(self, x, **options):
+        raise RuntimeError("no such thing here")
+
+    monkeypatch.setattr(timm.models.ResNet, "forward_intermediates", fail)
+    with pytest.raises(UsageError, match="test_resnet@layer3 cannot be computed: no such thing here"):
+        create(TINY, weights="none")
+
+
 def test_what_is_wrong_is_said_with_what_there_is():
     with pytest.raises(
         UsageError, match=r"'blocks.9' of efficientnet_lite0 is no stage .* blocks.2, blocks.4, blocks.6"
@@ -111,6 +121,7 @@ def test_the_usual_stages_are_the_last_and_the_one_before_it_unless_the_last_is_
     assert depths.deeper_name("efficientnet_lite0") == "efficientnet_lite0@blocks.4@blocks.6"
     assert depths.deeper_name("timm:resnet18") == "timm:resnet18@layer3"
     assert depths.deeper_name("timm:test_vit") == depths.deeper_name("cifar_resnet") == ""
+    assert depths.deeper_name("hf-hub:timm/resnet18") == ""  # there @ is a revision
     assert depths.deeper_name(DEEP) == depths.deeper_name("efficientnet_lite0+cifar_mlp") == ""
 
 
