@@ -110,7 +110,7 @@ def test_without_room_for_what_is_below_the_cut_the_whole_network_is_gone_throug
 @pytest.mark.parametrize("wanted", [2, 4])
 def test_features_of_more_views_are_those_of_the_images_in_the_augmentation_of_their_number(wanted):
     model = tk.zoo.create("timm:test_resnet", weights="none", num_classes=3, image_size=32).eval()
-    rows, plain = np.array([7, 2, 30]), Features.empty(COUNT, model.num_features, views=2)
+    rows, plain = np.array([7, 2, 30]), Features.empty(COUNT, model, views=2)
     found = views.augmented(Extractor(model=model, views=wanted), plain, images, rows)
     assert len(found.views) == wanted
     assert found.views[:2] == plain.views
