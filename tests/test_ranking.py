@@ -78,7 +78,7 @@ def test_features_of_an_earlier_stage_are_proposed_where_they_clearly_help_and_n
     first, second = flow.rank(data, ["efficientnet_lite0"], cache_dir=tmp_path / "cache", progress=told)
     assert [first.backbone, second.backbone] == ["efficientnet_lite0@blocks.4@blocks.6", "efficientnet_lite0"]
     assert first.loss < second.loss
-    assert not [line for line in told.lines if line.startswith("  ")]
+    assert not [line for line in told.lines if line.startswith("side by side")]
     options = {"strategy": "probe", "cache_dir": tmp_path / "cache", "progress": told}
     val = tk.finetune(data, backbone=first.backbone, out=tmp_path / "run", **options).metrics["val"]
     assert (val["accuracy"], val["loss"]) == (first.accuracy, first.loss)

@@ -68,7 +68,7 @@ def best(config: FinetuneConfig, listing: Listing, progress: Progress) -> str:
 def rank(
     config: FinetuneConfig, listing: Listing, candidates: Candidates, progress: Progress, *, most: int = MOST
 ) -> list[Ranked]:
-    """The candidates, the best one with features of an earlier stage and with another beside it, where that helps.
+    """The candidates, the best one with features of its last stages and with another beside it, where that helps.
 
     The lowest log loss is first.
 
@@ -143,10 +143,10 @@ def _best_pair(tried: list[_Tried], progress: Progress) -> Ranked | None:
 
     Args: tried, the best one first.
     """
-    if len(tried) < 2:
-        return None
     first, *rest = tried
     others = [each for each in rest if not first.found.backbone.startswith(f"{each.found.backbone}{build.DEPTH}")]
+    if not others:
+        return None
     progress.say(f"side by side with {first.found.backbone}:")
     better = []
     for other in others:

@@ -12,7 +12,7 @@ from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors
-from transferkit.zoo.names import depths, missing_folder, parts, search, suggest
+from transferkit.zoo.names import missing_folder, parts, search, suggest, with_stages
 from transferkit.zoo.own_folder import by_spec, model_folder
 from transferkit.zoo.schema import MAX_BODIES
 from transferkit.zoo.sources.source import Source
@@ -51,7 +51,7 @@ def create(
     bodies = []
     for each in several:
         with read_errors(each):
-            own, stages = depths(each)
+            own, stages = with_stages(each)
             made = _created(own, num_classes=num_classes, weights=weights, image_size=image_size, offline=offline)
             bodies.append(_deepened(made, stages))
     return _joined(bodies)
@@ -130,7 +130,7 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
         return []
     if len(several := parts(name)) > 1:
         return [path for each in several for path in files_of(each)]
-    name, _ = depths(name)
+    name, _ = with_stages(name)
     source, own = _found(name)
     file = Path(weights) if weights else _opened(source, own, name=name, offline=True).pretrained(offline=True)
     files = [file, *source.files(own)]
@@ -195,7 +195,7 @@ def describe(name: str, *, offline: bool = True) -> ModelCard:
         from transferkit.zoo import side_by_side
 
         return side_by_side.joined_card([describe(each, offline=offline) for each in several])
-    own, stages = depths(name)
+    own, stages = with_stages(name)
     if stages:
         from transferkit.zoo.depths import deeper_card
 

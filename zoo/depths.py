@@ -20,7 +20,7 @@ from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import ModelFileError, UsageError
-from transferkit.zoo.names import DEPTH, depths, parts
+from transferkit.zoo.names import DEPTH, parts, with_stages
 
 FAMILY = "depths"
 TimmNetwork = Any  # an nn.Module with what timm adds: feature_info, forward_intermediates, forward_head
@@ -60,7 +60,7 @@ def deeper_name(name: str) -> str:
 
     Raises: as `create`, for a network that is not on this machine.
     """
-    is_single = len(parts(name)) == 1 and depths(f"{name}{DEPTH}any") == (name, ["any"])  # what follows is a stage
+    is_single = len(parts(name)) == 1 and with_stages(f"{name}{DEPTH}any") == (name, ["any"])  # what follows is a stage
     if not is_single or (found := sources.find(name)) is None:
         return ""
     source, own = found

@@ -35,10 +35,10 @@ def parts(name: str) -> list[str]:
     return [name] if os.path.exists(name) else name.split(SIDE_BY_SIDE)
 
 
-def depths(name: str) -> tuple[str, list[str]]:
+def with_stages(name: str) -> tuple[str, list[str]]:
     """The name of a network, and the stages that it names; a path that is there and a revision on the hub name none.
 
-    >>> depths("efficientnet_lite0@blocks.4"), depths("hf-hub:timm/resnet18@main")
+    >>> with_stages("efficientnet_lite0@blocks.4"), with_stages("hf-hub:timm/resnet18@main")
     (('efficientnet_lite0', ['blocks.4']), ('hf-hub:timm/resnet18@main', []))
     """
     if DEPTH not in name or name.startswith("hf-hub:") or os.path.exists(name):

@@ -20,7 +20,7 @@ class Features:
     """What the final linear layer receives for the images of a data set; rows that were not computed are NaN.
 
     A head is fitted to all `views`: the images as they are, their mirror images, augmented ones. It is judged on the
-    first of them. `widths` are how many features each final layer receives; together D.
+    first of them. `widths` are how many features each final layer receives, together D; () where they are of one.
 
     Shapes: (N, D) each.
     """
