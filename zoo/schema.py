@@ -16,7 +16,6 @@ MAX_CLASSES = 1_000_000
 MAX_ARGUMENT = 100_000  # of a number in model_args: the widest layers of timm have some ten thousand channels
 MAX_ITEMS = 1000  # of a list in model_args
 MAX_BODIES = 8  # networks side by side
-MAX_STAGES = 8  # whose features a head has
 MAX_DEPTH = 4  # of lists in lists there
 
 Name = Annotated[str, Meta(min_length=1, max_length=300)]
@@ -71,7 +70,7 @@ class Spec(Struct):
     model_args: dict[Name, Any] = {}
     linear_head: bool = False
     of: Name = ""  # with features of some stages: the family of the network, and those
-    stages: Annotated[list[Name], Meta(max_length=MAX_STAGES)] = []
+    stages: Names = []
 
 
 class OwnPreprocessing(Struct, forbid_unknown_fields=True):

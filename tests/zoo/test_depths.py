@@ -171,7 +171,7 @@ def test_training_goes_on_from_its_folder_through_all_of_it_and_beside_another(r
 
 def test_a_spec_of_strangers_is_read_within_bounds(run, tmp_path):
     config = json.loads((run.folder / "model" / "config.json").read_text())
-    stages = [{"stages": wrong} for wrong in ([], ["blocks.9"], ["blocks.4"] * 9, "blocks.4")]
+    stages = [{"stages": wrong} for wrong in ([], ["blocks.9"], ["blocks.4"] * 9, "blocks.4", 3)]
     for number, wrong in enumerate([*stages, {"of": "depths"}, {"of": ""}, {"of": 3}]):
         target = tmp_path / str(number)
         target.mkdir()
