@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from tests.conftest import write_digits
 from transferkit.model.build import create
@@ -19,13 +20,13 @@ from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
 RESNET = Recipe(
-    network="cifar_resnet", epochs=5, batch_size=16, optimizer="nesterov", peak_lr=0.05, warmup_share=0.2, l2=2.5e-4,
+    network="cifar_resnet", epochs=5, batch_size=16, optimizer="nesterov", peak_lr=0.02, warmup_share=0.2, l2=2.5e-4,
     label_smoothing=0.1, max_shift_px=2,
 )  # fmt: skip
 MLP = dataclasses.replace(
     RESNET, network="cifar_mlp", optimizer="adamw", peak_lr=1e-3, epochs=2, dropout=(0.1, 0.1), rank=20
 )
-BOTH = [pytest.param(RESNET, marks=pytest.mark.slow), MLP]
+BOTH = [RESNET, MLP]
 
 QUICK = dataclasses.replace(RESNET, epochs=2, batch_size=8)
 
@@ -97,6 +98,31 @@ def test_the_state_before_packing_is_that_of_the_network_in_training(images):
     opened = student.opened(student.state())
     with torch.no_grad():
         assert (opened(images / 255) - logits).norm() < 0.02 * logits.norm()  # trained in bfloat16
+
+
+@pytest.mark.parametrize("has_bf16", [True, False])
+@pytest.mark.parametrize("kind", [students.MlpStudent, students.ResNetStudent, None])
+def test_bfloat16_is_for_processors_that_have_it(has_bf16, kind, images, monkeypatch):
+    monkeypatch.setattr("transferkit.runtime.computes_bf16", lambda device: has_bf16)
+    heard = []
+
+    def hear(module, inputs, output):
+        if isinstance(module, (nn.Linear, nn.Conv2d)):
+            heard.append(output.dtype)
+
+    handle = nn.modules.module.register_module_forward_hook(hear)
+    try:
+        if kind is None:
+            taught = dataclasses.replace(RESNET, teacher="cifar_mlp", teacher_size_px=32)
+            students.teacher_features(taught, images, device="cpu", progress=Progress())
+        else:
+            recipe = MLP if kind is students.MlpStudent else RESNET
+            student = kind(images, num_classes=3, recipe=recipe, device="cpu", progress=Progress())
+            labels = torch.zeros(4, dtype=torch.int64)
+            student.loss(images[:4], labels, rows=torch.arange(4), flipped=torch.zeros(4, dtype=torch.bool))
+    finally:
+        handle.remove()
+    assert (torch.bfloat16 in heard) is has_bf16
 
 
 def test_the_same_recipe_gives_the_same_bytes(few, tmp_path):
@@ -319,7 +345,7 @@ def test_a_teachers_features_are_those_of_the_enlarged_images_standardised(digit
     wanted = []
     for view in (images, images.flip(3)):
         x = torch.nn.functional.interpolate((view / 255 - mean) / std, size=(48, 48), mode="bicubic")
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
             wanted.append(teacher.features(x).float())
     plain_mean, plain_deviation = wanted[0].mean(0), wanted[0].std(0) + 1e-3
     for features, expected in zip(found, wanted):

@@ -1,6 +1,7 @@
 """What is particular to each network that is trained on CIFAR: its inputs, its loss, and what is kept of it."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import PurePath
 from typing import Protocol
 
@@ -8,12 +9,13 @@ import torch
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
-from transferkit import kinds
+from transferkit import kinds, runtime
 from transferkit.data.batches import normalise
 from transferkit.model import build
 from transferkit.model.build import CifarMlp, CifarResNet, Preprocessing, he_normal, pack
 from transferkit.pretraining.recipe import Recipe
 from transferkit.progress import Progress
+from transferkit.runtime import BF16, FP32
 from transferkit.train.state import State
 
 TEACHER_BATCH = 250
@@ -75,7 +77,7 @@ class MlpStudent:
 
     def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
         x = images.to(self.device).flatten(1) / 255 - self.mean  # (B, 3072)
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with fast_arithmetic(self.device):
             logits = self.network.from_first(self.network.fc1(x @ self.basis.T))
         logits = logits.float()
         return nn.functional.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing), logits
@@ -147,7 +149,7 @@ class ResNetStudent:
         return x.contiguous(memory_format=torch.channels_last)
 
     def loss(self, images: Tensor, labels: Tensor, *, rows: Tensor, flipped: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(torch.device(self.device).type, torch.bfloat16):
+        with fast_arithmetic(self.device):
             features = self.model.features(self._inputs(images))
         features = features.float()
         logits = self.model.fc(features)
@@ -176,6 +178,11 @@ class ResNetStudent:
         return f"{network} Beside the labels it learned to guess the features of {teacher} on the same images."
 
 
+def fast_arithmetic(device: str) -> AbstractContextManager:
+    """A context of bfloat16 where `device` has instructions for it; elsewhere it is many times as slow as fp32."""
+    return runtime.arithmetic(device, BF16 if runtime.computes_bf16(device) else FP32)
+
+
 def _opened(network: nn.Module, state: State) -> nn.Module:
     network.load_state_dict(state)
     return network.eval()
@@ -200,7 +207,7 @@ def teacher_features(recipe: Recipe, images: Tensor, *, device: str, progress: P
         progress.advance(len(batch))
         x = normalise(batch.to(device), teacher.card.preprocessing)
         x = nn.functional.interpolate(x, size=(size_px, size_px), mode="bicubic", align_corners=False)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with fast_arithmetic(device):
             return teacher.features(x.contiguous(memory_format=torch.channels_last)).float().cpu()
 
     plain, mirrored = (
