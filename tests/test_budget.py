@@ -161,10 +161,13 @@ def test_where_no_epoch_fits_auto_is_the_probe_and_others_say_what_is_needed():
         plan("probe", 5, pace=None)
 
 
-def test_the_best_epoch_is_expected_early_after_a_probe_and_last_from_a_random_head():
+def test_the_best_epoch_is_expected_early_and_of_a_head_alone_last():
     lpft, tuned = (of(FinetuneConfig(data="d", strategy=name)) for name in ("lp-ft", "finetune"))
+    head = of(FinetuneConfig(data="d", strategy="probe", optimizer="adam"))
     assert [lpft.expected_best(images, epochs=15) for images in (50, 200, 900, 5000)] == [15, 4, 1, 1]
-    assert tuned.expected_best(200, epochs=15) == 15
+    assert [tuned.expected_best(images, epochs=15) for images in (50, 5000)] == [6, 6]
+    assert tuned.expected_best(200, epochs=4) == 4
+    assert head.expected_best(200, epochs=100) == 100
 
 
 def test_training_is_expected_to_end_when_patience_does():

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
+BEST_EPOCH = 6  # of images by the hundred, from a fresh head; docs/design.md says what was measured
+
 
 class Finetune(Strategy):
     """Train the network by mini-batches, the head at a higher rate as it starts at random."""
@@ -24,6 +26,10 @@ class Finetune(Strategy):
     def variant(self, options: Options) -> Strategy:
         """On the full batch by L-BFGS, else by mini-batches."""
         return FinetuneOnFullBatch() if options.optimizer == "lbfgs" else self
+
+    def expected_best(self, images: int, *, epochs: int) -> int:
+        """One of the first: the head is found by then, and from there the network learns the images by heart."""
+        return min(BEST_EPOCH, epochs)
 
     def run(self, problem: "Problem") -> "Fitted":
         """Train the network."""
