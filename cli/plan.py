@@ -28,6 +28,7 @@ def show(expected: "Forecast", *, as_json: bool) -> None:
             "device": prepared.device,
             "stages": [{"stage": s.stage, "frozen": s.frozen, "trainable": s.trainable} for s in frozen.stages],
             "seconds": {name: round(span, 2) for name, span in expected.seconds().items()},
+            "seconds_range": [round(span, 2) for span in expected.extremes],
             "memory_bytes": expected.memory,
             "run_bytes": expected.disk,
             "cache_bytes": expected.cache,
@@ -57,7 +58,9 @@ def show(expected: "Forecast", *, as_json: bool) -> None:
 
 def _time(expected: "Forecast") -> str:
     parts = [f"{name} {durations.words(span)}" for name, span in expected.seconds().items() if span >= 0.5]
-    return f"about {durations.words(expected.total)}: {', '.join(parts)}"
+    least, most = (durations.words(span) for span in expected.extremes)
+    between = "" if least == most else f" ({least} if the first epoch is the best one, {most} if the last)"
+    return f"about {durations.words(expected.total)}{between}: {', '.join(parts)}"
 
 
 def _size(count: int) -> str:

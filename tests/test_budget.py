@@ -178,6 +178,16 @@ def test_training_is_expected_to_end_when_patience_does():
     assert (cycles["training"], cycles["training again"]) == (100 * 84, 100 * 100)
 
 
+def test_a_run_lies_between_its_first_epoch_being_the_best_and_its_last():
+    found = expected(FinetuneConfig(data="d", strategy="lp-ft"), epochs=10, pace=PACE)
+    rest = found.without_training + 10 * 0.2  # the test images are judged
+    assert found.extremes == (pytest.approx(rest + 9 * 84 + 100), pytest.approx(rest + 10 * 84 + 10 * 100))
+    cycles = expected(FinetuneConfig(data="d", strategy="lp-ft", snapshots=2), epochs=10, pace=PACE)
+    assert cycles.extremes == (cycles.total, cycles.total)
+    alone = expected(FinetuneConfig(data="d", strategy="probe"), epochs=None)
+    assert alone.extremes == (alone.total, alone.total)
+
+
 def test_what_auto_looks_at_is_what_it_is_expected_to():
     shares = len(wise_ft.SHARES)
     auto = of(FinetuneConfig(data="d"))
@@ -227,12 +237,15 @@ def test_a_dry_run_tells_time_memory_and_disk(data, capsys):
     ]
     assert cli(command) == 0
     out = capsys.readouterr().out
-    assert re.search(r"^time +about [\d.]+ (s|min): .*training", out, re.M)
+    span = r"[\d.]+ (s|min)"
+    between = rf"\({span} if the first epoch is the best one, {span} if the last\)"
+    assert re.search(rf"^time +about {span} {between}: .*training", out, re.M)
     assert re.search(r"^memory +about [\d.]+ [MG]B of the [\d.]+ GB that are free$", out, re.M)
     assert re.search(r"^disk +about \d+ MB for the run, \d+ MB more in the cache, of the [\d.]+ GB", out, re.M)
     assert cli([*command, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == {"train": 26, "val": 6, "test": 8}
     assert found["seconds"]["training"] > 0
+    assert found["seconds_range"][0] <= sum(found["seconds"].values()) <= found["seconds_range"][1]
     assert np.isfinite(found["memory_bytes"])
     assert found["stages"][0]["stage"] == "conv1"

@@ -61,15 +61,18 @@ class Forecast:
     disk: int
     cache: int
 
-    def seconds(self, *, epochs: int | None = None) -> dict[str, float]:
-        """The seconds of each part of the work, for so many `epochs` instead of those of the config."""
+    def seconds(self, *, epochs: int | None = None, best: int | None = None) -> dict[str, float]:
+        """The seconds of each part of the work, for so many `epochs` instead of those of the config.
+
+        Args: best, the epoch that is going to be the best one, instead of a likely one.
+        """
         found = {"start": self.started, "reading": self.read, "trying": self.tried, "head": self.solved}
         end = WRITING
         if self.pace:
             train, val, test = (self.images[part] for part in ("train", "val", "test"))
             epochs = epochs or kinds.present(self.config.epochs)
             views = kinds.present(self.config.views) if self.prepared.strategy.trains_network else 0
-            best = self.prepared.strategy.expected_best(train, epochs=epochs)
+            best = best or self.prepared.strategy.expected_best(train, epochs=epochs)
             done = epochs if self.config.snapshots else min(epochs, best + self.config.patience)
             found["training"] = self.pace.training(train, epochs=done, views=views) + done * val * self.pace.judged
             images, judged = self.prepared.strategy.after(self.config, train, val, are_few=train + val <= REFIT_IMAGES)
@@ -88,6 +91,12 @@ class Forecast:
     def total(self) -> float:
         """Seconds, in all."""
         return sum(self.seconds().values())
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        """Seconds, in all, should the first epoch be the best one, and should the last."""
+        first, last = (sum(self.seconds(best=best).values()) for best in (1, self.config.epochs or 1))
+        return first, last
 
 
 def measure(prepared: Prepared, *, started: float) -> Forecast:
