@@ -132,6 +132,18 @@ def test_patience_does_not_end_a_run_of_cycles(points):
     assert said == [f"epoch {counts[1] - 1} is still the best"]
 
 
+@pytest.mark.parametrize(
+    ("losses", "accuracies", "best"),
+    [((0.5, 0.4, 0.6), (0.9, 0.8, 0.9), 1), ((0.4, 0.4, 0.4), (0.8, 0.9, 0.9), 1), ((0.4, 0.4), (0.9, 0.9), 0)],
+)
+def test_the_best_epoch_has_the_lowest_loss_then_the_highest_accuracy_then_comes_first(losses, accuracies, best):
+    records = [
+        {"epoch": epoch, "val": {"loss": loss, "accuracy": accuracy}}
+        for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies))
+    ]
+    assert descent.best_epoch(records) == descent.best_epoch(records[::-1]) == best
+
+
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_epochs_are_compared_in_the_precision_of_training_and_the_best_is_scored_in_single_precision(points, precision):
     x, loader, parts = points
