@@ -168,6 +168,8 @@ def test_the_best_epoch_is_expected_early_and_of_a_head_alone_last():
     assert [tuned.expected_best(images, epochs=15) for images in (50, 5000)] == [6, 6]
     assert tuned.expected_best(200, epochs=4) == 4
     assert head.expected_best(200, epochs=100) == 100
+    for name in ("lp-ft", "finetune"):
+        assert of(FinetuneConfig(data="d", strategy=name, optimizer="lbfgs")).expected_best(200, epochs=20) == 20
 
 
 def test_training_is_expected_to_end_when_patience_does():

@@ -66,6 +66,10 @@ class FullBatch(Strategy):
 
         full_batch.check(model)
 
+    def expected_best(self, images: int, *, epochs: int) -> int:
+        """The last: what was measured of the best epoch is of mini-batches."""
+        return epochs
+
     def precision(self, options: Options) -> str:
         """Single, unless something else is asked for."""
         return "fp32" if options.precision == "auto" else options.precision
