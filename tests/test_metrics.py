@@ -96,3 +96,32 @@ def test_the_standard_error_that_a_candidate_must_win_by_is_that_of_scipy(n, tim
 
 def test_one_image_decides_nothing():
     assert not metrics.is_better(np.array([0.1]), np.array([9.0]))
+
+
+@pytest.mark.parametrize("n", [1, 7, 49, 50, 120, 1000, 1003])
+def test_the_calibration_error_is_the_mean_gap_of_bins_of_equally_many_answers(n):
+    rng = np.random.default_rng(n)
+    confidence, right = rng.permutation(np.linspace(0.3, 1, n)), rng.random(n) < 0.8
+    rank, bins = np.argsort(np.argsort(confidence)), {1: 1, 7: 1, 49: 1, 50: 2, 120: 4, 1000: 10, 1003: 10}[n]
+    places = np.array_split(range(n), bins)
+    assert max(map(len, places)) - min(map(len, places)) <= 1
+    gaps = [abs((confidence - right)[np.isin(rank, place)].sum()) / n for place in places]
+    assert metrics.calibration_error(confidence, right) == pytest.approx(sum(gaps))
+    assert metrics.reliability(confidence, right)[:, 0].tolist() == [len(place) for place in places]
+
+
+def test_the_calibration_error_of_a_known_distortion_is_its_size():
+    rng = np.random.default_rng(0)
+    share = rng.uniform(0.5, 0.9, 100_000)
+    right = rng.random(100_000) < share
+    assert metrics.calibration_error(share, right) < 0.005
+    assert metrics.calibration_error(share + 0.1, right) == pytest.approx(0.1, abs=0.005)
+    assert metrics.calibration_error(share - 0.05, right) == pytest.approx(0.05, abs=0.005)
+
+
+def test_answers_that_are_equally_sure_are_judged_in_no_order():
+    confidence, right = np.repeat([1.0, 0.6], 60), np.arange(120) % 60 < 45
+    orders = [np.random.default_rng(seed).permutation(120) for seed in range(5)]
+    errors = [metrics.calibration_error(confidence[p], right[p]) for p in orders]
+    assert errors == pytest.approx([0.2] * 5)  # 1.0 against 0.75 and 0.6 against 0.75
+    assert metrics.calibration_error(np.ones(3), np.ones(3, bool)) == 0
