@@ -117,6 +117,8 @@ def _write_json(predictions: "Iterable[Prediction]", top: int, names_one: bool) 
                 value |= {"label": prediction.label, "probability": prediction.probability}
             else:
                 value["labels"] = [{"label": label, "probability": p} for label, p in prediction.labels]
+            if prediction.trained_on is not None:
+                value["trained_on"] = prediction.trained_on
             if top:
                 value["top"] = [{"label": label, "probability": p} for label, p in prediction.top[:top]]
         render.data(value)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from transferkit.model.freezer import freeze as freeze
     from transferkit.model.head import reset_head as reset_head
     from transferkit.ship.classifier import Classifier as Classifier
-    from transferkit.ship.classifier import Prediction as Prediction
+    from transferkit.ship.prediction import Prediction as Prediction
     from transferkit.ship.classifier import load as load
     from transferkit.ship.ensemble import join as ensemble
 
@@ -42,7 +42,7 @@ __all__ = [
 _HOMES = {
     "Classifier": "transferkit.ship.classifier:Classifier",
     "FinetuneConfig": "transferkit.config:FinetuneConfig",
-    "Prediction": "transferkit.ship.classifier:Prediction",
+    "Prediction": "transferkit.ship.prediction:Prediction",
     "Run": "transferkit.flow:Run",
     "ensemble": "transferkit.ship.ensemble:join",
     "finetune": "transferkit.flow:finetune",

@@ -168,7 +168,9 @@ def test_predict_fails_when_no_file_is_an_image(run, tmp_path, capsys):
 
 def test_predict_takes_patterns_and_many_files(run, data, capsys):
     assert cli(["predict", str(run), f"{data}/digit 0/*.png", str(data / "digit 1"), "--format", "json"]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 24
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 24
+    assert all(json.loads(line)["trained_on"] for line in lines)
 
 
 def test_evaluate_prints_each_class(run, data, capsys):

@@ -1,4 +1,6 @@
+import csv
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -6,15 +8,20 @@ import torch
 from PIL import Image
 
 import transferkit as tk
-from transferkit.ship.classifier import Prediction
+from transferkit.ship.prediction import Prediction
 from transferkit.zoo.errors import UsageError
 
 
 @pytest.fixture(scope="module")
-def classifier(digit_folder, tmp_path_factory):
+def run(digit_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "r"
     options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
-    return tk.finetune(digit_folder, out=str(out), **options).classifier
+    return tk.finetune(digit_folder, out=str(out), **options)
+
+
+@pytest.fixture(scope="module")
+def classifier(run):
+    return run.classifier
 
 
 def test_a_path_its_bytes_its_pixels_and_its_image_get_the_same_answer(classifier, digit_folder):
@@ -122,3 +129,17 @@ def test_anything_else_is_an_error_of_use_that_names_what_is_taken(classifier, g
 def test_how_many_is_at_least_one(classifier, wrong):
     with pytest.raises(UsageError, match="allowed are 1 and more"):
         classifier.predict([], **wrong)
+
+
+def test_a_file_that_the_run_trained_or_validated_on_is_known_again_wherever_it_lies(run, tmp_path):
+    with (run.folder / "manifest.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    moved = shutil.copy(rows[0]["path"], tmp_path / "moved.png")
+    assert [p.trained_on for p in run.classifier.predict([row["path"] for row in rows])] == [True] * len(rows)
+    pixels = np.asarray(Image.open(moved))
+    Image.fromarray(255 - pixels).save(tmp_path / "other.png")
+    data = (tmp_path / "moved.png").read_bytes()
+    found = run.classifier.predict([moved, data, io.BytesIO(data), tmp_path / "other.png", pixels, b"none"])
+    assert [p.trained_on for p in found] == [True, True, True, False, None, None]
+    shutil.copytree(run.folder / "model", tmp_path / "alone")
+    assert [p.trained_on for p in tk.load(tmp_path / "alone").predict([moved])] == [None]

@@ -4,8 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from transferkit.model.eval_batch import batch_of, halved, joined
 from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.models import Artifact, Ensemble
+from transferkit.ship.prediction import Prediction
 from transferkit.ship.sources import Source, content_of, every_photo
 from transferkit.tasks import Task, summary
 from transferkit.zoo import stops
@@ -34,23 +34,6 @@ from transferkit.zoo.card import BIT_DEPTHS
 from transferkit.zoo.errors import DataError, ModelFileError, UsageError
 
 Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """What a classifier says of one image; of an unreadable one `fault` gives the reason and the rest is empty.
-
-    Fields: labels, what it says is there, with probabilities: one class, or of a multi-label classifier those above
-    their thresholds, the likeliest first, perhaps none; label and probability, of the one class, None of a multi-label
-    classifier; top, the likeliest classes, as many as were asked for.
-    """
-
-    source: Source
-    label: str | None = None
-    probability: float | None = None
-    labels: tuple[tuple[str, float], ...] = ()
-    top: tuple[tuple[str, float], ...] = ()
-    fault: str | None = None
 
 
 def load(path: str | Path, *, device: str = "auto", bit_depth: int | None = None) -> "Classifier":
@@ -94,7 +77,7 @@ class Classifier:
         """
         if top < 1 or batch_size < 1:
             raise UsageError(f"top {top}, batch_size {batch_size}: allowed are 1 and more")
-        for source, answer, _ in self._answers(every_photo(sources), batch_size):
+        for source, answer, trained_on in self._answers(every_photo(sources), batch_size):
             if isinstance(answer, str):
                 yield Prediction(source=source, fault=answer)
                 continue
@@ -102,27 +85,32 @@ class Classifier:
             listed = tuple((self.classes[k], float(mean[k])) for k in np.argsort(-mean, kind="stable")[:top])
             said = tuple((self.classes[k], p) for k, p in self.task.said(mean))
             label, probability = said[0] if self.task.names_one else (None, None)
-            yield Prediction(source=source, label=label, probability=probability, labels=said, top=listed)
+            named = {"label": label, "probability": probability, "labels": said, "top": listed}
+            yield Prediction(source=source, **named, trained_on=trained_on)
 
     def predict(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> list[Prediction]:
         """The same as a list."""
         return list(self.stream(sources, top=top, batch_size=batch_size))
 
+    @cached_property
+    def _fitted(self) -> manifest.Fitted:
+        return manifest.fitted_by(self._folders)
+
     def _answers(
-        self, photos: Iterable[Source], batch_size: int, *, fitted: manifest.Fitted | None = None
-    ) -> Iterator[tuple[Source, np.ndarray | str, bool]]:
-        """Each photo with every member's probabilities (M, K), or why it cannot be read; and if it is in `fitted`."""
-        remaining = iter(photos)
+        self, photos: Iterable[Source], batch_size: int
+    ) -> Iterator[tuple[Source, np.ndarray | str, bool | None]]:
+        """Each photo with every member's probabilities (M, K), or why it cannot be read; and if it was trained on."""
+        remaining, fitted = iter(photos), self._fitted
         with ThreadPoolExecutor(runtime.default_workers()) as pool:
             while chunk := list(islice(remaining, batch_size)):
                 stops.check()
-                views = list(pool.map(partial(self._views, fitted=fitted or {}), chunk))
+                views = list(pool.map(partial(self._views, fitted=fitted), chunk))
                 readable = [view for view, _ in views if not isinstance(view, str)]
                 answers = iter(self._probabilities(readable) if readable else ())
-                for source, (view, is_fitted) in zip(chunk, views):
-                    yield source, view if isinstance(view, str) else next(answers), is_fitted
+                for source, (view, trained_on) in zip(chunk, views):
+                    yield source, view if isinstance(view, str) else next(answers), trained_on
 
-    def _views(self, source: Source, fitted: manifest.Fitted) -> tuple[Views | str, bool]:
+    def _views(self, source: Source, fitted: manifest.Fitted) -> tuple[Views | str, bool | None]:
         """What each preprocessing makes of an image, or why it cannot be read; and whether it is one of `fitted`."""
         decodings = {each.preprocessing: self._decoding(each.preprocessing) for each in self.passes}
         try:
@@ -130,10 +118,10 @@ class Classifier:
             content = read_file(content) if isinstance(content, str) else content  # once, for all of them
             images = {each: each.image(content) for each in set(decodings.values())}
         except DecodeError as error:
-            return str(error), False
+            return str(error), None
         self._largest.update([image.info[LARGEST] for image in images.values() if LARGEST in image.info][:1])
-        is_fitted = isinstance(content, bytes) and manifest.is_among(content, fitted)
-        return {view: eval_view(images[each], view) for view, each in decodings.items()}, is_fitted
+        trained_on = manifest.is_among(content, fitted) if fitted and isinstance(content, bytes) else None
+        return {view: eval_view(images[each], view) for view, each in decodings.items()}, trained_on
 
     def _decoding(self, preprocessing: Preprocessing) -> Decoding:
         return Decoding.of(preprocessing, bit_depth=self.bit_depth)
@@ -186,14 +174,14 @@ class Classifier:
         progress.start("evaluating", len(rows))
         answers, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
         photos = (listing.paths[row] for row in rows)
-        fitted, size = manifest.fitted_by(self._folders), min(batch_of(each.network) for each in self.passes)
-        for row, (_, answer, is_fitted) in zip(rows, self._answers(photos, size, fitted=fitted)):
+        size = min(batch_of(each.network) for each in self.passes)
+        for row, (_, answer, trained_on) in zip(rows, self._answers(photos, size)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])
             else:
                 answers.append(answer)
                 judged.append(row)
-                seen.append(is_fitted)
+                seen.append(bool(trained_on))
             progress.advance(1)
         progress.finish()
         if words := self.depth_words(len(judged)):

@@ -1,0 +1,24 @@
+"""What a classifier says of one image."""
+
+from dataclasses import dataclass
+
+from transferkit.ship.sources import Source
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """What a classifier says of one image; of an unreadable one `fault` gives the reason and the rest is empty.
+
+    Fields: labels, what it says is there, with probabilities: one class, or of a multi-label classifier those above
+    their thresholds, the likeliest first, perhaps none; label and probability, of the one class, None of a multi-label
+    classifier; top, the likeliest classes, as many as were asked for; trained_on, whether the run trained or validated
+    on this very file, None where nothing is known of that.
+    """
+
+    source: Source
+    label: str | None = None
+    probability: float | None = None
+    labels: tuple[tuple[str, float], ...] = ()
+    top: tuple[tuple[str, float], ...] = ()
+    trained_on: bool | None = None
+    fault: str | None = None
