@@ -3,6 +3,7 @@ import pytest
 
 from transferkit import evaluate
 from transferkit.data.folder import read
+from transferkit.model.build import create
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
 
@@ -28,7 +29,12 @@ def test_test_images_are_judged_where_there_are_any_and_else_those_that_validate
     labels = taken.listing.labels
     val = np.flatnonzero(taken.listing.parts == "val")
     fitted = Fitted(
-        chosen="probe", networks=(), rows=val, logits=certain(labels, val), predict=lambda rows: certain(labels, rows)
+        chosen="probe",
+        networks=(create("cifar_resnet"),),
+        rows=val,
+        logits=(certain(labels, val),),
+        predict=lambda rows: (certain(labels, rows),),
+        features=lambda rows: np.random.default_rng(0).normal(size=(len(rows), 384)),
     )
     result = evaluate.judge(fitted, taken, backbone="b", strategy="auto", precision="fp32")
     scores, judged = result.as_metrics(), result.judged

@@ -16,6 +16,7 @@ FLOORS = [
     "zoo.ground",
     "ground",
     "tasks",
+    "trust",
     "data",
     "model",
     "train",

@@ -1,6 +1,6 @@
 """What a fitted network is worth: on the test images if there are any, else on those that validated it."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -10,17 +10,22 @@ from transferkit.data.source import absolute
 from transferkit.tasks import Task
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
+from transferkit.trust import Trust, calibration, familiarity, sureness
 
 Judged = tuple[str, ...]  # a row of predictions.csv
+UNWRITTEN = {"judged", "trust"}  # what stands in files of its own
+FOLDS = 5  # of the images trained on, each of which is compared with the others
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run came to; its fields, but for `judged`, are those of metrics.json.
+    """What a run came to; its fields, but for `judged` and `trust`, are those of metrics.json.
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
-    snapshots and tta, what averaging those, or over mirror images, gave; judged, what was said of each image.
+    snapshots and tta, what averaging those, or over mirror images, gave; calibration, the temperature by which logits
+    are divided, and what it gave on the images of `judged`; abstention, the share right of the surest; judged, what was
+    said of each image; trust, which of them are sure, and which images are unlike those trained on.
     """
 
     task: Task
@@ -31,17 +36,19 @@ class Result:
     notes: list[str]
     snapshots: dict[str, Any] | None
     tta: dict[str, Any] | None
+    calibration: dict[str, Any]
+    abstention: dict[str, Any]
     backbone: str
     strategy: str
     precision: str
     seconds: dict[str, float] = field(default_factory=dict)
     judged: list[Judged]
+    trust: Trust
 
     def as_metrics(self) -> dict[str, Any]:
         """The contents of metrics.json."""
-        fields = asdict(self) | {"task": self.task.name}
-        del fields["judged"]
-        return fields
+        written = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in UNWRITTEN}
+        return written | {"task": self.task.name}
 
 
 def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
@@ -50,18 +57,23 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     Args: about, the other fields of the result: backbone, strategy, precision.
     """
     listing = taken.listing
-    rows, logits = fitted.rows, fitted.logits
+    rows, plain = fitted.rows, listing.task.mean(fitted.logits)
+    temperature = calibration.temperature(fitted.logits, listing.labels[rows], listing.task)
+    logits = listing.task.mean(calibration.divided(fitted.logits, temperature))
     task = listing.task.chosen_on(logits, listing.labels[rows])
+    trust = _trust(fitted, taken, task, logits)
     seen = copies.seen(listing.parts, taken.contents)
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
     val, test = _scores(task, logits, listing.labels[rows], seen[rows] & ~by_folds), None
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
-        rows, logits = test_rows, fitted.predict(test_rows)
+        rows, each = test_rows, fitted.predict(test_rows)
+        plain, logits = task.mean(each), task.mean(calibration.divided(each, temperature))
         test = _scores(task, logits, listing.labels[rows], seen[rows])
+    labels, probabilities = listing.labels[rows], task.probabilities(logits)
     judged = [
         (absolute(listing.paths[row]), *task.prediction(p, listing.labels[row], listing.classes))
-        for row, p in zip(rows, task.probabilities(logits))
+        for row, p in zip(rows, probabilities)
     ]
     return Result(
         task=task,
@@ -72,8 +84,30 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
         notes=[*fitted.notes, *copies.contradiction(listing, taken.contents)],
         snapshots=fitted.snapshots,
         tta=fitted.tta,
+        calibration={
+            "temperature": temperature,
+            "images": len(fitted.rows),
+            "before": calibration.reliability(plain, labels, task),
+            "after": calibration.reliability(logits, labels, task),
+        },
+        abstention={"coverage": sureness.coverage(task.confidence(probabilities), task.right(logits, labels))},
         judged=judged,
+        trust=trust,
         **about,
+    )
+
+
+def _trust(fitted: Fitted, taken: FirstPass, task: Task, logits: np.ndarray) -> Trust:
+    """What the answers to unseen images, and the features of those trained on, say of others. Shapes: logits (n, K)."""
+    listing = taken.listing
+    right = task.right(logits, listing.labels[fitted.rows])
+    known = np.flatnonzero(listing.parts != "test")
+    known = known[np.linspace(0, len(known) - 1, min(familiarity.MOST, len(known))).round().astype(int)]
+    groups = None if taken.groups is None else taken.groups[known]
+    folds = task.folds(listing.labels[known], FOLDS, seed=0, groups=groups)
+    return Trust(
+        sureness=sureness.learn(task.confidence(task.probabilities(logits)), right),
+        familiarity=familiarity.learn(fitted.features(known), folds, widths=fitted.networks[-1].widths),
     )
 
 

@@ -78,6 +78,8 @@ def train(
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )
     if ranks.is_first():
+        for network in fitted.networks:
+            network.divide_logits(result.calibration["temperature"])
         record.finish(run, fitted.networks, result)
     return result.as_metrics()
 

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -80,19 +81,26 @@ class Backbone(nn.Module):
 
         Shapes: (B, 3, H, W) -> (B, D).
         """
-        inputs: dict[nn.Module, Tensor] = {}
+        return self.answer(self.model, x)[1]
+
+    def answer(self, network: nn.Module, inputs: Any) -> tuple[Tensor, Tensor]:
+        """What `network`, which ends with the final layers, gives for `inputs`; and what these received, as `features`.
+
+        Shapes: inputs of B rows -> (B, K), (B, D).
+        """
+        received: dict[nn.Module, Tensor] = {}
 
         def keep(layer: nn.Module, arguments: tuple[Tensor, ...]) -> None:
-            inputs[layer] = arguments[0]
+            received[layer] = arguments[0]
 
         layers = self._layers()
         hooks = [layer.register_forward_pre_hook(keep) for layer in layers]
         try:
-            self.model(x)
+            logits = network(inputs)
         finally:
             for hook in hooks:
                 hook.remove()
-        return torch.cat([pooled(inputs[layer], layer) for layer in layers], dim=1)
+        return logits, torch.cat([pooled(received[layer], layer) for layer in layers], dim=1)
 
     @property
     def classifier(self) -> Head:
@@ -170,6 +178,13 @@ class Backbone(nn.Module):
         for layer, part in zip(layers, weight.split(self.widths, dim=1)):
             layer.weight.copy_((part * len(layers)).reshape(layer.weight.shape))
             layer.get_parameter("bias").copy_(bias)
+
+    @torch.no_grad()
+    def divide_logits(self, temperature: float) -> None:
+        """Divide the logits by a number above 0, in the weights of the final layers."""
+        for layer in self._layers():
+            for parameter in layer.parameters():
+                parameter.div_(temperature)
 
     def freeze(self, stages: Collection[str]) -> None:
         """Freeze those stages, thaw all others. Frozen: no gradient, and in evaluation mode whatever `train` is told.

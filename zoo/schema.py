@@ -26,6 +26,7 @@ Count = Annotated[int, Meta(ge=0, le=MAX_CLASSES)]
 Mean = Annotated[float, Meta(ge=-1e4, le=1e4)]
 Deviation = Annotated[float, Meta(ge=1e-4, le=1e4)]
 Share = Annotated[float, Meta(gt=0, le=1)]
+Part = Annotated[float, Meta(ge=0, le=1)]
 Names = Annotated[list[Name], Meta(max_length=100)]
 
 Kind = TypeVar("Kind", bound=Struct)
@@ -122,6 +123,15 @@ class OwnTask(Struct):
     thresholds: Annotated[list[Share], Meta(max_length=MAX_CLASSES)] = []
 
 
+class OwnFamiliarity(Struct):
+    """How near others of their kind are to the features of images trained on, which lie in a file of their own."""
+
+    limit: Annotated[float, Meta(ge=-1, le=1)]
+
+
+Sureness = Annotated[list[tuple[Part, Part]], Meta(max_length=1000)]  # a confidence, and the share wrong of the surer
+
+
 class Own(Start):
     """What has to stand there for a classifier."""
 
@@ -129,6 +139,8 @@ class Own(Start):
     record: dict[str, Any]
     task: OwnTask | None = None
     averages_mirror: bool = False  # over an image and its mirror image
+    sureness: Sureness | None = None
+    familiarity: OwnFamiliarity | None = None
 
 
 class OwnEnsemble(Struct):
@@ -137,6 +149,7 @@ class OwnEnsemble(Struct):
     ensemble: int
     classes: list[Label]
     record: dict[str, Any]
+    sureness: Sureness | None = None
 
 
 def converted(value: Any, kind: type[Kind]) -> Kind:

@@ -156,6 +156,23 @@ def test_the_formats_of_predict_agree(run, data, tmp_path, capsys):
     assert float(first["probability2"]) == pytest.approx(good["top"][1]["probability"], abs=1e-5)
     assert second["fault"] == bad["fault"] == "not an image"
     assert f"{good['label']} {good['probability']:.3f}" in said["table"]
+    assert (first["doubt"] == "") == (good["is_sure"] and good["is_familiar"])
+
+
+def test_predict_is_not_sure_where_no_error_is_allowed_and_names_every_photo_if_told_to(run, data, capsys):
+    photos = ["predict", str(run), str(data / "digit 0")]
+    assert cli([*photos, "--max-error", "0"]) == 0
+    out = capsys.readouterr().out
+    assert all("  not sure (digit " in line or "  unlike anything seen (digit " in line for line in out.splitlines())
+    assert "not sure" in out
+    assert cli([*photos, "--max-error", "1", "--format", "json"]) == 0
+    assert all(json.loads(line)["is_sure"] for line in capsys.readouterr().out.splitlines())
+    for form in ("table", "csv", "json"):
+        assert cli([*photos, "--max-error", "0", "--no-abstain", "--format", form]) == 0
+        out = capsys.readouterr().out
+        assert not any(word in out for word in ("not sure", "unlike", "is_sure", "is_familiar"))
+    assert cli(["predict", "cifar_resnet", str(data / "digit 0"), "--max-error", "0"]) == 0  # of which nothing is known
+    assert "not sure" not in capsys.readouterr().out
 
 
 def test_predict_fails_when_no_file_is_an_image(run, tmp_path, capsys):

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from transferkit.model.build import Backbone, create
 from transferkit.ship import artifact
+from transferkit.trust import Sureness, Trust, familiarity
 from transferkit.zoo import hashes
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.files import sha256
@@ -235,3 +236,51 @@ def test_a_record_too_large_to_be_read_back_is_refused_before_anything_is_writte
             ),
         )
     assert list(tmp_path.iterdir()) == []
+
+
+def trusted(folder: Path, backbone: Backbone) -> artifact.Artifact:
+    """A model that knows which answers are sure and which images are familiar, saved."""
+    features = np.random.default_rng(0).random((30, backbone.num_features), np.float32)
+    known = familiarity.learn(features, np.arange(30) % 5, widths=backbone.widths)
+    model = artifact.Artifact(
+        backbone=backbone,
+        classes=CLASSES,
+        preprocessing=backbone.card.preprocessing,
+        record={"calibration": {"temperature": 1.25, "images": 30}},
+        trust=Trust(sureness=Sureness(points=((0.9, 0.01), (0.5, 0.2))), familiarity=known),
+    )
+    artifact.save(folder, model)
+    return model
+
+
+def test_what_is_sure_and_what_is_familiar_comes_back(tmp_path):
+    model = trusted(tmp_path / "model", made("resnet10t", image_size=64))
+    loaded = artifact.load(tmp_path / "model")
+    assert loaded.sureness == model.sureness
+    features = torch.rand(5, model.backbone.num_features)
+    before, after = (one(features) for each in (model, loaded) for one in each.familiarities)
+    torch.testing.assert_close(after, before, rtol=0, atol=2e-3)  # it is kept in half precision
+    card = (tmp_path / "model" / "README.md").read_text()
+    assert "divided by 1.250" in card
+    assert "unlike anything seen" in card
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"basis": torch.zeros(3, 2), "directions": torch.zeros(4, 2)},
+        {"basis": torch.zeros(512, 2), "directions": torch.zeros(4, 3)},
+        {"basis": torch.zeros(512, 2), "directions": torch.zeros(0, 2)},
+        {"basis": torch.full((512, 2), torch.nan), "directions": torch.zeros(4, 2)},
+        {"basis": torch.zeros(512, 2)},
+    ],
+)
+def test_features_that_do_not_fit_the_network_are_refused(tmp_path, change):
+    folder = tmp_path / "model"
+    trusted(folder, made("resnet10t", image_size=64))
+    save_file(change, folder / artifact.FAMILIAR)
+    with pytest.raises(ModelFileError, match=r"familiarity.safetensors is not the file that was saved"):
+        artifact.load(folder)
+    hashes.write(folder, ["model.safetensors", artifact.FAMILIAR, "config.json", "README.md"])
+    with pytest.raises(ModelFileError, match=r"familiarity.safetensors does not fit config.json"):
+        artifact.load(folder)

@@ -19,6 +19,7 @@ from transferkit.model.build import create
 from transferkit.ship import exporters
 from transferkit.ship.artifact import Artifact, Ensemble
 from transferkit.ship.export import export
+from transferkit.trust import Sureness, Trust, familiarity
 from transferkit.zoo.errors import ParityError, UsageError
 
 NETWORKS = {"convnet": ("resnet10t", 64), "vit": ("vit_tiny_patch16_224", 32)}
@@ -47,10 +48,14 @@ def photos(model: Artifact, count: int) -> torch.Tensor:
     return torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear").to(torch.uint8)
 
 
+def normalised(model: Artifact, pixels: torch.Tensor) -> torch.Tensor:
+    mean, std = (np.array(v)[:, None, None] for v in (model.preprocessing.mean, model.preprocessing.std))
+    return torch.from_numpy(((pixels.numpy() / 255 - mean) / std).astype(np.float32))
+
+
 def softmax_of_logits(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
     """The oracle: normalisation and softmax by NumPy in double precision, around the network's logits."""
-    mean, std = (np.array(v)[:, None, None] for v in (model.preprocessing.mean, model.preprocessing.std))
-    x = torch.from_numpy(((pixels.numpy() / 255 - mean) / std).astype(np.float32))
+    x = normalised(model, pixels)
     with torch.no_grad():
         logits = model.backbone(x).numpy().astype(np.float64)
         if model.averages_mirror:
@@ -74,6 +79,30 @@ def test_onnx_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, t
     assert tuple(json.loads(facts["preprocessing"])["size_px"]) == model.preprocessing.size_px
     assert capfd.readouterr() == ("", "")
     assert str(Path(timm.__file__).parent).encode() not in path.read_bytes()
+
+
+def test_a_graph_says_which_images_are_familiar_and_which_answers_are_sure(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    plain = build("resnet10t", size_px=64)
+    features = np.random.default_rng(0).random((30, plain.backbone.num_features), np.float32)
+    known = familiarity.learn(features, np.arange(30) % 5, widths=plain.backbone.widths)
+    trust = Trust(sureness=Sureness(points=((0.9, 0.01), (0.5, 0.2))), familiarity=known)
+    for mirror in (False, True):
+        model = replace(plain, trust=trust, averages_mirror=mirror)
+        pixels = photos(model, 3)
+        path = export(model, format="onnx", out=tmp_path / f"{mirror}.onnx", pixels=pixels)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        probabilities, margin = session.run(None, {"pixels": pixels.numpy()})
+        np.testing.assert_allclose(probabilities, softmax_of_logits(model, pixels), atol=1e-4)
+        with torch.no_grad():
+            expected = known(model.backbone.features(normalised(model, pixels)))
+        np.testing.assert_allclose(margin, expected, atol=1e-4)
+        facts = session.get_modelmeta().custom_metadata_map
+        assert json.loads(facts["sureness_points"]) == [[0.9, 0.01], [0.5, 0.2]]
+        assert "below 0" in facts["familiarity"]
+        path = export(model, format="torch-export", out=tmp_path / f"{mirror}.pt2", pixels=pixels)
+        graph = torch.export.load(io.BytesIO(path.read_bytes())).module()
+        np.testing.assert_allclose(graph(pixels)[1], margin, atol=1e-4)
 
 
 def test_torch_export_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path):

@@ -58,8 +58,8 @@ def test_predicting_changes_no_weight_and_each_network_answers_as_it_did(data, t
     monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
     problem, fitted, rows = fit(data, tmp_path, **options)
     before, frozen = weights([problem.model, *fitted.networks]), problem.model.frozen
-    first = fitted.predict(rows)
-    assert np.allclose(fitted.predict(rows[::-1].copy()), first[::-1], atol=1e-4)
+    first = np.stack(fitted.predict(rows))  # (M, n, K)
+    assert np.allclose(fitted.predict(rows[::-1].copy()), first[:, ::-1], atol=1e-4)
     assert same(before, weights([problem.model, *fitted.networks]))
     assert problem.model.frozen == frozen
     assert len(fitted.networks) == options.get("snapshots", 1)
@@ -99,8 +99,18 @@ def test_averages_over_mirror_images_are_judged_before_the_fit_to_all(data, tmp_
     for network in fitted.networks:
         with torch.no_grad():
             found.append(((network(x) + network(x.flip(3))) / 2).numpy())
-    losses = val.task.log_losses(val.task.mean(found) if len(found) > 1 else found[0], val.labels[val.rows])
+    losses = val.task.log_losses(val.task.mean(found), val.labels[val.rows])
     assert fitted.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("options", RUNS, ids=lambda options: "-".join(map(str, options.values())))
+def test_features_are_what_the_last_network_gives_the_images_as_they_are(data, tmp_path, monkeypatch, options):
+    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
+    problem, fitted, rows = fit(data, tmp_path, tta=True, **options)  # so that whole images are at hand
+    ((x, _),) = problem.images([rows], None)
+    with torch.no_grad():
+        expected = fitted.networks[-1].eval().features(x)
+    assert np.allclose(fitted.features(rows), expected, rtol=1e-3, atol=1e-4)
 
 
 def test_nothing_is_averaged_over_mirror_images_that_training_has_not_seen(data, tmp_path):
@@ -154,7 +164,7 @@ def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data,
     monkeypatch.setattr(wise_ft, "JUDGED", 2)
     fitted, _ = fit_share(data, tmp_path, monkeypatch, 0.4)
     assert "by 2 of them" in fitted.notes[0]
-    assert len(fitted.logits) == len(fitted.rows) > 2
+    assert len(fitted.logits[0]) == len(fitted.rows) > 2
     whole, _ = fit_share(data, tmp_path, monkeypatch, 1.0)
     assert not np.allclose(fitted.logits, whole.logits, atol=1e-3)
     assert np.allclose(fitted.predict(fitted.rows), fitted.logits, atol=1e-5)

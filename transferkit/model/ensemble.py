@@ -19,13 +19,24 @@ class Pass:
     """
 
     preprocessing: Preprocessing
-    network: nn.Module
+    network: Backbone | MirrorAveraged
     members: tuple[int, ...]
 
     @property
     def views(self) -> int:
         """How many views of an image go through the network."""
         return 2 if isinstance(self.network, MirrorAveraged) else 1
+
+
+def answer_of(network: Backbone | MirrorAveraged, x: Tensor) -> tuple[Tensor, Tensor]:
+    """The logits, and what the final layers received for the images as they are.
+
+    Shapes: (B, 3, H, W) -> (B, K), (B, D).
+    """
+    if not isinstance(network, MirrorAveraged):
+        return network.answer(network, x)
+    logits, features = network.network.answer(network, x)
+    return logits, features.unflatten(0, (2, -1))[0]  # len(x) would make B a constant of a graph
 
 
 def plan_passes(

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from transferkit.model.build import Backbone
+
 
 class MirrorAveraged(nn.Module):
     """The mean of a network's logits for an image and its mirror image.
@@ -12,7 +14,7 @@ class MirrorAveraged(nn.Module):
     Shapes: (B, 3, H, W) -> (B, K).
     """
 
-    def __init__(self, network: nn.Module):
+    def __init__(self, network: Backbone):
         super().__init__()
         self.network = network
 

@@ -16,12 +16,14 @@ from transferkit.model.build import Backbone, check_finite, create, model_folder
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
 from transferkit.ship.models import Artifact, Ensemble
+from transferkit.trust import NOTHING_KNOWN, Familiarity, Sureness, Trust
 from transferkit.zoo import hashes, schema
 from transferkit.zoo.errors import ModelFileError, StorageError, UsageError, is_out_of_memory
 from transferkit.zoo.files import new_folder, read_errors, read_safetensors, write_json, write_safetensors, write_text
 from transferkit.zoo.hashes import CONFIG, FORMAT_VERSION, MANIFEST, WEIGHTS
 
 CARD, MEMBERS = "README.md", "members"
+FAMILIAR = "familiarity.safetensors"  # the features of images trained on, where they are known
 
 
 def save(folder: Path, model: Artifact) -> None:
@@ -35,9 +37,12 @@ def save(folder: Path, model: Artifact) -> None:
     bodies = _side_by_side(model)
     with new_folder(folder) as scratch:
         write_safetensors(scratch / WEIGHTS, model.backbone.model.state_dict(), {"format": "pt"})
+        if model.trust.familiarity:
+            write_safetensors(scratch / FAMILIAR, description.tensors(model.trust.familiarity))
         for name, body in zip(_member_names(len(bodies)), bodies):
             save(scratch / name, body)
-        _complete(scratch, config, card, parts=[WEIGHTS, *_member_files(len(bodies), also=(CARD,))])
+        own = [WEIGHTS, *[FAMILIAR] * bool(model.trust.familiarity)]
+        _complete(scratch, config, card, parts=[*own, *_member_files(len(bodies), also=(CARD,))])
 
 
 def _side_by_side(model: Artifact) -> list[Artifact]:
@@ -45,20 +50,27 @@ def _side_by_side(model: Artifact) -> list[Artifact]:
     record = {key: model.record[key] for key in ("backbone", "strategy") if key in model.record}
     bodies, depth = build.bodies_of(model.backbone), model.preprocessing.bit_depth
     views = [dataclasses.replace(body.card.preprocessing, bit_depth=depth) for body in bodies]
-    made = [{"backbone": body, "preprocessing": view, "record": record} for body, view in zip(bodies, views)]
+    own = {"record": record, "trust": NOTHING_KNOWN}
+    made = [{"backbone": body, "preprocessing": view, **own} for body, view in zip(bodies, views)]
     return [dataclasses.replace(model, **each) for each in made]
 
 
 def save_ensemble(
-    folder: Path, members: Sequence[Artifact], *, classes: tuple[str, ...], record: dict[str, Any]
+    folder: Path,
+    members: Sequence[Artifact],
+    *,
+    classes: tuple[str, ...],
+    record: dict[str, Any],
+    sureness: Sureness | None = None,
 ) -> None:
     """Write the model folder of an ensemble, whole or not at all: each member as `save` does, and what they make up.
 
-    Args: classes, in the order of the answers; record, as in `save`, of the ensemble.
+    Args: classes, in the order of the answers; record, as in `save`, of the ensemble; sureness, of its answers.
     Raises: UsageError as `save` does, or if the members are fewer than two or differ in their classes; StorageError.
     """
     model = Ensemble(members=tuple(members), classes=tuple(classes), record=record)
     own = {"format_version": FORMAT_VERSION, "ensemble": len(members), "classes": list(classes), "record": record}
+    own |= description.of_trust(Trust(sureness=sureness))
     card = ensemble_card(model)
     with new_folder(folder) as scratch:
         for name, member in zip(_member_names(len(members)), members):
@@ -136,7 +148,8 @@ def _joined(folder: Path, own: dict[str, Any]) -> Ensemble:
             if twin := next(twins, None):
                 networks.share_body(twin.backbone, member.backbone)
             members.append(member)
-        return Ensemble(members=tuple(members), classes=classes, record=whole.record)
+        sureness = description.read_sureness(whole.sureness)
+        return Ensemble(members=tuple(members), classes=classes, record=whole.record, sureness=sureness)
     except (KeyError, TypeError, ValueError, UsageError) as error:
         raise ModelFileError(f"{folder / CONFIG} is refused: {error}") from error
 
@@ -145,6 +158,7 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
     """The network of the key `transferkit`, with the weights beside it under exactly its own names."""
     hashes.check(folder, [WEIGHTS])
     try:
+        read = schema.read(own, schema.Own)
         spec, origin, given = description.parse(own)
         backbone = rebuild(spec, num_classes=len(given["classes"]), beside=folder / WEIGHTS)
     except (UsageError, StorageError):
@@ -166,4 +180,17 @@ def _rebuilt(folder: Path, own: Any) -> Artifact:
         raise ModelFileError(
             f"{folder / CONFIG} is refused: its network takes no images of {height} x {width}: {reason}"
         )
-    return Artifact(backbone=backbone, **given)
+    trust = Trust(sureness=description.read_sureness(read.sureness), familiarity=_familiarity(folder, read, backbone))
+    return Artifact(backbone=backbone, **given, trust=trust)
+
+
+def _familiarity(folder: Path, own: schema.Own, backbone: Backbone) -> Familiarity | None:
+    """The features of images trained on, which lie beside the weights. Raises: ModelFileError."""
+    if own.familiarity is None:
+        return None
+    hashes.check(folder, [FAMILIAR])
+    tensors = read_safetensors(folder / FAMILIAR)
+    try:
+        return description.read_familiarity(own.familiarity, tensors, widths=backbone.widths)
+    except (KeyError, ValueError) as error:
+        raise ModelFileError(f"{folder / FAMILIAR} does not fit {CONFIG}: {error}") from error

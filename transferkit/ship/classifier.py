@@ -11,29 +11,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from transferkit import messages, runtime
-from transferkit.data import batches, folder, manifest
+from transferkit.data import folder, manifest
 from transferkit.data.decode import DecodeError, eval_view
 from transferkit.data.depth import LARGEST, dim_words
 from transferkit.data.photos import Decoding
 from transferkit.data.source import read_file
-from transferkit.kernels import single_precision
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
-from transferkit.model.eval_batch import batch_of, halved, joined
+from transferkit.model.eval_batch import batch_of
+from transferkit.options import MAX_ERROR
 from transferkit.progress import Progress
 from transferkit.ship import artifact
+from transferkit.ship.answers import Answer, Views, answers
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.ship.prediction import Prediction
 from transferkit.ship.sources import Source, content_of, every_photo
 from transferkit.tasks import Task, summary
 from transferkit.zoo import stops
 from transferkit.zoo.card import BIT_DEPTHS
-from transferkit.zoo.errors import DataError, ModelFileError, UsageError
-
-Views = dict[Preprocessing, np.ndarray]  # (H, W, 3) uint8
+from transferkit.zoo.errors import DataError, UsageError
 
 
 def load(path: str | Path, *, device: str = "auto", bit_depth: int | None = None) -> "Classifier":
@@ -68,47 +66,55 @@ class Classifier:
             each.network.to(device).to(memory_format=torch.channels_last).eval()
             build.fold(each.network, torch.zeros(1, 3, *each.preprocessing.size_px, device=device))
 
-    def stream(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> Iterator[Prediction]:
+    def stream(
+        self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32, max_error: float = MAX_ERROR
+    ) -> Iterator[Prediction]:
         """Yield a prediction for each photo, in order, holding no more than `batch_size` images at a time.
 
         Args: sources, one photo or many: paths, folders, bytes or open files of images, Pillow images, uint8 arrays of
-        shape (H, W) or (H, W, 1 | 3 | 4), tensors also (1 | 3 | 4, H, W); top, how many classes to list.
+        shape (H, W) or (H, W, 1 | 3 | 4), tensors also (1 | 3 | 4, H, W); top, how many classes to list; max_error, the
+        share of sure answers that may be wrong.
         Raises: KindError, a TypeError, for anything else, UsageError for a URL; a file that holds no image is a fault.
         """
         if top < 1 or batch_size < 1:
             raise UsageError(f"top {top}, batch_size {batch_size}: allowed are 1 and more")
+        if not 0 <= max_error <= 1:
+            raise UsageError(f"max_error {max_error}: allowed is a share from 0 to 1")
+        sureness = self.artifact.sureness
+        threshold = None if sureness is None else sureness.threshold(max_error)
         for source, answer, trained_on in self._answers(every_photo(sources), batch_size):
             if isinstance(answer, str):
                 yield Prediction(source=source, fault=answer)
                 continue
-            mean = answer.mean(axis=0)  # (K,)
+            mean = answer.probabilities.mean(axis=0)  # (K,)
             listed = tuple((self.classes[k], float(mean[k])) for k in np.argsort(-mean, kind="stable")[:top])
             said = tuple((self.classes[k], p) for k, p in self.task.said(mean))
             label, probability = said[0] if self.task.names_one else (None, None)
             named = {"label": label, "probability": probability, "labels": said, "top": listed}
-            yield Prediction(source=source, **named, trained_on=trained_on)
+            is_sure = None if threshold is None else bool(self.task.confidence(mean[None])[0] >= threshold)
+            known = {"trained_on": trained_on, "is_sure": is_sure, "is_familiar": answer.is_familiar}
+            yield Prediction(source=source, **named, **known)
 
-    def predict(self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32) -> list[Prediction]:
-        """The same as a list."""
-        return list(self.stream(sources, top=top, batch_size=batch_size))
+    def predict(self, sources: Iterable[Source] | Source, **options: Any) -> list[Prediction]:
+        """The same as a list; takes what `stream` does."""
+        return list(self.stream(sources, **options))
 
     @cached_property
     def _fitted(self) -> manifest.Fitted:
         return manifest.fitted_by(self._folders)
 
-    def _answers(
-        self, photos: Iterable[Source], batch_size: int
-    ) -> Iterator[tuple[Source, np.ndarray | str, bool | None]]:
-        """Each photo with every member's probabilities (M, K), or why it cannot be read; and if it was trained on."""
+    def _answers(self, photos: Iterable[Source], batch_size: int) -> Iterator[tuple[Source, Answer | str, bool | None]]:
+        """Each photo with the answer to it, or why it cannot be read; and if it was trained on."""
         remaining, fitted = iter(photos), self._fitted
         with ThreadPoolExecutor(runtime.default_workers()) as pool:
             while chunk := list(islice(remaining, batch_size)):
                 stops.check()
                 views = list(pool.map(partial(self._views, fitted=fitted), chunk))
                 readable = [view for view, _ in views if not isinstance(view, str)]
-                answers = iter(self._probabilities(readable) if readable else ())
+                given = answers(self.artifact, self.passes, readable, device=self.device) if readable else []
+                left = iter(given)
                 for source, (view, trained_on) in zip(chunk, views):
-                    yield source, view if isinstance(view, str) else next(answers), trained_on
+                    yield source, view if isinstance(view, str) else next(left), trained_on
 
     def _views(self, source: Source, fitted: manifest.Fitted) -> tuple[Views | str, bool | None]:
         """What each preprocessing makes of an image, or why it cannot be read; and whether it is one of `fitted`."""
@@ -131,26 +137,6 @@ class Classifier:
         largest, self._largest = self._largest, Counter()
         return dim_words(largest.elements(), of=images, what="images")
 
-    @torch.no_grad()
-    def _probabilities(self, views: list[Views]) -> np.ndarray:
-        """The probabilities of the M members for B images, (B, M, K)."""
-        inputs = {each: self._input([view[each] for view in views], each) for each in views[0]}
-        answers = np.empty((len(views), sum(len(each.members) for each in self.passes), len(self.classes)))
-        for each in self.passes:
-            x = inputs[each.preprocessing]
-            with runtime.device_errors(), single_precision(x.device.type, exact=True):
-                parts = halved(lambda rows, x=x, each=each: each.network(x[rows]), len(x), device=x.device)
-            logits = joined(parts).unflatten(1, (-1, len(self.classes)))  # (B, m, K)
-            answers[:, each.members] = self.task.activated(logits.cpu().double()).numpy()
-        if np.isnan(answers).any():
-            raise ModelFileError(f"{self.artifact.name} gives answers that are no numbers: its weights are too large")
-        return answers
-
-    def _input(self, pixels: list[np.ndarray], preprocessing: Preprocessing) -> Tensor:
-        """Shapes: B of (H, W, 3) uint8 -> (B, 3, H, W)."""
-        stacked = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-        return batches.normalise(stacked.to(self.device), preprocessing)
-
     def evaluate(
         self, data: str | Path, *, part: str | None = None, progress: Progress | None = None
     ) -> dict[str, Any]:
@@ -172,14 +158,14 @@ class Classifier:
             messages.absent([name for name in self.classes if name not in listing.classes], progress)
         part, rows = listing.part(part)
         progress.start("evaluating", len(rows))
-        answers, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
+        found, judged, seen, refused = [], [], [], [list(entry) for entry in listing.refused]
         photos = (listing.paths[row] for row in rows)
         size = min(batch_of(each.network) for each in self.passes)
         for row, (_, answer, trained_on) in zip(rows, self._answers(photos, size)):
             if isinstance(answer, str):
                 refused.append([listing.relative(row), answer])
             else:
-                answers.append(answer)
+                found.append(answer.probabilities)
                 judged.append(row)
                 seen.append(bool(trained_on))
             progress.advance(1)
@@ -189,7 +175,7 @@ class Classifier:
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
         labels = self.task.renumbered(listing.labels[judged], numbers, len(self.classes))
-        scores = _scores(self.task, np.array(answers), labels, np.array(seen))
+        scores = _scores(self.task, np.array(found), labels, np.array(seen))
         return scores | {"task": self.task.name, "part": part, "classes": list(self.classes), "refused": refused}
 
     def _index(self, name: str) -> int:

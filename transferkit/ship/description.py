@@ -3,10 +3,13 @@
 import dataclasses
 from typing import Any
 
+from torch import Tensor
+
 from transferkit import tasks
 from transferkit.model.build import Preprocessing, families
 from transferkit.ship.models import Artifact
 from transferkit.tasks import SINGLE_LABEL
+from transferkit.trust import Familiarity, Sureness, Trust
 from transferkit.zoo import schema
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.hashes import FORMAT_VERSION
@@ -43,6 +46,7 @@ def describe(model: Artifact) -> dict[str, Any]:
         "record": model.record,
         **model.task.as_json(),
         **({"averages_mirror": True} if model.averages_mirror else {}),
+        **of_trust(model.trust),
     }
     if family != "timm":  # the family stands before the name, so that timm does not take a namesake for its own
         return {"architecture": f"{family}:{architecture}", "label_names": list(classes), "transferkit": own}
@@ -79,6 +83,37 @@ def parse(own: Any) -> tuple[dict[str, Any], dict[str, str], dict[str, Any]]:
         "averages_mirror": read.averages_mirror,
     }
     return schema.given(read.spec), schema.given(read.backbone), given
+
+
+def of_trust(trust: Trust) -> dict[str, Any]:
+    """What config.json has of it; the features themselves are `tensors`."""
+    found: dict[str, Any] = {}
+    if trust.sureness:
+        found["sureness"] = [list(point) for point in trust.sureness.points]
+    if trust.familiarity:
+        found["familiarity"] = {"limit": trust.familiarity.limit}
+    return found
+
+
+def tensors(familiarity: Familiarity) -> dict[str, Tensor]:
+    """Its features, in half precision."""
+    return {name: tensor.half() for name, tensor in familiarity.state_dict().items()}
+
+
+def read_sureness(points: list[tuple[float, float]] | None) -> Sureness | None:
+    """What `of_trust` has written."""
+    return Sureness(points=tuple(points)) if points else None
+
+
+def read_familiarity(own: schema.OwnFamiliarity, tensors: dict[str, Tensor], *, widths: tuple[int, ...]) -> Familiarity:
+    """What `of_trust` and `tensors` have written. Raises: KeyError or ValueError that says what is wrong."""
+    basis, directions = (tensors[name].float() for name in ("basis", "directions"))
+    if basis.ndim != 2 or directions.ndim != 2 or basis.shape != (sum(widths), directions.shape[1]):
+        shapes = f"{tuple(basis.shape)} and {tuple(directions.shape)}"
+        raise ValueError(f"features of shape {shapes} for {sum(widths)} of the network")
+    if not directions.numel() or not (basis.isfinite().all() and directions.isfinite().all()):
+        raise ValueError("features that are no numbers")
+    return Familiarity(basis=basis, directions=directions, widths=widths, limit=own.limit)
 
 
 def class_names(own: Any) -> tuple[str, ...]:

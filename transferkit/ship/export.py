@@ -6,11 +6,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from transferkit.model.build import Preprocessing
+from transferkit.model.ensemble import Pass, answer_of
 from transferkit.ship import exporters
 from transferkit.ship.exporters.exporter import ONE_BY_ONE
 from transferkit.ship.models import Artifact, Ensemble
-from transferkit.tasks import Task
 from transferkit.zoo.errors import UsageError
 
 
@@ -18,24 +17,35 @@ from transferkit.zoo.errors import UsageError
 class FromPixels(nn.Module):
     """Networks that see the same pixels, with normalisation before them and the mean of their probabilities after.
 
-    Shapes: uint8 (B, 3, H, W) -> (B, K).
+    Where it is known which images are familiar, that is a second answer: below 0 of one unlike any trained on.
+
+    Shapes: uint8 (B, 3, H, W) -> (B, K), or (B, K) and (B,).
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, networks: Sequence[nn.Module], preprocessing: Preprocessing, *, num_classes: int, task: Task):
+    def __init__(self, passes: Sequence[Pass], model: Artifact | Ensemble):
         super().__init__()
-        self.networks = nn.ModuleList(networks)
-        self.num_classes = num_classes
-        self.task = task
+        self.networks = nn.ModuleList(each.network for each in passes)
+        known = ([model.familiarities[member] for member in each.members] for each in passes)
+        self.familiarities = nn.ModuleList(nn.ModuleList(one for one in each if one) for each in known)
+        self.num_classes = len(model.classes)
+        self.task = model.task
+        preprocessing = passes[0].preprocessing
         self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean)[:, None, None])
         self.register_buffer("std", 255 * torch.tensor(preprocessing.std)[:, None, None])
 
-    def forward(self, pixels: Tensor) -> Tensor:
+    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         x = (pixels.float() - self.mean) / self.std
-        logits = torch.cat([network(x) for network in self.networks], dim=1)  # (B, M * K)
-        return self.task.activated(logits.unflatten(1, (-1, self.num_classes))).mean(1)
+        answers, margins = [], []
+        for network, known in zip(self.networks, self.familiarities):
+            logits, features = answer_of(network, x)
+            answers.append(logits)
+            margins += [familiarity(features) for familiarity in known]
+        logits = torch.cat(answers, dim=1)  # (B, M * K)
+        probabilities = self.task.activated(logits.unflatten(1, (-1, self.num_classes))).mean(1)
+        return (probabilities, torch.stack(margins).mean(0)) if margins else probabilities
 
 
 def export(model: Artifact | Ensemble, *, format: str, out: str | Path, pixels: Tensor) -> Path:

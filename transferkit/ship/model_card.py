@@ -8,6 +8,7 @@ from transferkit.messages import seen_words
 from transferkit.model.build import Backbone, bodies_of
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import MultiLabel, SingleLabel, Task
+from transferkit.trust.familiarity import FALSE_ALARMS
 from transferkit.zoo.text import printable
 
 HEADER = """---
@@ -92,11 +93,16 @@ STAGES = """
 The head has those of the last layer and, averaged over the photo, those of {stages}. Plain timm knows the network alone
 ({architecture}), not this head; `transferkit export` writes the whole as one graph.
 """
+CALIBRATED = """a frequency, for photos like those it was judged on: by {images:,} images that the fit
+  had not seen, the logits were divided by {temperature:.3f}."""
+RAW = "the network's own confidence. It is no measured frequency."
+UNLIKE = """ transferkit says of most of these that they are "unlike anything seen", and
+  of about {alarms:.0f} % of photos like those it was trained on."""
 LIMITS = """
 ## What it does not promise
 
-- It knows no other classes: {stranger}
-- A probability is the network's own confidence. It is no measured frequency.
+- It knows no other classes: {stranger}{unlike}
+- A probability is {probability}
 - The scores hold for photos like those it was judged on. Another camera, place or season can do worse; measure it
   with `transferkit evaluate`.
 - MANIFEST.json finds damage. It does not prove who made the files.
@@ -173,7 +179,7 @@ def model_card(model: Artifact) -> str:
         network += STAGES.format(
             stages=", ".join(map(quoted, stages)), architecture=quoted(backbone.spec["architecture"])
         )
-    return _header(model, origin) + plain + network + LIMITS.format(stranger=words.stranger)
+    return _header(model, origin) + plain + network + _limits(model, model.trust.familiarity is not None)
 
 
 def ensemble_card(model: Ensemble) -> str:
@@ -192,7 +198,18 @@ def ensemble_card(model: Ensemble) -> str:
     origin = {"license": licenses.pop() if len(licenses) == 1 else "other", "library": "transferkit"}
     made_of = MADE_OF.format(count=len(model.members), passes=sum(each.views for each in model.passes()))
     header = _header(model, origin | {"made_of": made_of})
-    return header + MEMBERS.format(rows="\n".join(rows)) + LIMITS.format(stranger=WORDS[model.task.name].stranger)
+    is_known = any(familiarity is not None for familiarity in model.familiarities)
+    return header + MEMBERS.format(rows="\n".join(rows)) + _limits(model, is_known)
+
+
+def _limits(model: Artifact | Ensemble, knows_familiar: bool) -> str:
+    """What the model does not promise."""
+    calibrated = model.record.get("calibration")
+    return LIMITS.format(
+        stranger=WORDS[model.task.name].stranger,
+        unlike=UNLIKE.format(alarms=100 * FALSE_ALARMS) if knows_familiar else "",
+        probability=CALIBRATED.format(**calibrated) if calibrated else RAW,
+    )
 
 
 def _header(model: Artifact | Ensemble, origin: dict[str, str]) -> str:

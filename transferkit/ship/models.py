@@ -4,20 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import nn
-
 from transferkit.model import ensemble as networks
 from transferkit.model.build import Backbone, Preprocessing
 from transferkit.model.ensemble import Pass
 from transferkit.model.mirror import MirrorAveraged
 from transferkit.tasks import SINGLE_LABEL, Task
+from transferkit.trust import NOTHING_KNOWN, Familiarity, Sureness, Trust
 from transferkit.zoo.errors import UsageError
 
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
     """A network ready for use: the names of its outputs, how its images are prepared, the record of its making,
-    what it is asked, and whether its answer is the mean over an image and its mirror image.
+    what it is asked, whether its answer is the mean over an image and its mirror image, and what is known of answers.
     """
 
     backbone: Backbone
@@ -26,6 +25,7 @@ class Artifact:
     record: dict[str, Any]
     task: Task = SINGLE_LABEL
     averages_mirror: bool = False
+    trust: Trust = NOTHING_KNOWN
 
     @property
     def name(self) -> str:
@@ -33,7 +33,7 @@ class Artifact:
         return self.backbone.card.name
 
     @property
-    def network(self) -> nn.Module:
+    def network(self) -> Backbone | MirrorAveraged:
         """What gives its logits."""
         return MirrorAveraged(self.backbone) if self.averages_mirror else self.backbone
 
@@ -41,10 +41,22 @@ class Artifact:
         """The one forward pass that gives its logits."""
         return [Pass(preprocessing=self.preprocessing, network=self.network, members=(0,))]
 
+    @property
+    def sureness(self) -> Sureness | None:
+        """Which answers are sure."""
+        return self.trust.sureness
+
+    @property
+    def familiarities(self) -> tuple[Familiarity | None, ...]:
+        """Which images are like those trained on, of each member."""
+        return (self.trust.familiarity,)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
     """Networks whose probabilities are averaged; each has its own way of preparing images and order of classes.
+
+    Fields: sureness, which answers are sure, None where nothing is known of the mean.
 
     Raises: UsageError if there are fewer than two, or if one knows other classes, or has another task.
     """
@@ -52,6 +64,7 @@ class Ensemble:
     members: tuple[Artifact, ...]
     classes: tuple[str, ...]
     record: dict[str, Any]
+    sureness: Sureness | None = None
 
     def __post_init__(self):
         if len(self.members) < 2:
@@ -63,6 +76,11 @@ class Ensemble:
     def task(self) -> Task:
         """That of its members."""
         return self.members[0].task.joined([member.task.reordered(self._order(member)) for member in self.members])
+
+    @property
+    def familiarities(self) -> tuple[Familiarity | None, ...]:
+        """Which images are like those trained on, of each member."""
+        return tuple(member.trust.familiarity for member in self.members)
 
     def _order(self, member: Artifact) -> list[int]:
         """Which output of a member is each class."""

@@ -12,7 +12,8 @@ class Prediction:
     Fields: labels, what it says is there, with probabilities: one class, or of a multi-label classifier those above
     their thresholds, the likeliest first, perhaps none; label and probability, of the one class, None of a multi-label
     classifier; top, the likeliest classes, as many as were asked for; trained_on, whether the run trained or validated
-    on this very file, None where nothing is known of that.
+    on this very file; is_sure, whether of answers as sure as this one no more are wrong than was asked for;
+    is_familiar, whether the image is like any that was trained on. Of the last three None where that is not known.
     """
 
     source: Source
@@ -21,4 +22,13 @@ class Prediction:
     labels: tuple[tuple[str, float], ...] = ()
     top: tuple[tuple[str, float], ...] = ()
     trained_on: bool | None = None
+    is_sure: bool | None = None
+    is_familiar: bool | None = None
     fault: str | None = None
+
+    @property
+    def doubt(self) -> str:
+        """Why the answer should not be relied on, in words; "" where nothing speaks against it."""
+        if self.is_familiar is False:
+            return "unlike anything seen"
+        return "not sure" if self.is_sure is False else ""

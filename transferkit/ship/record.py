@@ -3,6 +3,7 @@
 import functools
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from transferkit.ship.runs import RunFolder
 from transferkit.tasks import summary
 from transferkit.train import state
 from transferkit.train.first_pass import FirstPass
+from transferkit.trust import NOTHING_KNOWN, Trust
 from transferkit.zoo.errors import StorageError
 
 
@@ -80,12 +82,14 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None
 
     Raises: StorageError.
     """
-    record: dict[str, Any] = {"backbone": result.backbone, "strategy": result.chosen}
+    calibration = {name: result.calibration[name] for name in ("temperature", "images")}
+    record: dict[str, Any] = {"backbone": result.backbone, "strategy": result.chosen, "calibration": calibration}
     for part, block in (("val", result.val), ("test", result.test)):
         if block:
             record[part] = summary(block)
     about = {"classes": tuple(result.classes), "task": result.task, "record": record}
     about["averages_mirror"] = result.tta is not None and result.tta["used"]
+    about["trust"] = result.trust
     ship = functools.partial(_save_model, run.place / "model", networks, **about)
     try:
         ship()
@@ -105,7 +109,9 @@ def keep_best(run: RunFolder, model: Backbone, *, listing: Listing, backbone: st
     return run.place / "model"
 
 
-def _save_model(folder: Path, models: Sequence[Backbone], *, record: dict[str, Any], **about: Any) -> None:
+def _save_model(
+    folder: Path, models: Sequence[Backbone], *, record: dict[str, Any], trust: Trust = NOTHING_KNOWN, **about: Any
+) -> None:
     """Args: about, the other fields of an `Artifact`, the same of all networks: classes, task, averages_mirror."""
     made = {key: record[key] for key in ("backbone", "strategy")}  # the scores are those of all members together
     members = [
@@ -118,9 +124,12 @@ def _save_model(folder: Path, models: Sequence[Backbone], *, record: dict[str, A
         for model in models
     ]
     if len(members) == 1:
-        artifact.save(folder, members[0])
+        artifact.save(folder, replace(members[0], trust=trust))
         return
-    artifact.save_ensemble(folder, members, classes=about["classes"], record=record)
+    *others, last = members  # whose features are known
+    members = [*others, replace(last, trust=replace(trust, sureness=None))]
+    own = {"classes": about["classes"], "record": record, "sureness": trust.sureness}
+    artifact.save_ensemble(folder, members, **own)
 
 
 def write_report(run: Path, *, name: Path | None = None) -> Path:

@@ -120,6 +120,15 @@ class MultiLabel(Task):
         cuts = np.array([math.log(t / (1 - t)) for t in self.thresholds]) if self.thresholds else 0.0
         return ((logits > cuts) == labels).all(1)
 
+    def confidence(self, probabilities: np.ndarray) -> np.ndarray:
+        """The product over the classes, as if they were independent."""
+        is_said = probabilities > np.array(self.thresholds or EVEN)
+        return np.where(is_said, probabilities, 1 - probabilities).prod(1)
+
+    def claims(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each class on each image."""
+        return probabilities.ravel(), labels.ravel()
+
     def chosen_on(self, logits: np.ndarray, labels: np.ndarray) -> "MultiLabel":
         """With the thresholds of the highest F1 of each class."""
         return replace(self, thresholds=label_scores.thresholds(self.probabilities(logits), labels, otherwise=EVEN))

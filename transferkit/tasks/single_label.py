@@ -90,6 +90,13 @@ class SingleLabel(Task):
     def right(self, logits: Answers, labels: Answers) -> Answers:
         return logits.argmax(1) == labels
 
+    def confidence(self, probabilities: np.ndarray) -> np.ndarray:
+        return probabilities.max(1)
+
+    def claims(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of the answer to each image."""
+        return probabilities.max(1), self.right(probabilities, labels)
+
     def scores(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
         """With the confusion counts, rows true."""
         confusion = metrics.confusion(labels, logits.argmax(axis=1), num_classes=logits.shape[1])

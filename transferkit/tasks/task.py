@@ -131,8 +131,18 @@ class Task(ABC):
     def right(self, logits: Answers, labels: Answers) -> Answers:
         """Which images are named right; shape (N,)."""
 
+    @abstractmethod
+    def confidence(self, probabilities: np.ndarray) -> np.ndarray:
+        """The probability that what is said of an image is right. Shapes: (N, K) -> (N,)."""
+
+    @abstractmethod
+    def claims(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probabilities that are to be frequencies, and whether each of what they are of is so; shapes (M,)."""
+
     def mean(self, logits: Sequence[np.ndarray]) -> np.ndarray:
-        """Logits whose probabilities are the mean of the members'; shapes: each (N, K) -> (N, K)."""
+        """Logits whose probabilities are the mean of the members'; of one, its own. Shapes: each (N, K) -> (N, K)."""
+        if len(logits) == 1:
+            return logits[0]
         return self.logits(np.mean([self.probabilities(member) for member in logits], axis=0))
 
     def chosen_on(self, logits: np.ndarray, labels: np.ndarray) -> "Task":

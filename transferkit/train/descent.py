@@ -28,8 +28,8 @@ class Descent:
     """What a descent came to: how many epochs are worth repeating, and its logits (n, K) on the validation rows, fp32.
 
     Under a snapshot schedule `snapshots` is the comparison of metrics.json, and `members` are the states of the network
-    whose probabilities are averaged; there are none if the last snapshot alone is kept. `share` is how much of the way
-    from where it started is kept, `seconds` what an epoch took.
+    whose probabilities are averaged, with the logits of each; there are none if the last snapshot alone is kept.
+    `share` is how much of the way from where it started is kept, `seconds` what an epoch took.
     """
 
     epochs: int
@@ -37,6 +37,7 @@ class Descent:
     share: float = 1.0
     seconds: float = 0.0
     members: tuple[State, ...] = ()
+    member_logits: tuple[np.ndarray, ...] = ()
     snapshots: dict[str, Any] | None = None
 
 
@@ -191,7 +192,8 @@ def _judged(network: nn.Module, loader: Loader, val: Examples, course: _Course) 
     about = {"epochs": len(course.records), "seconds": course.seconds, "snapshots": block}
     if block["chosen"] == "single":
         return Descent(logits=logits[-1], **about)
-    return Descent(logits=val.task.mean(logits), members=tuple(course.snapshots), **about)
+    members = {"members": tuple(course.snapshots), "member_logits": tuple(logits)}
+    return Descent(logits=val.task.mean(logits), **members, **about)
 
 
 def _logits_of_each(network: nn.Module, states: list[State], loader: Loader, val: Examples) -> list[np.ndarray]:

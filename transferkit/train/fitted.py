@@ -25,17 +25,20 @@ REFIT_IMAGES = 2000  # up to here a fit to all images is worth as much time agai
 class Fitted:
     """A classifier: one network, or the members of an ensemble.
 
-    Fields: chosen, the way that won; rows, those that judge it, and their logits; predict, the logits of other rows;
-    notes, lines for the reader; snapshots and tta, those blocks of metrics.json.
+    Fields: chosen, the way that won; rows, those that judge it, and the logits of each network for them, from a fit
+    without the image; predict, those of each for other rows; features, what the final layers of the last network
+    receive for rows; notes, lines for the reader; snapshots and tta, those
+    blocks of metrics.json.
 
-    Shapes: rows (n,), logits (n, K).
+    Shapes: rows (n,), logits (n, K) each.
     """
 
     chosen: str
     networks: tuple[Backbone, ...]
     rows: np.ndarray
-    logits: np.ndarray
-    predict: Callable[[np.ndarray], np.ndarray]
+    logits: tuple[np.ndarray, ...]
+    predict: Callable[[np.ndarray], tuple[np.ndarray, ...]]
+    features: Callable[[np.ndarray], np.ndarray]
     notes: tuple[str, ...] = ()
     snapshots: dict[str, Any] | None = None
     tta: dict[str, Any] | None = None
@@ -54,50 +57,51 @@ def probed(
         chosen=chosen,
         networks=(problem.model,),
         rows=found.rows,
-        logits=found.logits,
-        predict=lambda rows: found.final.predict(features.plain, rows),
+        logits=(found.logits,),
+        predict=lambda rows: (found.final.predict(features.plain, rows),),
+        features=lambda rows: features.plain[rows],
         notes=(*notes, found.note) if found.note else notes,
         snapshots=snapshots and snapshots | {"chosen": chosen},
     )
-    return alone if found.mirrored is None else _averaged(problem, alone, (found.logits + found.mirrored) / 2)
+    return alone if found.mirrored is None else _averaged(problem, alone, ((found.logits + found.mirrored) / 2,))
 
 
 def mixed(problem: Problem, mode: TrainingMode, mixture: Mixture, *notes: str) -> Fitted:
     """The mean of what several fits found, each image judged by the one that has not seen it."""
     mode.settle()
 
-    def predict(rows: np.ndarray) -> np.ndarray:
-        return outputs.logits_of(mode.network, mode.loader, rows, num_classes=problem.val.num_classes)
+    def predict(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        return (outputs.logits_of(mode.network, mode.loader, rows, num_classes=problem.val.num_classes),)
 
     alone = Fitted(
         chosen=mode.name,
         networks=(problem.model,),
         rows=mixture.rows,
-        logits=mixture.logits,
+        logits=(mixture.logits,),
         predict=predict,
+        features=_features(problem, mode, (problem.model, mode.network)),
         notes=(mixture.note, *notes),
     )
-    return alone if mixture.mirrored is None else _averaged(problem, alone, mixture.mirrored)
+    return alone if mixture.mirrored is None else _averaged(problem, alone, (mixture.mirrored,))
 
 
-def _averaged(problem: Problem, alone: Fitted, logits: np.ndarray) -> Fitted:
+def _averaged(problem: Problem, alone: Fitted, logits: tuple[np.ndarray, ...]) -> Fitted:
     """`alone`, or if that is better, the same networks with their answers averaged over mirror images.
 
-    Args: logits (n, K), what they would answer then for the rows that judge, each from a fit without the image.
+    Args: logits (n, K) of each, what they would answer then for the rows that judge, from a fit without the image.
     """
     task, labels = problem.train.task, problem.train.labels[alone.rows]
-    block = mirror_trial.compare(alone.logits, logits, labels, task)
+    block = mirror_trial.compare(task.mean(alone.logits), task.mean(logits), labels, task)
     tried = replace(alone, notes=(*alone.notes, mirror_trial.note(block)), tta=block)
     if not block["used"]:
         return tried
     return replace(tried, logits=logits, predict=lambda rows: _mirrored(problem, alone.networks, rows))
 
 
-def _mirrored(problem: Problem, networks: Iterable[Backbone], rows: np.ndarray) -> np.ndarray:
-    """What networks answer together, averaged over mirror images; one after the other. Shapes: rows (n,) -> (n, K)."""
+def _mirrored(problem: Problem, networks: Iterable[Backbone], rows: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What each network answers, averaged over mirror images. Shapes: rows (n,) -> (n, K) each."""
     images, num_classes = kinds.present(problem.images), problem.val.num_classes
-    logits = [outputs.logits_of(MirrorAveraged(each), images, rows, num_classes=num_classes) for each in networks]
-    return problem.val.task.mean(logits) if len(logits) > 1 else logits[0]
+    return tuple(outputs.logits_of(MirrorAveraged(each), images, rows, num_classes=num_classes) for each in networks)
 
 
 def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: str) -> Fitted:
@@ -124,22 +128,31 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
     mode.settle()
     copies = [_copy(problem, mode, member) for member in members] or [(problem.model, mode.network)]
 
-    def predict(rows: np.ndarray) -> np.ndarray:
-        logits = [
+    def predict(rows: np.ndarray) -> tuple[np.ndarray, ...]:
+        return tuple(
             outputs.logits_of(network, mode.loader, rows, num_classes=problem.val.num_classes) for _, network in copies
-        ]
-        return problem.val.task.mean(logits) if members else logits[0]
+        )
 
     alone = Fitted(
         chosen=mode.name,
         networks=tuple(model for model, _ in copies),
         rows=problem.val.rows,
-        logits=descended.logits,
+        logits=descended.member_logits or (descended.logits,),
         predict=predict,
+        features=_features(problem, mode, copies[-1]),
         notes=notes,
         snapshots=descended.snapshots,
     )
     return alone if averaged is None else _averaged(problem, alone, averaged)
+
+
+def _features(
+    problem: Problem, mode: TrainingMode, copy: tuple[Backbone, nn.Module]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """What the final layers receive, given a model and its part that was trained."""
+    if mode.trains_network:
+        return lambda rows: outputs.features_of(*copy, mode.loader, rows)
+    return lambda rows: kinds.present(problem.features).plain[rows]
 
 
 def _in_turn(problem: Problem, mode: TrainingMode, members: tuple[state.State, ...]) -> Iterator[Backbone]:

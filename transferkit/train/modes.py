@@ -23,11 +23,13 @@ FRESH_HEAD_FACTOR = 5  # learning rate of a head that starts at random, over tha
 class TrainingMode:
     """A mode of training by mini-batches.
 
-    Fields: network, what is trained, and loader, its inputs; optimizer makes a fresh one; restart puts the network
-    where the fit to training and validation images together begins; settle puts into the model what it has learned.
+    Fields: network, what is trained, the head alone or all that `trains_network`, and loader, its inputs; optimizer
+    makes a fresh one; restart puts the network where the fit to training and validation images together begins; settle
+    puts into the model what it has learned.
     """
 
     name: str
+    trains_network: bool
     network: nn.Module
     loader: Loader
     optimizer: Callable[[], Optimizer]
@@ -54,6 +56,7 @@ def through_network(problem: Problem, *, name: str, restart: Callable[[], object
 
     return TrainingMode(
         name=name,
+        trains_network=True,
         network=problem.network,
         loader=problem.loader,
         optimizer=optimizer,
@@ -84,6 +87,7 @@ def on_features(problem: Problem, *, name: str) -> TrainingMode:
 
     return TrainingMode(
         name=name,
+        trains_network=False,
         network=layer,
         loader=features.loader,
         optimizer=optimizer,

@@ -4,10 +4,11 @@ from contextlib import nullcontext
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from transferkit import ranks
 from transferkit.kernels import single_precision
+from transferkit.model.build import Backbone
 from transferkit.model.eval_batch import batch_of, halved, joined
 from transferkit.runtime import FP32, arithmetic
 from transferkit.train.loop import Inputs, Loader, eval_batches
@@ -34,6 +35,25 @@ def logits_of(
         start += len(batch)
     ranks.fill(found, blocks)
     return found
+
+
+class _Listening(nn.Module):
+    """What the final layers of `model` receive while `network`, which ends with them, answers."""
+
+    def __init__(self, model: Backbone, network: nn.Module):
+        super().__init__()
+        self.model, self.network = model, network
+
+    def forward(self, x: Inputs) -> Tensor:
+        return self.model.answer(self.network, x)[1]
+
+
+def features_of(model: Backbone, network: nn.Module, loader: Loader, rows: np.ndarray) -> np.ndarray:
+    """The features (n, D) that the final layers of `model` receive for the images of `rows`, not augmented.
+
+    Args: network, the model or its upper part, whose inputs `loader` gives.
+    """
+    return logits_of(_Listening(model, network), loader, rows, num_classes=model.num_features)
 
 
 def _rows(x: Inputs, some: slice) -> Inputs:

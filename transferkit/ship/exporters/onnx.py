@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-    from transferkit.ship.exporters.parity import Run
+    from transferkit.ship.exporters.parity import Joined, Run
     from transferkit.ship.models import Artifact, Ensemble
 
 
@@ -34,9 +34,8 @@ def _require() -> None:
         raise UsageError(f"export to onnx needs {error.name}: pip install 'transferkit[export]'") from error
 
 
-def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[bytes, Run]":
-    """The graph as ONNX, with `facts` as its metadata, and how to run these bytes in onnxruntime."""
-    import numpy as np
+def _converted(program: "ExportedProgram", model: "Joined") -> "tuple[bytes, Run]":
+    """The graph as ONNX, with the facts of the model as its metadata, and how to run these bytes in onnxruntime."""
     import onnxruntime
     import torch
 
@@ -45,16 +44,16 @@ def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[byte
     exported = torch.onnx.export(
         program,
         input_names=["pixels"],
-        output_names=["probabilities"],
+        output_names=model.outputs,
         dynamo=True,
         dynamic_shapes=ANY_BATCH,
         verbose=False,
     )
     exported = kinds.present(exported)  # as dynamo=True is given
-    exported.model.metadata_props.update(facts)
+    exported.model.metadata_props.update(model.facts())
     data = exported.model_proto.SerializeToString()
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return data, lambda x: np.asarray(session.run(None, {"pixels": x.numpy()})[0])
+    return data, lambda x: session.run(None, {"pixels": x.numpy()})
 
 
 EXPORTER = Exporter(

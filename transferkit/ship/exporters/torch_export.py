@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from torch.export import ExportedProgram
 
-    from transferkit.ship.exporters.parity import Run
+    from transferkit.ship.exporters.parity import Joined, Run
     from transferkit.ship.models import Artifact, Ensemble
 
 
@@ -23,15 +23,15 @@ def write(model: "Artifact | Ensemble", out: Path, *, pixels: "Tensor") -> None:
     write_bytes(out, parity.proved(parity.joined(model, format=EXPORTER.name), _converted, pixels=pixels))
 
 
-def _converted(program: "ExportedProgram", facts: dict[str, str]) -> "tuple[bytes, Run]":
-    """The graph as a .pt2 archive, with `facts` in its extra file transferkit.json, and how to run these bytes."""
+def _converted(program: "ExportedProgram", model: "Joined") -> "tuple[bytes, Run]":
+    """The graph as a .pt2 archive, with what is known of the model in transferkit.json, and how to run these bytes."""
     import torch
 
     archive = io.BytesIO()
-    torch.export.save(program, archive, extra_files={"transferkit.json": json.dumps(facts)})
+    torch.export.save(program, archive, extra_files={"transferkit.json": json.dumps(model.facts())})
     data = archive.getvalue()
     module = torch.export.load(io.BytesIO(data)).module()  # never a foreign file: these may hold a pickle
-    return data, lambda x: module(x).numpy()
+    return data, module
 
 
 EXPORTER = Exporter(

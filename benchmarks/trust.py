@@ -1,0 +1,81 @@
+"""What can be relied on of answers: calibration, errors among the sure ones, and photos of something else.
+
+python benchmarks/trust.py FOLDER... [--backbone NAME] [--strategies probe,lp-ft] [--seeds 3]
+
+Each FOLDER holds train/CLASS and test/CLASS. A classifier of one is shown its own test photos and up to 100 test photos
+of each of the others. One JSON line a run; then the means.
+"""
+
+import argparse
+import json
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+import transferkit as tk
+
+ERRORS = (0.02, 0.05, 0.10)
+MOST = 100  # photos of another folder
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folders", nargs="+", type=Path)
+    parser.add_argument("--backbone", default="auto", help="a name, A+B, or the path of a model folder")
+    parser.add_argument("--strategies", default="probe,lp-ft")
+    parser.add_argument("--seeds", type=int, default=3)
+    given = parser.parse_args()
+    lines = []
+    for folder in given.folders:
+        others = [other for other in given.folders if other != folder]
+        for strategy in given.strategies.split(","):
+            for seed in range(given.seeds):
+                options = {"strategy": strategy, "seed": seed, "backbone": given.backbone}
+                lines.append({"folder": folder.name, **options} | judged(folder, others, **options))
+                print(json.dumps(lines[-1]), flush=True)
+    print(json.dumps({"mean of": len(lines)} | means(lines)))
+
+
+def judged(folder: Path, others: list[Path], **options) -> dict:
+    """What a run on `folder` comes to."""
+    with tempfile.TemporaryDirectory() as scratch:
+        run = tk.finetune(folder, out=f"{scratch}/run", **options)
+        classifier, block = run.classifier, run.metrics["calibration"]
+        own = {error: list(classifier.stream(photos(folder), max_error=error)) for error in ERRORS}
+        foreign = list(classifier.stream(photo for other in others for photo in thinned(photos(other))))
+    found = {"temperature": block["temperature"], "ece before": block["before"]["ece"], "ece": block["after"]["ece"]}
+    for error, predictions in own.items():
+        sure = [each for each in predictions if each.is_sure]
+        found[f"answered at {error}"] = len(sure) / len(predictions)
+        found[f"wrong at {error}"] = float(np.mean([is_wrong(each) for each in sure])) if sure else None
+    found["own called unlike"] = float(np.mean([not each.is_familiar for each in own[ERRORS[0]]]))
+    found["foreign called unlike"] = float(np.mean([not each.is_familiar for each in foreign])) if foreign else None
+    return found
+
+
+def photos(folder: Path) -> list[Path]:
+    return sorted(path for path in (folder / "test").rglob("*") if path.is_file())
+
+
+def thinned(paths: list[Path]) -> list[Path]:
+    return [paths[k] for k in np.linspace(0, len(paths) - 1, min(MOST, len(paths))).round().astype(int)]
+
+
+def is_wrong(prediction) -> bool:
+    return prediction.label != Path(prediction.source).parent.name
+
+
+def means(lines: Iterable[dict]) -> dict:
+    """The mean of every number that the lines share, where it is known."""
+    lines = list(lines)
+    numbers = [name for name, value in lines[0].items() if not isinstance(value, str) and name != "seed"]
+    return {
+        name: float(np.mean(known)) if (known := [line[name] for line in lines if line[name] is not None]) else None
+        for name in numbers
+    }
+
+
+if __name__ == "__main__":
+    main()

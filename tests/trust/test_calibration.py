@@ -1,0 +1,57 @@
+"""A temperature makes probabilities frequencies, and does no more than the images can vouch for."""
+
+import numpy as np
+import pytest
+
+from transferkit.tasks import SINGLE_LABEL, MultiLabel
+from transferkit.trust import calibration
+
+rng = np.random.default_rng(0)
+
+
+def drawn(probabilities):
+    """Labels of single answers that are right as often as they say."""
+    return np.array([rng.choice(len(p), p=p) for p in probabilities])
+
+
+@pytest.mark.parametrize("true", [0.5, 1.0, 2.5])
+def test_logits_that_are_too_large_by_a_factor_are_divided_by_it(true):
+    logits = rng.normal(size=(4000, 5)) * 3
+    labels = drawn(SINGLE_LABEL.probabilities(logits / true))
+    assert calibration.temperature([logits], labels, SINGLE_LABEL) == pytest.approx(true, rel=0.06)
+
+
+def test_yes_or_no_of_each_class_is_calibrated_too():
+    task, logits = MultiLabel(), rng.normal(size=(2000, 4)) * 3
+    labels = rng.random(logits.shape) < task.probabilities(logits / 2)
+    assert calibration.temperature([logits], labels, task) == pytest.approx(2, rel=0.06)
+
+
+def test_the_mean_of_several_networks_is_what_is_calibrated():
+    logits = [rng.normal(size=(4000, 3)) * 4 for _ in range(3)]
+    truth = np.mean([SINGLE_LABEL.probabilities(each / 2) for each in logits], axis=0)
+    labels = drawn(truth)
+    assert calibration.temperature(logits, labels, SINGLE_LABEL) == pytest.approx(2, rel=0.08)
+
+
+def test_images_that_are_all_named_right_change_nothing():
+    labels = rng.integers(0, 3, 200)
+    assert calibration.temperature([2 * np.eye(3)[labels]], labels, SINGLE_LABEL) == 1
+
+
+def test_a_single_mistake_among_four_does_not_make_every_answer_a_guess():
+    labels = np.array([0, 1, 2, 0])
+    logits = 30 * np.eye(3)[[0, 1, 2, 1]]
+    assert 1 < calibration.temperature([logits], labels, SINGLE_LABEL) < 5
+
+
+def test_a_temperature_changes_no_answer_and_lowers_the_loss():
+    logits = rng.normal(size=(3000, 4)) * 6
+    labels = drawn(SINGLE_LABEL.probabilities(logits / 4))
+    found = calibration.temperature([logits], labels, SINGLE_LABEL)
+    (after,) = calibration.divided([logits], found)
+    assert (after.argmax(1) == logits.argmax(1)).all()
+    old, new = (calibration.reliability(each, labels, SINGLE_LABEL) for each in (logits, after))
+    assert new["loss"] < old["loss"]
+    assert new["ece"] < 0.05 < old["ece"]
+    assert sum(count for *_, count in new["bins"]) == 3000

@@ -1,0 +1,66 @@
+"""An image is unlike those trained on where its features lie farther from theirs than theirs from one another."""
+
+import numpy as np
+import pytest
+import torch
+from sklearn.neighbors import NearestNeighbors
+
+from transferkit.trust import familiarity
+
+rng = np.random.default_rng(0)
+CENTRES = rng.normal(size=(3, 40))
+
+
+def images(count, centres=CENTRES):
+    """Features around centres, as different images of the same few classes give."""
+    return (centres[rng.integers(0, len(centres), count)] + 0.5 * rng.normal(size=(count, 40))).astype(np.float32)
+
+
+def learnt(features, *, widths=(40,), folds=None):
+    folds = np.arange(len(features)) % 5 if folds is None else folds
+    return familiarity.learn(features, folds, widths=widths)
+
+
+def margins(known, features):
+    return known(torch.from_numpy(features)).numpy()
+
+
+def test_few_images_like_those_trained_on_are_called_unlike_and_nearly_all_others():
+    known = learnt(images(400))
+    assert 0.01 < (margins(known, images(2000)) < 0).mean() < 0.07
+    assert (margins(known, images(500, rng.normal(size=(3, 40)))) < 0).mean() > 0.95
+
+
+@pytest.mark.parametrize("count", [30, 100])  # fewer and more than features
+def test_the_margin_is_the_mean_cosine_to_the_two_nearest_less_the_limit(count):
+    trained, new = images(count), images(20)
+    known = learnt(trained)
+    distances, _ = NearestNeighbors(n_neighbors=2, metric="cosine").fit(trained).kneighbors(new)
+    assert margins(known, new) == pytest.approx(1 - distances.mean(1) - known.limit, abs=1e-4)
+
+
+def test_a_copy_in_the_same_fold_makes_nothing_look_familiar():
+    trained = images(60)
+    doubled = np.repeat(trained, 2, axis=0)
+    folds = np.arange(60) % 5
+    assert learnt(doubled, folds=np.repeat(folds, 2)).limit < learnt(doubled, folds=np.arange(120) % 5).limit - 0.05
+
+
+def test_a_network_with_large_features_does_not_drown_the_one_beside_it():
+    trained = images(200)
+    scaled = trained * np.where(np.arange(40) < 20, 1000, 1).astype(np.float32)
+    both = learnt(scaled, widths=(20, 20))
+    foreign = scaled[:50].copy()
+    foreign[:, 20:] = rng.normal(size=(50, 20))
+    assert (margins(both, foreign) < 0).mean() > 0.8
+    assert (margins(learnt(scaled), foreign) < 0).mean() < 0.2
+
+
+@pytest.mark.parametrize("features", [images(familiarity.LEAST - 1), np.full((20, 40), np.nan, np.float32)])
+def test_nothing_is_known_from_too_few_images_or_from_no_numbers(features):
+    assert learnt(features) is None
+
+
+def test_features_that_are_all_zero_are_unlike_anything_and_stop_nothing():
+    known = learnt(images(100))
+    assert margins(known, np.zeros((2, 40), np.float32)).max() < 0

@@ -1,0 +1,55 @@
+"""Probabilities that are frequencies: logits are divided by one number, the temperature.
+
+Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from transferkit import metrics
+from transferkit.tasks import Task
+
+SPREAD = 0.5  # of the logarithm of temperatures, before an image is seen: few images do not make one of 5
+MOST = 3.0  # of that logarithm
+
+
+def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task) -> float:
+    """By what the logits are divided so that the answers, of several networks their mean, have the least log loss.
+
+    The images must be unseen by the fit that answers. Where all are named right they cannot say how often that fails:
+    then it is 1. Of few images it is nearer to 1 than they alone would have it, as much as one expects beforehand that
+    its logarithm is normal with deviation `SPREAD`.
+
+    Shapes: logits (n, K) of each network, labels (n, ...).
+    """
+    exact = [each.astype(np.float64) for each in logits]
+    if not len(labels) or bool(task.right(task.mean(exact), labels).all()):
+        return 1.0
+    from scipy.optimize import minimize_scalar
+
+    def loss(log_temperature: float) -> float:
+        answers = task.mean(divided(exact, math.exp(log_temperature)))
+        return float(task.log_losses(answers, labels).sum()) + (log_temperature / SPREAD) ** 2 / 2
+
+    return math.exp(float(minimize_scalar(loss, bounds=(-MOST, MOST), method="bounded").x))
+
+
+def divided(logits: Sequence[np.ndarray], temperature: float) -> list[np.ndarray]:
+    """The logits of each network at a temperature."""
+    return [each / temperature for each in logits]
+
+
+def reliability(logits: np.ndarray, labels: np.ndarray, task: Task) -> dict[str, Any]:
+    """How far probabilities are from frequencies: "ece", "loss", and "bins" of [said, right, answers].
+
+    Shapes: logits (n, K), labels (n, ...).
+    """
+    said, right = task.claims(task.probabilities(logits.astype(np.float64)), labels)
+    return {
+        "ece": metrics.calibration_error(said, right),
+        "loss": float(task.log_losses(logits, labels).mean()),
+        "bins": [[float(mean), float(share), int(count)] for count, mean, share in metrics.reliability(said, right)],
+    }

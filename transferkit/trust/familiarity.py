@@ -1,0 +1,77 @@
+"""Whether an image is like any of those trained on: how near its features lie to the nearest of theirs.
+
+Source: Sun et al. 2022 (nearest neighbours of normalised features), https://arxiv.org/abs/2204.06507
+"""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+NEIGHBOURS = 2
+FALSE_ALARMS = 0.04  # of images like those trained on, how many are called unlike
+RANK = 128  # of the space that features are kept in
+MOST = 4000  # images that are kept
+LEAST = 10  # images: of fewer nothing is known
+
+
+class Familiarity(nn.Module):
+    """The directions of the features of images trained on, and how near to them others of their kind are.
+
+    Args: widths of the final layers' inputs, whose features are normalised one by one; limit, the mean cosine to the
+    nearest directions below which an image is unlike all of them.
+
+    Shapes: basis (D, R), directions (n, R), float32.
+    """
+
+    basis: Tensor
+    directions: Tensor
+
+    def __init__(self, *, basis: Tensor, directions: Tensor, widths: tuple[int, ...], limit: float):
+        super().__init__()
+        self.register_buffer("basis", basis)
+        self.register_buffer("directions", directions)
+        self.widths, self.limit = widths, limit
+
+    def forward(self, features: Tensor) -> Tensor:
+        """How much nearer than the limit, below 0 of images unlike any trained on. Shapes: (B, D) -> (B,)."""
+        return _nearest(_normalised(features, self.widths) @ self.basis @ self.directions.T) - self.limit
+
+
+def learn(features: np.ndarray, folds: np.ndarray, *, widths: tuple[int, ...]) -> Familiarity | None:
+    """From the features of images trained on; the limit is what most of a fold are above, compared with the others.
+
+    None of so few images that nothing can be said.
+
+    Args: folds, which keep images together that are copies of each other.
+    Shapes: features (n, D), folds (n,).
+    """
+    if len(features) < LEAST or len(np.unique(folds)) < 2 or not np.isfinite(features).all():
+        return None
+    x = _normalised(torch.from_numpy(features).float(), widths)
+    basis = _basis(x)
+    directions = x @ basis
+    likeness, fold = directions @ directions.T, torch.from_numpy(folds)
+    likeness[fold[:, None] == fold] = -1
+    limit = float(np.quantile(_nearest(likeness).numpy(), FALSE_ALARMS))
+    return Familiarity(basis=basis, directions=directions, widths=widths, limit=limit)
+
+
+def _normalised(features: Tensor, widths: tuple[int, ...]) -> Tensor:
+    """Features of length 1, those of each layer as long as those of another. Shapes: (N, D) -> (N, D)."""
+    parts = features.split(widths, dim=1)
+    return torch.cat([functional.normalize(part, dim=1) for part in parts], dim=1) / len(parts) ** 0.5
+
+
+def _basis(x: Tensor) -> Tensor:
+    """The directions that hold most of the rows. Shapes: (n, D) -> (D, R)."""
+    if len(x) >= x.shape[1]:  # the smaller of the two matrices of products
+        return torch.linalg.eigh(x.T @ x)[1][:, -RANK:].contiguous()
+    values, vectors = (found[..., -RANK:] for found in torch.linalg.eigh(x @ x.T))
+    is_there = values > 1e-6 * values[-1]
+    return x.T @ vectors[:, is_there] / values[is_there].sqrt()
+
+
+def _nearest(likeness: Tensor) -> Tensor:
+    """The mean of the largest in each row; shapes (N, n) -> (N,)."""
+    return likeness.topk(min(NEIGHBOURS, likeness.shape[1]), dim=1).values.mean(1)
