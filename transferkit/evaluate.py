@@ -54,11 +54,11 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     task = listing.task.chosen_on(logits, listing.labels[rows])
     seen = copies.seen(listing.parts, taken.contents)
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
-    val, test = _scores(task, logits, listing.labels[rows], seen[rows] & ~by_folds), None
+    val, test = _scores(task, logits, taken, rows, seen[rows] & ~by_folds), None
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
         rows, logits = test_rows, fitted.predict(test_rows)
-        test = _scores(task, logits, listing.labels[rows], seen[rows])
+        test = _scores(task, logits, taken, rows, seen[rows])
     judged = [
         (absolute(listing.paths[row]), *task.prediction(p, listing.labels[row], listing.classes))
         for row, p in zip(rows, task.probabilities(logits))
@@ -77,5 +77,6 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     )
 
 
-def _scores(task: Task, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    return task.scores(logits, labels) | task.seen_scores(logits, labels, seen)
+def _scores(task: Task, logits: np.ndarray, taken: FirstPass, rows: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    labels, groups = taken.listing.labels[rows], None if taken.groups is None else taken.groups[rows]
+    return task.scores(logits, labels, groups) | task.seen_scores(logits, labels, seen, groups)

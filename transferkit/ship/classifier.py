@@ -189,7 +189,8 @@ class Classifier:
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
         labels = self.task.renumbered(listing.labels[judged], numbers, len(self.classes))
-        scores = _scores(self.task, np.array(answers), labels, np.array(seen))
+        groups = None if listing.groups is None else listing.groups[judged]
+        scores = _scores(self.task, np.array(answers), (labels, groups), np.array(seen))
         return scores | {"task": self.task.name, "part": part, "classes": list(self.classes), "refused": refused}
 
     def _index(self, name: str) -> int:
@@ -217,14 +218,17 @@ class Classifier:
         return export.export(self.artifact, format=format, out=Path(out).expanduser(), pixels=batch)
 
 
-def _scores(task: Task, answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+def _scores(
+    task: Task, answers: np.ndarray, about: tuple[np.ndarray, np.ndarray | None], seen: np.ndarray
+) -> dict[str, Any]:
     """The scores of the members' mean, and, if they are several, those of each.
 
-    Shapes: answers (N, M, K), labels (N, ...), seen (N,) bool.
+    Args: about, labels and groups. Shapes: answers (N, M, K), labels (N, ...), groups (N,) or None, seen (N,) bool.
     """
+    labels, groups = about
     logits = [task.logits(p) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))]
-    mean, *members = (task.scores(each, labels) for each in logits)
-    mean |= task.seen_scores(logits[0], labels, seen)
+    mean, *members = (task.scores(each, labels, groups) for each in logits)
+    mean |= task.seen_scores(logits[0], labels, seen, groups)
     if len(members) > 1:
         mean["members"] = [summary(block) | {"interval": block["interval"]} for block in members]
     return mean

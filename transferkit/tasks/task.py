@@ -14,13 +14,35 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Said = tuple[tuple[int, float], ...]  # classes that are named, each with its probability
-SUMMARY = ("accuracy", "loss", "n", "seen", "unseen", "mAP", "micro_f1", "macro_f1")
+FURTHER = {
+    "balanced_accuracy": "balanced accuracy",
+    "macro_precision": "macro precision",
+    "macro_recall": "macro recall",
+    "macro_f1": "macro F1",
+    "top5": "top-5 accuracy",
+    "roc_auc": "ROC AUC",
+    "loss": "log loss",
+    "ece": "calibration error (ECE)",
+}  # scores beside those of the headline, and what they are called
+SUMMARY = ("accuracy", "n", "seen", "unseen", "mAP", "micro_f1", *FURTHER)
 Answers = Any  # an array or a tensor: what is written with operators alone does for both
 
 
 def summary(block: dict[str, Any]) -> dict[str, Any]:
     """A block of scores without what is of single classes."""
     return {name: block[name] for name in SUMMARY if name in block}
+
+
+def further(block: dict[str, Any]) -> dict[str, str]:
+    """The scores beside those of the headline that a block has, as written and by the names that they go by."""
+    return {words: f"{block[name]:.4f}" for name, words in FURTHER.items() if block.get(name) is not None}
+
+
+def interval_words(block: dict[str, Any]) -> str:
+    """The interval of the accuracy in a block, in per cent, and of how many groups that is where images lie in some."""
+    low, high = block["interval"]
+    of = f", by {block['groups']:,} groups" if "groups" in block else ""
+    return f"95 % interval {100 * low:.1f} to {100 * high:.1f}{of}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,27 +168,39 @@ class Task(ABC):
             "accuracy": float(self.right(logits, labels).mean()),
         }
 
-    def scores(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    @abstractmethod
+    def stated(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probability of each thing that is said, and whether it is so; shapes (M,), (M,) bool."""
+
+    def scores(self, logits: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
         """The block of scores that run files and `evaluate --json` hold.
 
-        Returns: accuracy, its 95 % interval, the mean log loss in nats, n, and what is the task's own.
+        Args: groups (N,) str, of images that belong together, "" for none.
+        Returns: accuracy, its 95 % interval, the mean log loss in nats, the calibration error, n, the number of groups
+        where some have several images, precision, recall and F1 of each class, their means and what is the task's own.
         """
-        hits = int(self.right(logits, labels).sum())
+        right = self.right(logits, labels)
+        unit = None if groups is None else metrics.units(groups)
+        count = len(right) if unit is None else int(unit.max(initial=-1)) + 1
         return {
-            "accuracy": hits / len(labels),
-            "interval": list(metrics.wilson_interval(hits, len(labels))),
+            "accuracy": int(right.sum()) / len(labels),
+            "interval": list(metrics.share_interval(right, unit)),
+            **({"groups": count} if count < len(right) else {}),
             "loss": float(self.log_losses(logits, labels).mean()),
+            "ece": metrics.calibration_error(*self.stated(self.probabilities(logits), labels)),
             "n": len(labels),
         }
 
-    def seen_scores(self, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    def seen_scores(
+        self, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray, groups: np.ndarray | None = None
+    ) -> dict[str, Any]:
         """How many judged images the classifier was fitted to, and what it scores without them: None if none are left.
 
         Shapes: seen (N,) bool.
         """
         count, rest = int(seen.sum()), None
         if count and not seen.all():
-            block = self.scores(logits[~seen], labels[~seen])
+            block = self.scores(logits[~seen], labels[~seen], None if groups is None else groups[~seen])
             rest = {name: block[name] for name in ("accuracy", "interval", "n")}
         return {"seen": count, "unseen": rest}
 
