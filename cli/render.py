@@ -118,8 +118,9 @@ class LiveProgress(Progress):
 
 
 def score_line(task: "Task", block: dict[str, Any]) -> str:
-    """A block of scores in words: how good, on how many images, and how sure that is."""
-    return ", ".join(filter(None, (task.headline(block), messages.seen_words(block))))
+    """A block of scores in words: how good, on how many images, how sure that is, and what little would score."""
+    beside = messages.baseline_words(block, names_one=task.names_one)
+    return ", ".join(filter(None, (task.headline(block), beside, messages.seen_words(block))))
 
 
 def facts(pairs: dict[str, str]) -> None:

@@ -29,6 +29,7 @@ FLOORS = [
     "forecast",
     "budget",
     "prepare",
+    "baselines",
     "evaluate",
     "ship",
     "fitting",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from transferkit import baselines
 from transferkit.data import copies
 from transferkit.data.source import absolute
 from transferkit.tasks import Task
@@ -79,4 +80,5 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
 
 def _scores(task: Task, logits: np.ndarray, taken: FirstPass, rows: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
     labels, groups = taken.listing.labels[rows], None if taken.groups is None else taken.groups[rows]
-    return task.scores(logits, labels, groups) | task.seen_scores(logits, labels, seen, groups)
+    scores = task.scores(logits, labels, groups) | task.seen_scores(logits, labels, seen, groups)
+    return scores | {"baselines": baselines.of(taken, rows)}

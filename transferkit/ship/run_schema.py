@@ -76,6 +76,27 @@ class Rest(Struct):
     interval: tuple[Share, Share]
 
 
+class Commonest(Struct):
+    """What always giving the commonest answer scores."""
+
+    label: str
+    accuracy: Share
+
+
+class Nearest(Struct):
+    """What the answer of the most similar image scores, of how many."""
+
+    accuracy: Share
+    n: Number
+
+
+class Baselines(Struct):
+    """What the scores of a part stand beside."""
+
+    commonest: Commonest
+    nearest: Nearest | None
+
+
 class Block(Struct):
     """The scores of a part in metrics.json."""
 
@@ -88,6 +109,7 @@ class Block(Struct):
     roc_auc: Share | UnsetType | None = UNSET
     seen: Count = 0
     unseen: Rest | None = None
+    baselines: Baselines | UnsetType = UNSET
 
 
 class ClassScores(Struct, kw_only=True):
