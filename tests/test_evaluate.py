@@ -28,10 +28,17 @@ def test_test_images_are_judged_where_there_are_any_and_else_those_that_validate
     labels = taken.listing.labels
     val = np.flatnonzero(taken.listing.parts == "val")
     fitted = Fitted(
-        chosen="probe", networks=(), rows=val, logits=certain(labels, val), predict=lambda rows: certain(labels, rows)
+        chosen="probe",
+        networks=(),
+        rows=val,
+        logits=certain(labels, val),
+        predict=lambda rows: certain(labels, rows),
+        judged="the images that validate",
     )
     result = evaluate.judge(fitted, taken, backbone="b", strategy="auto", precision="fp32")
     scores, judged = result.as_metrics(), result.judged
+    tested = "; test is 24 images that chose nothing" * with_test
+    assert scores["notes"] == [f"validation is the images that validate{tested}"]
     assert scores["val"]["n"] == len(val)
     assert scores["val"]["accuracy"] == (len(val) - 1) / len(val)
     assert (scores["test"] is None) != with_test

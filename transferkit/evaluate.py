@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from transferkit import baselines
+from transferkit import baselines, messages
 from transferkit.data import copies
 from transferkit.data.source import absolute
 from transferkit.tasks import Task
@@ -64,13 +64,14 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
         (absolute(listing.paths[row]), *task.prediction(p, listing.labels[row], listing.classes))
         for row, p in zip(rows, task.probabilities(logits))
     ]
+    on_which = messages.judged(fitted.judged, test=len(test_rows))
     return Result(
         task=task,
         val=val,
         test=test,
         classes=list(listing.classes),
         chosen=fitted.chosen,
-        notes=[*fitted.notes, *copies.contradiction(listing, taken.contents)],
+        notes=[*on_which, *fitted.notes, *copies.contradiction(listing, taken.contents)],
         snapshots=fitted.snapshots,
         tta=fitted.tta,
         judged=judged,

@@ -62,6 +62,13 @@ def seen_words(block: dict[str, Any]) -> str:
     )
 
 
+def judged(validation: str, *, test: int) -> list[str]:
+    """The line on which images the scores stand, if it is known of those in validation; `test`, how many others."""
+    if not validation:
+        return []
+    return [f"validation is {validation}" + f"; test is {test:,} images that chose nothing" * (test > 0)]
+
+
 def baseline_words(block: dict[str, Any], *, names_one: bool) -> str:
     """What giving the commonest answer, and that of the most similar image, scores on the images of a block; or ""."""
     if "baselines" not in block:
