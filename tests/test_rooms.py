@@ -51,6 +51,7 @@ GROUND_FILES = {
     "augment_file",
     "presets",
     "metrics",
+    "paired",
     "ranks",
     "rendezvous",
     "kernels",
