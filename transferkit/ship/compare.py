@@ -26,7 +26,7 @@ class Comparison:
     """A paired comparison of two classifiers on `n` images of a part; differences are the first minus the second.
 
     Fields: names, of both; accuracies, and only, on how many images one alone is right; difference of accuracies with
-    its 95 % interval and the exact p of none; losses, log losses in nats, with loss_difference and loss_interval, None
+    its 95 % interval and the p of none; losses, log losses in nats, with loss_difference and loss_interval, None
     where the answers of finished runs are compared; groups, in which the images lie, None where each stands alone;
     images_needed, about how many show a difference of 0.02 with 80 % probability; notes, lines for the reader.
     """
