@@ -14,7 +14,7 @@ Z = 1.959964  # and of 95 %, on two sides
 def sign_test(differences: np.ndarray, unit: np.ndarray) -> float:
     """The two-sided p of no difference: how often random signs of the units' sums make a sum farther from 0.
 
-    One as far from 0 counts half (mid-p), and p of 0 itself is 1. Of single images whose differences are -1, 0 or 1 that is McNemar's test,
+    One as far from 0 counts half (mid-p), and p of 0 itself is 1. Of single images that is McNemar's test,
     which Dietterich recommends for two classifiers, as Fagerland and others do: the exact one says of 3 to 4 in 100
     equal pairs that they differ, not of 5, and misses as many more that do. The distribution is read off its
     characteristic function, a product of cosines.

@@ -22,3 +22,9 @@ class Prediction:
     top: tuple[tuple[str, float], ...] = ()
     trained_on: bool | None = None
     fault: str | None = None
+
+    def _repr_html_(self) -> str:
+        """The photo with bars, in a notebook."""
+        from transferkit.ship.notebook import prediction_html
+
+        return prediction_html(self)

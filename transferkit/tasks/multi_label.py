@@ -9,7 +9,8 @@ import numpy as np
 
 from transferkit.options import Options
 from transferkit.tasks import label_scores, label_sets
-from transferkit.tasks.task import Answers, Said, Task, interval_words
+from transferkit.tasks.task import Answers, Said, Task
+from transferkit.tasks.words import interval_words
 from transferkit.zoo.errors import UsageError
 
 BAR = "|"  # between the labels of an image

@@ -9,7 +9,8 @@ import numpy as np
 from transferkit import metrics
 from transferkit.options import Options
 from transferkit.tasks import label_scores, split
-from transferkit.tasks.task import Answers, Said, Task, interval_words
+from transferkit.tasks.task import Answers, Said, Task
+from transferkit.tasks.words import interval_words
 
 TOP = 5
 
