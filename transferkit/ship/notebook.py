@@ -1,7 +1,8 @@
 """What a notebook shows of a run and of a prediction: HTML that stands alone, in light and dark."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from transferkit import tasks
 from transferkit.ship.markup import duration, percent, shown
@@ -9,12 +10,9 @@ from transferkit.ship.mistakes import THUMBNAIL_PX, thumbnail
 from transferkit.ship.sources import Source, content_of
 from transferkit.zoo.errors import TransferkitError
 
-if TYPE_CHECKING:
-    from transferkit.ship.prediction import Prediction
-
 MOST = 10  # classes that have a bar
 CELL = 'style="text-align:left;vertical-align:top;padding:2px 12px 2px 0;border:0;background:none"'
-TRACK = "display:inline-block;width:120px;height:8px;border-radius:4px;background:rgb(128 128 128 / .3)"
+TRACK = "display:inline-block;vertical-align:middle;width:120px;height:8px;border-radius:4px;background:#8080804d"
 FILLED = "display:block;height:8px;border-radius:4px;background:rgb(40 134 200)"  # 3:1 or more on black and on white
 
 
@@ -39,24 +37,25 @@ def run_html(folder: Path, metrics: dict[str, Any]) -> str:
     return f'<table style="border-collapse:collapse;color:inherit;max-width:60em">{rows}</table>'
 
 
-def prediction_html(prediction: "Prediction") -> str:
+def prediction_html(
+    source: Source, listed: Sequence[tuple[str, float]], *, fault: str | None, trained_on: bool | None
+) -> str:
     """The photo with a bar for each class that is listed, or why it could not be read."""
-    listed = prediction.top if len(prediction.top) >= len(prediction.labels) else prediction.labels
     bars = "".join(
         f'<tr><td {CELL}>{shown(name)}</td><td {CELL}><span style="{TRACK}"><span style="{FILLED};width:{p:.1%}">'
         f"</span></span></td><td {CELL}>{percent(p)}</td></tr>"
         for name, p in listed[:MOST]
     )
-    if prediction.fault:
-        said = f"<div>unreadable: {shown(prediction.fault)}</div>"
+    if fault:
+        said = f"<div>unreadable: {shown(fault)}</div>"
     else:
         said = f"<table style='border-collapse:collapse;color:inherit'>{bars}</table>" if bars else "<div>none</div>"
-    if prediction.trained_on:
+    if trained_on:
         said += "<div>The run was fitted to this photo.</div>"
-    picture = "" if prediction.fault else f'<div style="width:{THUMBNAIL_PX}px">{_picture(prediction.source)}</div>'
+    picture = "" if fault else f'<div style="width:{THUMBNAIL_PX}px">{_picture(source)}</div>'
     return (
         f'<div style="display:flex;gap:16px;align-items:center;color:inherit">{picture}'
-        f'<div><div style="overflow-wrap:anywhere">{shown(_name(prediction.source))}</div>{said}</div></div>'
+        f'<div><div style="overflow-wrap:anywhere">{shown(_name(source))}</div>{said}</div></div>'
     )
 
 

@@ -27,4 +27,5 @@ class Prediction:
         """The photo with bars, in a notebook."""
         from transferkit.ship.notebook import prediction_html
 
-        return prediction_html(self)
+        listed = self.top if len(self.top) >= len(self.labels) else self.labels
+        return prediction_html(self.source, listed, fault=self.fault, trained_on=self.trained_on)
