@@ -41,7 +41,7 @@ def ensemble(
         return
     render.facts(
         {"model": out, "members": str(len(models)), "passes": f"{joined.passes} through a backbone for an image"}
-        | ({scores["part"]: render.score_line(tasks.of_scores(scores), scores)} if scores else {})
+        | ({scores["part"]: tasks.score_line(tasks.of_scores(scores), scores)} if scores else {})
     )
     if scores:
         click.echo()

@@ -37,7 +37,7 @@ def evaluate(
         render.data(scores)
         return
     task = tasks.of_scores(scores)
-    render.facts({scores["part"]: render.score_line(task, scores), "log loss": f"{scores['loss']:.4f}"})
+    render.facts({scores["part"]: tasks.score_line(task, scores), **tasks.further(scores)})
     click.echo()
     header, *rows = task.class_table(scores, scores["classes"])
     render.table(header, rows)

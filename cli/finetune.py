@@ -86,7 +86,7 @@ def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
         shown["how"] = "; ".join(metrics["notes"])
     for part, name in (("val", "validation"), ("test", "test")):
         if metrics[part]:
-            shown[name] = render.score_line(tasks.of_scores(metrics), metrics[part])
+            shown[name] = tasks.score_line(tasks.of_scores(metrics), metrics[part])
     shown["seconds"] = f"{metrics['seconds']['total']:.1f}"
     shown["report"] = str(folder / "report.html")
     shown["next"] = f"transferkit predict {folder} PHOTO..."

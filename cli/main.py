@@ -11,6 +11,7 @@ import click
 from transferkit import __version__, ranks, scratch
 from transferkit.cli import streams
 from transferkit.cli.cache import cache
+from transferkit.cli.compare import compare
 from transferkit.cli.demo import demo
 from transferkit.cli.ensemble import ensemble
 from transferkit.cli.evaluate import evaluate
@@ -58,6 +59,7 @@ for command in (
     rank,
     lr,
     evaluate,
+    compare,
     predict,
     export,
     ensemble,

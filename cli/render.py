@@ -3,17 +3,13 @@
 import json
 import sys
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from transferkit import messages
 from transferkit.cli import streams
 from transferkit.progress import Progress
 from transferkit.zoo.text import printable
-
-if TYPE_CHECKING:
-    from transferkit.tasks import Task
 
 
 def say(line: str, *, err: bool = False) -> None:
@@ -115,11 +111,6 @@ class LiveProgress(Progress):
             self.bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
         else:
             say(line, err=True)
-
-
-def score_line(task: "Task", block: dict[str, Any]) -> str:
-    """A block of scores in words: how good, on how many images, and how sure that is."""
-    return ", ".join(filter(None, (task.headline(block), messages.seen_words(block))))
 
 
 def facts(pairs: dict[str, str]) -> None:

@@ -38,6 +38,13 @@ def look_inside() -> Backbone:
     return tk.zoo.wrap(assert_type(tk.reset_head(model, 3, dropout=0.2), Backbone).model)
 
 
+def compare(runs: list[tk.Run]) -> str:
+    """Whether two runs differ, in words and in numbers."""
+    found = tk.compare(runs[0].folder, runs[1].folder, "photos")
+    print(found.better, found.difference, found.interval, assert_type(found.p, float))
+    return assert_type(found.verdict, str)
+
+
 def join(runs: list[tk.Run]) -> tk.Classifier:
     """Several runs as one classifier."""
     joined = tk.ensemble([run.folder for run in runs], "joined", data="photos")

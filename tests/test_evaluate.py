@@ -35,9 +35,12 @@ def test_test_images_are_judged_where_there_are_any_and_else_those_that_validate
         logits=(certain(labels, val),),
         predict=lambda rows: (certain(labels, rows),),
         features=lambda rows: np.random.default_rng(0).normal(size=(len(rows), 384)),
+        judged="the images that validate",
     )
     result = evaluate.judge(fitted, taken, backbone="b", strategy="auto", precision="fp32")
     scores, judged = result.as_metrics(), result.judged
+    tested = "; test is 24 images that chose nothing" * with_test
+    assert scores["notes"] == [f"validation is the images that validate{tested}"]
     assert scores["val"]["n"] == len(val)
     assert scores["val"]["accuracy"] == (len(val) - 1) / len(val)
     assert (scores["test"] is None) != with_test

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 from scipy.special import softmax
-from scipy.stats import binomtest, sem
+from scipy.stats import binomtest, sem, t
 from sklearn import metrics as sklearn_metrics
 
 from transferkit import metrics
@@ -23,10 +23,90 @@ def test_scores_agree_with_scikit_learn(judged):
     assert scores["n"] == 200
 
 
+@pytest.mark.parametrize("num_classes", [2, 4, 9])
+def test_scores_of_classes_and_their_means_agree_with_scikit_learn(num_classes):
+    rng = np.random.default_rng(num_classes)
+    logits, labels = rng.normal(size=(60, num_classes)), rng.integers(0, num_classes, 60)
+    logits[np.arange(60), labels] += rng.random(60) * 2
+    logits[:, -1] -= 9 * (num_classes == 9)  # a class that is never named
+    predicted, scores = logits.argmax(1), SINGLE_LABEL.scores(logits, labels)
+    assert scores["balanced_accuracy"] == pytest.approx(sklearn_metrics.balanced_accuracy_score(labels, predicted))
+    each = sklearn_metrics.precision_recall_fscore_support(labels, predicted, zero_division=0)
+    for k, found in enumerate(scores["per_class"]):
+        assert (found["precision"] or 0.0, found["recall"], found["f1"], found["images"]) == pytest.approx(
+            [figures[k] for figures in each]
+        )
+    for name, values in zip(("macro_precision", None, "macro_f1"), each):
+        if name:
+            assert scores[name] == pytest.approx(values.mean())
+    assert ("top5" in scores, "roc_auc" in scores) == (num_classes > 5, num_classes == 2)
+    if num_classes > 5:
+        expected = sklearn_metrics.top_k_accuracy_score(labels, logits, k=5)
+        assert scores["top5"] == expected
+    if num_classes == 2:
+        assert scores["roc_auc"] == pytest.approx(sklearn_metrics.roc_auc_score(labels, softmax(logits, 1)[:, 1]))
+
+
+def test_a_class_that_no_image_has_counts_in_no_mean(judged):
+    logits, labels = judged
+    labels = labels % 3
+    scores = SINGLE_LABEL.scores(logits, labels)
+    recalls = sklearn_metrics.recall_score(labels, logits.argmax(1), labels=[0, 1, 2], average=None)
+    assert scores["balanced_accuracy"] == pytest.approx(recalls.mean())
+    assert scores["per_class"][3]["recall"] is scores["per_class"][3]["f1"] is None
+
+
+@pytest.mark.parametrize("levels", [2, 5, 1000])
+def test_the_area_under_the_roc_curve_agrees_with_scikit_learn_where_scores_are_equal_too(levels):
+    rng = np.random.default_rng(levels)
+    labels = rng.random(80) < 0.3
+    scores = rng.integers(0, levels, 80) + labels
+    assert metrics.roc_auc(scores, labels) == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores))
+    assert metrics.roc_auc(scores, labels | True) is metrics.roc_auc(scores, labels & False) is None
+
+
 @pytest.mark.parametrize(("hits", "n"), [(0, 10), (3, 10), (10, 10), (145, 153), (1, 1)])
 def test_the_wilson_interval_agrees_with_scipy(hits, n):
     expected = binomtest(hits, n).proportion_ci(method="wilson")
     assert metrics.wilson_interval(hits, n) == pytest.approx((expected.low, expected.high), abs=1e-6)
+
+
+def test_images_that_all_stand_alone_have_the_interval_of_wilson():
+    right = np.arange(20) < 15
+    alone = metrics.units(np.array(["a", *[""] * 18, "b"]))
+    assert sorted(alone) == list(range(20))
+    assert metrics.share_interval(right) == metrics.share_interval(right, alone) == metrics.wilson_interval(15, 20)
+    assert "groups" not in SINGLE_LABEL.scores(np.eye(2)[[0] * 20], 1 - right, np.array([""] * 20))
+
+
+@pytest.mark.parametrize("share", [0.5, 0.8])
+def test_groups_that_are_right_or_wrong_as_a_whole_tell_as_much_as_an_image_each(share):
+    """The interval is that of so many images by the t distribution, as a reading of Wilson's formula gives it."""
+    count, unit = 40, np.repeat(np.arange(40), 5)
+    right = unit < share * count
+    low, high = metrics.share_interval(right, unit)
+    z, n = t.ppf(0.975, count - 1), count - 1  # an unbiased variance is of one group less
+    for end in (low, high):
+        assert abs(end - share) == pytest.approx(z * np.sqrt(end * (1 - end) / n))
+    scores = SINGLE_LABEL.scores(np.eye(2)[[0] * 200], np.where(right, 0, 1), np.array([f"g{k}" for k in unit]))
+    assert (scores["groups"], scores["interval"]) == (40, [low, high])
+
+
+def test_where_all_is_right_a_group_tells_no_more_than_an_image():
+    unit = np.repeat(np.arange(6), 50)
+    assert metrics.share_interval(np.ones(300, bool), unit) == metrics.wilson_interval(6, 6)
+    assert metrics.share_interval(np.arange(9) < 8, np.zeros(9, int))[0] < 0.5  # of one group nothing is known
+
+
+@pytest.mark.parametrize(("share", "alike"), [(0.8, 0.01), (0.8, 0.6), (0.93, 0.2)])
+def test_the_interval_of_groups_holds_the_true_share_in_95_of_100(share, alike):
+    rng, held = np.random.default_rng(0), []
+    for _ in range(500):
+        of_group = rng.beta(share * (1 - alike) / alike, (1 - share) * (1 - alike) / alike, 60)
+        unit = np.repeat(np.arange(60), 1 + rng.poisson(4, 60))
+        low, high = metrics.share_interval(rng.random(len(unit)) < of_group[unit], unit)
+        held.append(low <= share <= high)
+    assert 0.92 <= np.mean(held) <= 0.98
 
 
 def test_the_log_loss_of_huge_logits_is_finite():

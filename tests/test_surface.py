@@ -13,7 +13,8 @@ import transferkit as tk
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLIC = {
-    "transferkit": "Classifier FinetuneConfig Prediction Run __version__ ensemble finetune freeze load reset_head zoo",
+    "transferkit": "Classifier FinetuneConfig Prediction Run __version__ compare ensemble finetune freeze load "
+    "reset_head zoo",
     "transferkit.zoo": "cards create describe search suggest wrap",
 }
 MOST_ERRORS = 1  # of the package in pyright's basic mode; only ever lower it

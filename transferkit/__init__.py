@@ -2,7 +2,8 @@
 
 >>> import transferkit as tk
 >>> [name for name in dir(tk) if name[0] != "_"]  # doctest: +NORMALIZE_WHITESPACE
-['Classifier', 'FinetuneConfig', 'Prediction', 'Run', 'ensemble', 'finetune', 'freeze', 'load', 'reset_head', 'zoo']
+['Classifier', 'FinetuneConfig', 'Prediction', 'Run', 'compare', 'ensemble', 'finetune', 'freeze', 'load',
+ 'reset_head', 'zoo']
 """
 
 import importlib
@@ -19,6 +20,7 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from transferkit.model.head import reset_head as reset_head
     from transferkit.ship.classifier import Classifier as Classifier
     from transferkit.ship.classifier import load as load
+    from transferkit.ship.compare import compare as compare
     from transferkit.ship.ensemble import join as ensemble
     from transferkit.ship.prediction import Prediction as Prediction
 
@@ -31,6 +33,7 @@ __all__ = [
     "Prediction",
     "Run",
     "__version__",
+    "compare",
     "ensemble",
     "finetune",
     "freeze",
@@ -44,6 +47,7 @@ _HOMES = {
     "FinetuneConfig": "transferkit.config:FinetuneConfig",
     "Prediction": "transferkit.ship.prediction:Prediction",
     "Run": "transferkit.flow:Run",
+    "compare": "transferkit.ship.compare:compare",
     "ensemble": "transferkit.ship.ensemble:join",
     "finetune": "transferkit.flow:finetune",
     "freeze": "transferkit.model.freezer:freeze",

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from transferkit import baselines, messages
 from transferkit.data import copies
 from transferkit.data.source import absolute
 from transferkit.tasks import Task
@@ -64,24 +65,25 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     trust = _trust(fitted, taken, task, logits)
     seen = copies.seen(listing.parts, taken.contents)
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
-    val, test = _scores(task, logits, listing.labels[rows], seen[rows] & ~by_folds), None
+    val, test = _scores(task, logits, taken, rows, seen[rows] & ~by_folds), None
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
         rows, each = test_rows, fitted.predict(test_rows)
         plain, logits = task.mean(each), task.mean(calibration.divided(each, temperature))
-        test = _scores(task, logits, listing.labels[rows], seen[rows])
+        test = _scores(task, logits, taken, rows, seen[rows])
     labels, probabilities = listing.labels[rows], task.probabilities(logits)
     judged = [
         (absolute(listing.paths[row]), *task.prediction(p, listing.labels[row], listing.classes))
         for row, p in zip(rows, probabilities)
     ]
+    on_which = messages.judged(fitted.judged, test=len(test_rows))
     return Result(
         task=task,
         val=val,
         test=test,
         classes=list(listing.classes),
         chosen=fitted.chosen,
-        notes=[*fitted.notes, *copies.contradiction(listing, taken.contents)],
+        notes=[*on_which, *fitted.notes, *copies.contradiction(listing, taken.contents)],
         snapshots=fitted.snapshots,
         tta=fitted.tta,
         calibration={
@@ -111,5 +113,7 @@ def _trust(fitted: Fitted, taken: FirstPass, task: Task, logits: np.ndarray) -> 
     )
 
 
-def _scores(task: Task, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    return task.scores(logits, labels) | task.seen_scores(logits, labels, seen)
+def _scores(task: Task, logits: np.ndarray, taken: FirstPass, rows: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    labels, groups = taken.listing.labels[rows], None if taken.groups is None else taken.groups[rows]
+    scores = task.scores(logits, labels, groups) | task.seen_scores(logits, labels, seen, groups)
+    return scores | {"baselines": baselines.of(taken, rows)}

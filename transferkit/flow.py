@@ -45,6 +45,12 @@ class Run:
 
         return load(self.folder)
 
+    def _repr_html_(self) -> str:
+        """The summary of the run, in a notebook."""
+        from transferkit.ship.notebook import run_html
+
+        return run_html(self.folder, self.metrics)
+
 
 @with_options(strategy=strategies.help_text())
 def finetune(

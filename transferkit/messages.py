@@ -62,6 +62,25 @@ def seen_words(block: dict[str, Any]) -> str:
     )
 
 
+def judged(validation: str, *, test: int) -> list[str]:
+    """The line on which images the scores stand, if it is known of those in validation; `test`, how many others."""
+    if not validation:
+        return []
+    return [f"validation is {validation}" + f"; test is {test:,} images that chose nothing" * (test > 0)]
+
+
+def baseline_words(block: dict[str, Any], *, names_one: bool) -> str:
+    """What giving the commonest answer, and that of the most similar image, scores on the images of a block; or ""."""
+    if "baselines" not in block:
+        return ""
+    commonest, nearest = (block["baselines"][name] for name in ("commonest", "nearest"))
+    words = f"commonest {'class' if names_one else 'labels'} {100 * commonest['accuracy']:.1f} %"
+    if nearest:
+        of = f" of {nearest['n']:,}" if nearest["n"] < block["n"] else ""
+        words += f", nearest neighbour {100 * nearest['accuracy']:.1f} %{of}"
+    return words
+
+
 def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Progress) -> None:
     for path, reason in entries[:MAX_LINES]:
         progress.say(f"{what}: {path}: {reason}")

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+Z = 1.959964  # the normal deviate of 95 %
 MOST_BINS = 10
 LEAST_IN_BIN = 25  # answers; of fewer the noise of a bin is larger than what it measures
 
@@ -44,13 +45,51 @@ def wilson_interval(hits: int, n: int) -> tuple[float, float]:
     >>> [round(end, 3) for end in wilson_interval(8, 10)]
     [0.49, 0.943]
     """
-    if n == 0:
-        return 0.0, 1.0
-    z = 1.959964
-    share = hits / n
+    return _wilson(hits / n, n, Z) if n else (0.0, 1.0)
+
+
+def _wilson(share: float, n: float, z: float) -> tuple[float, float]:
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * math.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def units(groups: np.ndarray) -> np.ndarray:
+    """A number for each group and for each image that is in none. Shapes: groups (N,) str, "" for none -> (N,) int64.
+
+    >>> units(np.array(["cat", "", "cat", ""])).tolist()
+    [0, 1, 0, 2]
+    """
+    names, of = np.unique(groups, return_inverse=True)
+    is_alone = groups == ""
+    of[is_alone] = len(names) + np.arange(is_alone.sum())
+    return np.unique(of, return_inverse=True)[1]
+
+
+def share_interval(right: np.ndarray, unit: np.ndarray | None = None) -> tuple[float, float]:
+    """The 95 % interval of the share of `right`: Wilson's, or where images lie in groups, one for as many as tell that.
+
+    So many images chosen one by one would have the variance that the share has between groups (the design effect), and
+    in place of the normal deviate stands that of t with a degree of freedom less than there are groups. Where all is
+    right or all wrong, a group tells no more than an image. docs/design.md has the coverage beside that of a bootstrap.
+
+    Shapes: right (N,) bool, unit (N,) as of `units`; None where no images belong together.
+    Source: Korn and Graubard 1998, https://www150.statcan.gc.ca/n1/pub/12-001-x/1998002/article/4356-eng.pdf; Wilson's
+    in it, Dean and Pagano 2015, https://doi.org/10.1093/jssam/smv024
+    """
+    n, count = len(right), 0 if unit is None else int(unit.max(initial=-1)) + 1
+    hits = int(right.sum())
+    if unit is None or count == n:
+        return wilson_interval(hits, n)
+    share = hits / n
+    if count == 1 or hits in (0, n):
+        return _wilson(share, count, Z)
+    from scipy.special import stdtrit
+
+    excess = np.bincount(unit, right - share)  # of each group, over as many as there would be with that share
+    variance = count / (count - 1) * float(excess @ excess) / n**2
+    worth = min(n, share * (1 - share) / variance) if variance else n
+    return _wilson(share, worth, float(stdtrit(count - 1, 0.975)))
 
 
 def reliability(confidence: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -84,6 +123,24 @@ def calibration_error(confidence: np.ndarray, right: np.ndarray) -> float:
     """
     counts, said, share = reliability(confidence, right).T
     return float(counts @ abs(said - share) / counts.sum())
+
+
+def roc_auc(scores: np.ndarray, labels: np.ndarray) -> float | None:
+    """How often an image of the class has a higher score than one without it, equal ones by half; None without both.
+
+    Shapes: scores (N,), of which only the order counts, labels (N,) bool.
+    Source: Hanley and McNeil 1982, https://doi.org/10.1148/radiology.143.1.7063747
+
+    >>> roc_auc(np.array([0.1, 0.4, 0.4, 0.8]), np.array([False, False, True, True]))
+    0.875
+    """
+    positives = int(labels.sum())
+    pairs = positives * (len(labels) - positives)
+    if not pairs:
+        return None
+    _, of, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[of]  # the mean of those that are equal
+    return float((ranks[labels].sum() - positives * (positives + 1) / 2) / pairs)
 
 
 def is_better(candidate: np.ndarray, incumbent: np.ndarray) -> bool:

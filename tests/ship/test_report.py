@@ -101,11 +101,24 @@ def test_without_a_test_part_the_headline_says_validation_and_warns(tmp_path):
     assert "There was no test part." in text
 
 
+def test_the_headline_says_by_how_many_groups_it_is_and_what_the_most_similar_image_would_score(tmp_path):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    scores = json.loads((run / "metrics.json").read_text())
+    beside = {"commonest": {"label": "cat", "accuracy": 0.25}, "nearest": {"accuracy": 0.4, "n": 30}}
+    scores["test"] |= {"interval": [0.6, 0.99], "groups": 12, "baselines": beside, "macro_f1": 0.8125, "ece": 0.0625}
+    (run / "metrics.json").write_text(json.dumps(scores))
+    text = Page(report.write(run, predictions=[])).text
+    assert "95 % interval 60.0 to 99.0\u202f% (by 12 groups of images)" in text
+    assert "commonest class would score 25.0\u202f%, that of the most similar image 40.0\u202f%." in text
+    assert re.search(r"Macro F1 +0\.8125 +Log loss +0\.5000 +Calibration error \(ECE\) +0\.0625", text)
+
+
 def test_recall_and_precision_are_those_of_scikit_learn(page):
     pairs = [(t, s) for t, row in enumerate(CONFUSION) for s, count in enumerate(row) for _ in range(count)]
-    precision, recall, _, _ = precision_recall_fscore_support(*zip(*pairs))
+    precision, recall, f1, _ = precision_recall_fscore_support(*zip(*pairs))
     for k, name in enumerate(CLASSES):
-        assert re.search(rf"{name} +10 +{100 * recall[k]:.1f}\u202f% +{100 * precision[k]:.1f}\u202f%", page.text)
+        figures = " +".join(f"{100 * each[k]:.1f}\u202f%" for each in (recall, precision, f1))
+        assert re.search(rf"{name} +10 +{figures}", page.text)
 
 
 def test_it_tells_what_was_trained_what_was_left_out_and_how_to_repeat_it(page):

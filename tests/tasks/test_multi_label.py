@@ -4,11 +4,20 @@ import numpy as np
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, precision_recall_curve
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    precision_recall_curve,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+)
 from sklearn.metrics import precision_recall_fscore_support as by_class
 from torch import nn
 
-from transferkit import tasks
+from transferkit import metrics, tasks
 from transferkit.options import Options
 from transferkit.tasks import SINGLE_LABEL, MultiLabel
 from transferkit.train import probe
@@ -36,6 +45,10 @@ def test_scores_are_those_of_scikit_learn(judged):
     assert [scores[f"{average}_f1"] for average in ("micro", "macro")] == pytest.approx(
         [f1_score(labels, p > 0.5, average=average) for average in ("micro", "macro")]
     )
+    assert scores["roc_auc"] == pytest.approx(roc_auc_score(labels, p))
+    assert scores["macro_precision"] == pytest.approx(precision_score(labels, p > 0.5, average="macro"))
+    assert scores["macro_recall"] == pytest.approx(recall_score(labels, p > 0.5, average="macro"))
+    assert scores["ece"] == metrics.calibration_error(p.ravel(), labels.ravel())
     expected = by_class(labels, p > 0.5)
     for name, values in zip(("precision", "recall", "f1", "images"), expected):
         assert [one[name] for one in scores["per_class"]] == pytest.approx(values.tolist())
@@ -50,7 +63,8 @@ def test_a_class_that_no_image_has_counts_for_nothing(judged):
     assert wider["per_class"][4]["ap"] is None
     assert wider["per_class"][4]["recall"] is None
     none = TASK.scores(logits, np.zeros((120, 4), bool))
-    assert (none["mAP"], none["macro_f1"], none["micro_f1"]) == (0, 0, 0)
+    assert (none["mAP"], none["macro_f1"], none["micro_f1"], none["roc_auc"]) == (0, 0, 0, None)
+    assert wider["roc_auc"] == pytest.approx(known["roc_auc"])
 
 
 def test_thresholds_have_the_highest_f1_of_all_and_decide_what_is_said(judged):

@@ -64,12 +64,24 @@ def test_scores_are_told_in_per_cent():
     )
 
 
+def test_an_interval_of_images_that_lie_in_groups_says_of_how_many():
+    block = {"accuracy": 0.75, "interval": [0.301, 0.954], "n": 4, "groups": 3}
+    assert SINGLE_LABEL.headline(block) == "75.0 % of 4 images right (95 % interval 30.1 to 95.4, by 3 groups)"
+
+
+def test_further_scores_are_those_that_a_block_has():
+    assert tasks.further({"accuracy": 1.0, "loss": 0.25, "roc_auc": None, "top5": 1.0}) == {
+        "top-5 accuracy": "1.0000",
+        "log loss": "0.2500",
+    }
+
+
 def test_a_table_has_a_row_for_each_class_that_can_be_judged():
     (one, single), (many, several) = blocks()
     assert one.class_table(single, CLASSES) == [
-        ("class", "images", "right", "recall"),
-        ("ant", "1", "1", "1.000"),
-        ("cat", "3", "2", "0.667"),
+        ("class", "images", "right", "precision", "recall", "F1"),
+        ("ant", "1", "1", "1.000", "1.000", "1.000"),
+        ("cat", "3", "2", "1.000", "0.667", "0.800"),
     ]
     head, *rows = many.class_table(several, CLASSES)
     assert head == ("class", "images", "AP", "precision", "recall", "F1", "threshold")
@@ -81,9 +93,9 @@ def test_a_table_has_a_row_for_each_class_that_can_be_judged():
 
 
 def test_scores_without_those_of_single_classes_are_a_summary():
-    for task, block in blocks():
-        left = {"confusion"} if task == SINGLE_LABEL else {"per_class"}
-        assert tasks.summary(block) == {name: block[name] for name in block.keys() - left - {"interval"}}
+    left = {"confusion", "per_class", "interval"}
+    for _, block in blocks():
+        assert tasks.summary(block) == {name: block[name] for name in block.keys() - left}
 
 
 def test_the_task_of_scores_is_the_one_they_name_and_else_one_class_an_image():

@@ -147,16 +147,23 @@ def test_auto_keeps_the_share_of_the_way_that_validation_speaks_for(data, tmp_pa
         if low[name].is_floating_point():
             torch.testing.assert_close(middle[name], 0.75 * low[name] + 0.25 * high[name], rtol=1e-4, atol=1e-6)
     assert any(not torch.equal(low[name], high[name]) for name in low)
-    probed, _, _ = fit(data, tmp_path, strategy="probe")
-    assert same(weights([probed.model]), [low])
-    tuned, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
-    assert same(weights([tuned.model]), [high])
+    problem, probed, _ = fit(data, tmp_path, strategy="probe")
+    assert same(weights([problem.model]), [low])
+    problem, tuned, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
+    assert same(weights([problem.model]), [high])
     notes = [next(note for note in each.notes if "validation images" in note) for each in (probe, mixed, whole)]
     assert notes[0].startswith("the probe is kept: log loss ")
     assert notes[1].startswith(
         "the weights 25 % of the way from the probe to the fine-tuned network are kept: log loss "
     )
     assert notes[2].startswith("the fine-tuned network is kept: log loss ")
+    validation = len(whole.rows)
+    alone = f"the {validation} validation images, by a fit to the training images alone; they also chose the epoch"
+    assert whole.judged == mixed.judged == f"{alone} and how much of fine-tuning to keep"
+    assert tuned.judged == alone
+    by_folds = f"each of the {len(probed.rows)} training and validation images, by a fit that has not seen it"
+    assert probed.judged == by_folds
+    assert probe.judged == f"{by_folds}; the {validation} of validation alone chose the probe"
 
 
 def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data, tmp_path, monkeypatch):
@@ -172,15 +179,13 @@ def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data,
 
 def test_the_note_says_what_was_tried_and_what_each_came_to():
     losses = np.array([[0.5, 0.3], *[[0.2, 0.2]] * 4, [0.1, 0.1]])
-    assert wise_ft._note(losses, 0.63, 0.2, folds=1) == (
-        "the weights 63 % of the way from the probe to the fine-tuned network are kept: log loss 0.200 on the "
+    assert wise_ft._note(losses, 0.63, 0.2, folds=1, n=7) == (
+        "the weights 63 % of the way from the probe to the fine-tuned network are kept: log loss 0.200 on the 7 "
         "validation images; on the way in steps of 20 %, by 2 of them: 0.400, 0.200, 0.200, 0.200, 0.200, 0.100; "
         "fine-tuning gains 0.300 ± 0.196"
     )
-    several = wise_ft._note(losses, 0.63, 0.2, folds=5)
-    assert (
-        "are kept, in the mean of 5 fits: log loss 0.200 on images, each by one of 5 networks that has not " in several
-    )
+    several = wise_ft._note(losses, 0.63, 0.2, folds=5, n=9)
+    assert "are kept, in the mean of 5 fits: log loss 0.200 on the 9 training and validation images; " in several
 
 
 def test_a_share_is_the_mean_of_its_posterior():

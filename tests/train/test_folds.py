@@ -69,7 +69,9 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
     for name in ("model.conv1.0.weight", "model.fc.weight"):
         mean = torch.stack([wise_ft.between(way.start, way.end, 0.5)[name] for way in ways]).mean(0)
         torch.testing.assert_close(soup[name], mean)
-    assert "each by one of 5 networks that has not seen it" in found.notes[0]
+    n = len(everything)
+    assert found.judged == f"each of the {n} training and validation images, by one of 5 fits that has not seen it"
+    assert f" on the {n} training and validation images; " in found.notes[0]
     assert found.notes[1] == "epochs: 1, the best of the first fit"
 
 

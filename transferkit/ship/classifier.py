@@ -25,10 +25,10 @@ from transferkit.options import MAX_ERROR
 from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.answers import Answer, Views, answers
+from transferkit.ship.judged import Judged
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.ship.prediction import Prediction
 from transferkit.ship.sources import Source, content_of, every_photo
-from transferkit.tasks import Task, summary
 from transferkit.zoo import stops
 from transferkit.zoo.card import BIT_DEPTHS
 from transferkit.zoo.errors import DataError, UsageError
@@ -149,6 +149,10 @@ class Classifier:
         is known.
         Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
         """
+        return self.judge(data, part=part, progress=progress).scores()
+
+    def judge(self, data: str | Path, *, part: str | None = None, progress: Progress | None = None) -> Judged:
+        """What it says of each labelled image. Args and raises: as `evaluate`."""
         progress = progress or Progress()
         listing = folder.read(data, to_train=False, progress=progress)
         if listing.task.name != self.task.name:
@@ -174,9 +178,17 @@ class Classifier:
             progress.say(words)
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
-        labels = self.task.renumbered(listing.labels[judged], numbers, len(self.classes))
-        scores = _scores(self.task, np.array(found), labels, np.array(seen))
-        return scores | {"task": self.task.name, "part": part, "classes": list(self.classes), "refused": refused}
+        return Judged(
+            task=self.task,
+            classes=self.classes,
+            part=part,
+            listing=listing,
+            rows=np.array(judged),
+            labels=self.task.renumbered(listing.labels[judged], numbers, len(self.classes)),
+            answers=np.array(found),
+            seen=np.array(seen),
+            refused=refused,
+        )
 
     def _index(self, name: str) -> int:
         if name not in self.classes:
@@ -201,16 +213,3 @@ class Classifier:
             pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))
         batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
         return export.export(self.artifact, format=format, out=Path(out).expanduser(), pixels=batch)
-
-
-def _scores(task: Task, answers: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    """The scores of the members' mean, and, if they are several, those of each.
-
-    Shapes: answers (N, M, K), labels (N, ...), seen (N,) bool.
-    """
-    logits = [task.logits(p) for p in (answers.mean(axis=1), *answers.swapaxes(0, 1))]
-    mean, *members = (task.scores(each, labels) for each in logits)
-    mean |= task.seen_scores(logits[0], labels, seen)
-    if len(members) > 1:
-        mean["members"] = [summary(block) | {"interval": block["interval"]} for block in members]
-    return mean

@@ -45,6 +45,17 @@ def bar(share: float | None) -> str:
     return drawn + percent(share)
 
 
+def interval_kind(block: dict[str, Any]) -> str:
+    """How the interval of a block was computed."""
+    return f"by {block['groups']:,} groups of images" if block.get("groups") else "Wilson"
+
+
+def nearest(baselines: dict[str, Any] | None) -> str:
+    """The end of a sentence on what the commonest answer would score: what the most similar image would; or ""."""
+    found = (baselines or {}).get("nearest")
+    return f", that of the most similar image {percent(found['accuracy'])}" if found else ""
+
+
 def duration(seconds: float) -> str:
     """A duration in the two units that matter.
 

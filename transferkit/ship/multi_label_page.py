@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from transferkit.ship.markup import bar, percent, section, shown, table
+from transferkit.ship.markup import bar, interval_kind, nearest, percent, section, shown, table
 from transferkit.ship.mistakes import Mistake
 from transferkit.ship.run_files import Prediction
 from transferkit.tasks.multi_label import BAR
@@ -19,6 +19,8 @@ def headline(block: dict[str, Any], *, part: str) -> str:
     judged = [one for one in block["per_class"] if one["images"]]
     chance = sum(one["images"] for one in judged) / max(1, len(judged)) / block["n"]
     low, high = block["interval"]
+    beside = block.get("baselines")
+    commonest = f" Always giving the commonest would score {percent(beside['commonest']['accuracy'])}" if beside else ""
     return (
         f"<h1><strong>{block['mAP']:.3f}</strong> mean average precision (mAP) of {len(judged):,} classes, "
         f"{block['n']:,} {part} images</h1>"
@@ -26,7 +28,8 @@ def headline(block: dict[str, Any], *, part: str) -> str:
         f'<b style="left:{block["mAP"]:.2%}"></b></div>'
         f'<p class="lead">F1 at the chosen thresholds: {block["micro_f1"]:.3f} micro, {block["macro_f1"]:.3f} macro. '
         f"All labels are right on {percent(block['accuracy'])} of the images (95 % interval {100 * low:.1f} to "
-        f"{percent(high)}, Wilson). A ranking at random would score an mAP of {chance:.3f}.</p>"
+        f"{percent(high)}, {interval_kind(block)}).{commonest}{nearest(beside)}{'.' * bool(beside)} "
+        f"A ranking at random would score an mAP of {chance:.3f}.</p>"
     )
 
 

@@ -32,3 +32,10 @@ class Prediction:
         if self.is_familiar is False:
             return "unlike anything seen"
         return "not sure" if self.is_sure is False else ""
+
+    def _repr_html_(self) -> str:
+        """The photo with bars, in a notebook."""
+        from transferkit.ship.notebook import prediction_html
+
+        listed = self.top if len(self.top) >= len(self.labels) else self.labels
+        return prediction_html(self.source, listed, fault=self.fault, trained_on=self.trained_on)

@@ -42,6 +42,7 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
         _snapshots(scores.get("snapshots")),
         _tta(scores.get("tta")),
         *page.tables(block, classes, part=part),
+        _further(block),
         mistakes.pictures(wrong, lead=lead, bit_depth=record["config"].get("bit_depth")),
         _left_out("Images refused", run_files.read_rows(run / "quarantine.csv", ("path", "reason"))),
         _left_out("Entries ignored", [tuple(entry) for entry in record["data"]["ignored"]]),
@@ -138,6 +139,16 @@ def _tta(block: dict[str, Any] | None) -> str:
     ends = "" if block["interval"] is None else " (95 % interval {:.4f} to {:.4f})".format(*block["interval"])
     lead = f"On {block['n']:,} images that judge, averaging gains {block['gain']:.4f} of loss{ends}. {what}"
     return section("Mirror averaging", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
+
+
+def _further(block: dict[str, Any]) -> str:
+    """The scores that neither the headline nor the classes have."""
+    rows = [(words[0].upper() + words[1:], figure) for words, figure in tasks.further(block).items()]
+    lead = (
+        "Balanced accuracy and macro figures count every class the same. The calibration error is how far the shares "
+        "right are from what was said, in the mean: with few images it is a little more than 0 by chance."
+    )
+    return section("More scores", table(("Score", ""), rows, text=1), lead=lead) if rows else ""
 
 
 def _left_out(title: str, entries: Sequence[Sequence[str]]) -> str:

@@ -76,14 +76,50 @@ class Rest(Struct):
     interval: tuple[Share, Share]
 
 
+class Commonest(Struct):
+    """What always giving the commonest answer scores."""
+
+    label: str
+    accuracy: Share
+
+
+class Nearest(Struct):
+    """What the answer of the most similar image scores, of how many."""
+
+    accuracy: Share
+    n: Number
+
+
+class Baselines(Struct):
+    """What the scores of a part stand beside."""
+
+    commonest: Commonest
+    nearest: Nearest | None
+
+
 class Block(Struct):
     """The scores of a part in metrics.json."""
 
     accuracy: Share
     n: Number
     loss: Finite | UnsetType = UNSET
+    ece: Share | UnsetType = UNSET
+    groups: Number | UnsetType = UNSET
+    macro_precision: Share | UnsetType = UNSET
+    roc_auc: Share | UnsetType | None = UNSET
     seen: Count = 0
     unseen: Rest | None = None
+    baselines: Baselines | UnsetType = UNSET
+
+
+class ClassScores(Struct, kw_only=True):
+    """Of one class."""
+
+    images: Count
+    named: Count
+    precision: Share | None
+    recall: Share | None
+    f1: Share | None
 
 
 class SingleLabelBlock(Block, kw_only=True):
@@ -91,18 +127,17 @@ class SingleLabelBlock(Block, kw_only=True):
 
     confusion: list[list[Count]]
     interval: tuple[Share, Share] | UnsetType = UNSET
+    balanced_accuracy: Share | UnsetType = UNSET
+    macro_f1: Share | UnsetType = UNSET
+    top5: Share | UnsetType = UNSET
+    per_class: list[ClassScores] | UnsetType = UNSET
 
 
-class LabelScores(Struct):
+class LabelScores(ClassScores, kw_only=True):
     """Of one class, where an image may have several."""
 
     threshold: Share
-    images: Count
-    named: Count
     ap: Share | None
-    precision: Share | None
-    recall: Share | None
-    f1: Share | None
 
 
 class MultiLabelBlock(Block, kw_only=True):
@@ -113,6 +148,7 @@ class MultiLabelBlock(Block, kw_only=True):
     micro_f1: Share
     macro_f1: Share
     per_class: list[LabelScores]
+    macro_recall: Share | UnsetType = UNSET
 
 
 AnyBlock = TypeVar("AnyBlock", bound=Block)

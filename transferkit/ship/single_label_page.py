@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from transferkit.metrics import wilson_interval
-from transferkit.ship.markup import bar, percent, section, shown, table
+from transferkit.ship.markup import bar, interval_kind, nearest, percent, section, shown, table
 from transferkit.ship.mistakes import Mistake
 from transferkit.ship.run_files import Prediction
 
@@ -20,17 +20,18 @@ def brief(block: dict[str, Any]) -> str:
 
 
 def headline(block: dict[str, Any], *, part: str) -> str:
-    """The score, large, with its interval and what the commonest class would reach."""
+    """The score, large, with its interval and what the commonest class and the most similar image would reach."""
     accuracy, n = block["accuracy"], int(block["n"])
-    low, high = wilson_interval(round(accuracy * n), n)
+    low, high = block.get("interval") or wilson_interval(round(accuracy * n), n)
     images = [sum(row) for row in block["confusion"]]
-    commonest = max(images) / max(1, sum(images))
+    beside = block.get("baselines") or {"commonest": {"accuracy": max(images) / max(1, sum(images))}}
+    commonest = beside["commonest"]["accuracy"]
     return (
         f"<h1><strong>{percent(accuracy)}</strong> of {n:,} {part} images named correctly</h1>"
         f'<div class="scale" aria-hidden="true"><i style="left:{low:.2%};width:{high - low:.2%}"></i>'
         f'<b class="chance" style="left:{commonest:.2%}"></b><b style="left:{accuracy:.2%}"></b></div>'
-        f'<p class="lead">95 % interval {100 * low:.1f} to {percent(high)} (Wilson). '
-        f"Always naming the commonest class would score {percent(commonest)}.</p>"
+        f'<p class="lead">95 % interval {100 * low:.1f} to {percent(high)} ({interval_kind(block)}). '
+        f"Always naming the commonest class would score {percent(commonest)}{nearest(beside)}.</p>"
     )
 
 
@@ -95,11 +96,15 @@ def _pairs(confusion: np.ndarray, classes: Sequence[str]) -> str:
 
 
 def _per_class(confusion: np.ndarray, classes: Sequence[str]) -> str:
-    """Recall and precision of every class, lowest recall first."""
+    """Recall, precision and F1 of every class, lowest recall first."""
     hits, true, said = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
     recall = [hit / n if n else None for hit, n in zip(hits, true)]
     precision = [hit / n if n else None for hit, n in zip(hits, said)]
+    f1 = [2 * hit / (there + named) if there else None for hit, there, named in zip(hits, true, said)]
     order = sorted(range(len(classes)), key=lambda k: (recall[k] is None, recall[k], classes[k]))
-    rows = [(shown(classes[k]), f"{true[k]:,}", bar(recall[k]), percent(precision[k])) for k in order]
-    lead = "Recall: share of a class that is found. Precision: share of its name that is right. Lowest recall first."
-    return section("Class by class", table(("Class", "Images", "Recall", "Precision"), rows, text=1), lead=lead)
+    rows = [(shown(classes[k]), f"{true[k]:,}", bar(recall[k]), percent(precision[k]), percent(f1[k])) for k in order]
+    lead = (
+        "Recall: share of a class that is found. Precision: share of its name that is right. F1: their harmonic mean. "
+        "Lowest recall first."
+    )
+    return section("Class by class", table(("Class", "Images", "Recall", "Precision", "F1"), rows, text=1), lead=lead)

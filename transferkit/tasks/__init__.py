@@ -7,9 +7,21 @@ from typing import Any
 
 from transferkit.tasks.multi_label import MultiLabel
 from transferkit.tasks.single_label import SINGLE_LABEL, SingleLabel
-from transferkit.tasks.task import Task, summary
+from transferkit.tasks.task import Task, score_line
+from transferkit.tasks.words import further, summary
 
-__all__ = ["SINGLE_LABEL", "TABLE", "MultiLabel", "SingleLabel", "Task", "of_scores", "read", "summary"]
+__all__ = [
+    "SINGLE_LABEL",
+    "TABLE",
+    "MultiLabel",
+    "SingleLabel",
+    "Task",
+    "further",
+    "of_scores",
+    "read",
+    "score_line",
+    "summary",
+]
 
 TABLE: dict[str, type[Task]] = {task.name: task for task in (SingleLabel, MultiLabel)}
 

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from transferkit import metrics
+
 
 def average_precisions(scores: np.ndarray, labels: np.ndarray) -> list[float | None]:
     """The average precision of each class; None of one that no image has.
@@ -26,30 +28,48 @@ def mean_of(values: Sequence[float | None]) -> float:
 
 
 def scores(probabilities: np.ndarray, labels: np.ndarray, thresholds: np.ndarray) -> dict[str, Any]:
-    """mAP, micro and macro F1, and those of each class; mAP and macro F1 are over the classes that some image has.
+    """mAP, ROC AUC, micro F1, macro means, and the scores of each class.
+
+    mAP and macro means are over the classes that some image has, ROC AUC is over those that some lack as well.
 
     Shapes: probabilities (N, K), labels (N, K) bool, thresholds (K,).
     """
     said = probabilities > thresholds
     hits, named, images = (labels & said).sum(0), said.sum(0), labels.sum(0)
-    per_class = [
-        {
-            "ap": precision,
-            "precision": _share(hits[k], named[k]),
-            "recall": _share(hits[k], images[k]),
-            "f1": _share(2 * hits[k], named[k] + images[k]) if images[k] else None,
-            "threshold": float(thresholds[k]),
-            "images": int(images[k]),
-            "named": int(named[k]),
-        }
-        for k, precision in enumerate(average_precisions(probabilities, labels))
+    classes = [
+        {"ap": precision, "threshold": float(threshold), **one}
+        for precision, threshold, one in zip(
+            average_precisions(probabilities, labels), thresholds, per_class(hits, named=named, images=images)
+        )
     ]
+    areas = [metrics.roc_auc(probabilities[:, k], labels[:, k]) for k in range(len(thresholds))]
     return {
-        "mAP": mean_of([one["ap"] for one in per_class]),
+        "mAP": mean_of([one["ap"] for one in classes]),
         "micro_f1": _share(2 * hits.sum(), named.sum() + images.sum()) or 0.0,
-        "macro_f1": mean_of([one["f1"] for one in per_class]),
-        "per_class": per_class,
+        "roc_auc": mean_of(areas) if any(area is not None for area in areas) else None,
+        **macro(classes),
+        "per_class": classes,
     }
+
+
+def per_class(hits: np.ndarray, *, named: np.ndarray, images: np.ndarray) -> list[dict[str, Any]]:
+    """Precision, recall and F1 of each class: None without an answer, or an image, of it. Shapes: counts (K,)."""
+    return [
+        {
+            "precision": _share(hit, said),
+            "recall": _share(hit, there),
+            "f1": _share(2 * hit, said + there) if there else None,
+            "images": int(there),
+            "named": int(said),
+        }
+        for hit, said, there in zip(hits, named, images)
+    ]
+
+
+def macro(classes: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Means over the classes that some image has; the precision of one that is never named counts as 0."""
+    there = [one for one in classes if one["images"]]
+    return {f"macro_{name}": mean_of([one[name] or 0.0 for one in there]) for name in ("precision", "recall", "f1")}
 
 
 def _share(part: int, of: int) -> float | None:

@@ -10,6 +10,7 @@ import numpy as np
 from transferkit.options import Options
 from transferkit.tasks import label_scores, label_sets
 from transferkit.tasks.task import Answers, Said, Task
+from transferkit.tasks.words import interval_words
 from transferkit.zoo.errors import UsageError
 
 BAR = "|"  # between the labels of an image
@@ -125,10 +126,6 @@ class MultiLabel(Task):
         is_said = probabilities > np.array(self.thresholds or EVEN)
         return np.where(is_said, probabilities, 1 - probabilities).prod(1)
 
-    def claims(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of each class on each image."""
-        return probabilities.ravel(), labels.ravel()
-
     def chosen_on(self, logits: np.ndarray, labels: np.ndarray) -> "MultiLabel":
         """With the thresholds of the highest F1 of each class."""
         return replace(self, thresholds=label_scores.thresholds(self.probabilities(logits), labels, otherwise=EVEN))
@@ -138,11 +135,15 @@ class MultiLabel(Task):
         precisions = label_scores.average_precisions(logits, labels)
         return super().measured(logits, labels) | {"mAP": label_scores.mean_of(precisions)}
 
-    def scores(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-        """With mAP, micro and macro F1, and "per_class"; accuracy is the share of images whose labels are all right."""
+    def stated(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Each class of each image."""
+        return probabilities.reshape(-1), labels.reshape(-1)
+
+    def scores(self, logits: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
+        """With mAP, micro F1 and ROC AUC; accuracy is the share of images whose labels are all right."""
         thresholds = np.array(self.thresholds or [EVEN] * logits.shape[1])
         own = label_scores.scores(self.probabilities(logits), labels, thresholds)
-        return super().scores(logits, labels) | own
+        return super().scores(logits, labels, groups) | own
 
     def said(self, probabilities: np.ndarray) -> Said:
         """The classes above their thresholds, the likeliest first."""
@@ -159,11 +160,10 @@ class MultiLabel(Task):
         return self.text(label, classes), self.text(named, classes), *(f"{p:.6f}" for p in probabilities)
 
     def headline(self, block: dict[str, Any]) -> str:
-        low, high = block["interval"]
         return (
             f"mAP {block['mAP']:.3f}, F1 {block['micro_f1']:.3f} micro, {block['macro_f1']:.3f} macro; all labels "
             f"right on {100 * block['accuracy']:.1f} % of {block['n']} images "
-            f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
+            f"({interval_words(block)})"
         )
 
     def class_table(self, block: dict[str, Any], classes: Sequence[str]) -> list[tuple[str, ...]]:

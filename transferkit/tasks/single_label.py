@@ -8,8 +8,11 @@ import numpy as np
 
 from transferkit import metrics
 from transferkit.options import Options
-from transferkit.tasks import split
+from transferkit.tasks import label_scores, split
 from transferkit.tasks.task import Answers, Said, Task
+from transferkit.tasks.words import interval_words
+
+TOP = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,14 +96,27 @@ class SingleLabel(Task):
     def confidence(self, probabilities: np.ndarray) -> np.ndarray:
         return probabilities.max(1)
 
-    def claims(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of the answer to each image."""
-        return probabilities.max(1), self.right(probabilities, labels)
+    def stated(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The likeliest class of each image."""
+        return probabilities.max(1), probabilities.argmax(1) == labels
 
-    def scores(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
-        """With the confusion counts, rows true."""
-        confusion = metrics.confusion(labels, logits.argmax(axis=1), num_classes=logits.shape[1])
-        return super().scores(logits, labels) | {"confusion": confusion.tolist()}
+    def scores(self, logits: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
+        """With the confusion counts, rows true; ROC AUC of two classes, top-5 accuracy of more than five.
+
+        Macro means, and balanced accuracy, which is macro recall, are over the classes that some image has.
+        """
+        num_classes = logits.shape[1]
+        confusion = metrics.confusion(labels, logits.argmax(axis=1), num_classes=num_classes)
+        classes = label_scores.per_class(confusion.diagonal(), named=confusion.sum(0), images=confusion.sum(1))
+        block = super().scores(logits, labels, groups) | {"confusion": confusion.tolist(), "per_class": classes}
+        means = label_scores.macro(classes)
+        block |= {"balanced_accuracy": means.pop("macro_recall"), **means}
+        if num_classes == 2:
+            block["roc_auc"] = metrics.roc_auc(logits[:, 1] - logits[:, 0], labels == 1)
+        if num_classes > TOP:
+            likeliest = np.argsort(-logits, axis=1, kind="stable")[:, :TOP]
+            block[f"top{TOP}"] = float((likeliest == labels[:, None]).any(1).mean())
+        return block
 
     def said(self, probabilities: np.ndarray) -> Said:
         """The likeliest class."""
@@ -115,18 +131,16 @@ class SingleLabel(Task):
         return self.text(label, classes), classes[best], f"{probability:.6f}"
 
     def headline(self, block: dict[str, Any]) -> str:
-        low, high = block["interval"]
-        return (
-            f"{100 * block['accuracy']:.1f} % of {block['n']} images right "
-            f"(95 % interval {100 * low:.1f} to {100 * high:.1f})"
-        )
+        return f"{100 * block['accuracy']:.1f} % of {block['n']} images right ({interval_words(block)})"
 
     def class_table(self, block: dict[str, Any], classes: Sequence[str]) -> list[tuple[str, ...]]:
-        rows = [("class", "images", "right", "recall")]
+        rows = [("class", "images", "right", "precision", "recall", "F1")]
         for k, name in enumerate(classes):
-            count, right = sum(block["confusion"][k]), block["confusion"][k][k]
-            if count:
-                rows.append((name, str(count), str(right), f"{right / count:.3f}"))
+            scores = block["per_class"][k]
+            if scores["images"]:
+                figures = (scores[key] for key in ("precision", "recall", "f1"))
+                cells = ("" if figure is None else f"{figure:.3f}" for figure in figures)
+                rows.append((name, str(scores["images"]), str(block["confusion"][k][k]), *cells))
         return rows
 
     @classmethod

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from transferkit import metrics
+from transferkit import messages, metrics
 from transferkit.options import Options
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Said = tuple[tuple[int, float], ...]  # classes that are named, each with its probability
-SUMMARY = ("accuracy", "loss", "n", "seen", "unseen", "mAP", "micro_f1", "macro_f1")
 Answers = Any  # an array or a tensor: what is written with operators alone does for both
 
 
-def summary(block: dict[str, Any]) -> dict[str, Any]:
-    """A block of scores without what is of single classes."""
-    return {name: block[name] for name in SUMMARY if name in block}
+def score_line(task: "Task", block: dict[str, Any]) -> str:
+    """A block of scores in words: how good, on how many images, how sure that is, and what little would score."""
+    beside = messages.baseline_words(block, names_one=task.names_one)
+    return ", ".join(filter(None, (task.headline(block), beside, messages.seen_words(block))))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,10 +135,6 @@ class Task(ABC):
     def confidence(self, probabilities: np.ndarray) -> np.ndarray:
         """The probability that what is said of an image is right. Shapes: (N, K) -> (N,)."""
 
-    @abstractmethod
-    def claims(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The probabilities that are to be frequencies, and whether each of what they are of is so; shapes (M,)."""
-
     def mean(self, logits: Sequence[np.ndarray]) -> np.ndarray:
         """Logits whose probabilities are the mean of the members'; of one, its own. Shapes: each (N, K) -> (N, K)."""
         if len(logits) == 1:
@@ -156,27 +152,39 @@ class Task(ABC):
             "accuracy": float(self.right(logits, labels).mean()),
         }
 
-    def scores(self, logits: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    @abstractmethod
+    def stated(self, probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The probability of each thing that is said, and whether it is so; shapes (M,), (M,) bool."""
+
+    def scores(self, logits: np.ndarray, labels: np.ndarray, groups: np.ndarray | None = None) -> dict[str, Any]:
         """The block of scores that run files and `evaluate --json` hold.
 
-        Returns: accuracy, its 95 % interval, the mean log loss in nats, n, and what is the task's own.
+        Args: groups (N,) str, of images that belong together, "" for none.
+        Returns: accuracy, its 95 % interval, the mean log loss in nats, the calibration error, n, the number of groups
+        where some have several images, precision, recall and F1 of each class, their means and what is the task's own.
         """
-        hits = int(self.right(logits, labels).sum())
+        right = self.right(logits, labels)
+        unit = None if groups is None else metrics.units(groups)
+        count = len(right) if unit is None else int(unit.max(initial=-1)) + 1
         return {
-            "accuracy": hits / len(labels),
-            "interval": list(metrics.wilson_interval(hits, len(labels))),
+            "accuracy": int(right.sum()) / len(labels),
+            "interval": list(metrics.share_interval(right, unit)),
+            **({"groups": count} if count < len(right) else {}),
             "loss": float(self.log_losses(logits, labels).mean()),
+            "ece": metrics.calibration_error(*self.stated(self.probabilities(logits), labels)),
             "n": len(labels),
         }
 
-    def seen_scores(self, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    def seen_scores(
+        self, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray, groups: np.ndarray | None = None
+    ) -> dict[str, Any]:
         """How many judged images the classifier was fitted to, and what it scores without them: None if none are left.
 
         Shapes: seen (N,) bool.
         """
         count, rest = int(seen.sum()), None
         if count and not seen.all():
-            block = self.scores(logits[~seen], labels[~seen])
+            block = self.scores(logits[~seen], labels[~seen], None if groups is None else groups[~seen])
             rest = {name: block[name] for name in ("accuracy", "interval", "n")}
         return {"seen": count, "unseen": rest}
 

@@ -27,8 +27,8 @@ class Fitted:
 
     Fields: chosen, the way that won; rows, those that judge it, and the logits of each network for them, from a fit
     without the image; predict, those of each for other rows; features, what the final layers of the last network
-    receive for rows; notes, lines for the reader; snapshots and tta, those
-    blocks of metrics.json.
+    receive for rows; judged, in words which images the rows are, what judges them and what else they chose; notes,
+    lines for the reader; snapshots and tta, those blocks of metrics.json.
 
     Shapes: rows (n,), logits (n, K) each.
     """
@@ -39,18 +39,28 @@ class Fitted:
     logits: tuple[np.ndarray, ...]
     predict: Callable[[np.ndarray], tuple[np.ndarray, ...]]
     features: Callable[[np.ndarray], np.ndarray]
+    judged: str = ""
     notes: tuple[str, ...] = ()
     snapshots: dict[str, Any] | None = None
     tta: dict[str, Any] | None = None
 
 
 def probed(
-    problem: Problem, found: head.ProbeFit, *notes: str, chosen: str, snapshots: dict[str, Any] | None = None
+    problem: Problem,
+    found: head.ProbeFit,
+    *notes: str,
+    chosen: str,
+    by_validation: str = "",
+    snapshots: dict[str, Any] | None = None,
 ) -> Fitted:
     """The model with a probe as its head, judged by logits from fits without the image: of folds, or to train alone.
 
-    Args: chosen, its name; snapshots, the comparison of those that were not better.
+    Args: chosen, its name; by_validation, what the validation images alone have chosen; snapshots, the comparison of
+    those that were not better.
     """
+    judged = _each_once(found.rows, "a fit") if found.by_cross_validation else _by_training(problem, found.rows)
+    if by_validation:
+        judged += f"; the {len(problem.val.rows):,} of validation alone chose {by_validation}"
     features = kinds.present(problem.features)
     problem.model.set_linear(found.final.weight, found.final.bias)
     alone = Fitted(
@@ -60,6 +70,7 @@ def probed(
         logits=(found.logits,),
         predict=lambda rows: (found.final.predict(features.plain, rows),),
         features=lambda rows: features.plain[rows],
+        judged=judged,
         notes=(*notes, found.note) if found.note else notes,
         snapshots=snapshots and snapshots | {"chosen": chosen},
     )
@@ -80,6 +91,7 @@ def mixed(problem: Problem, mode: TrainingMode, mixture: Mixture, *notes: str) -
         logits=(mixture.logits,),
         predict=predict,
         features=_features(problem, mode, (problem.model, mode.network)),
+        judged=_each_once(mixture.rows, f"one of {mixture.folds} fits"),
         notes=(mixture.note, *notes),
     )
     return alone if mixture.mirrored is None else _averaged(problem, alone, (mixture.mirrored,))
@@ -104,11 +116,14 @@ def _mirrored(problem: Problem, networks: Iterable[Backbone], rows: np.ndarray) 
     return tuple(outputs.logits_of(MirrorAveraged(each), images, rows, num_classes=num_classes) for each in networks)
 
 
-def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: str) -> Fitted:
+def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: str, chosen: str = "") -> Fitted:
     """What a descent leaves: its best epoch or its snapshots; of few images, a fit to train and val for as many epochs.
 
     It is judged by the validation images, which the fit before the last has not seen.
+
+    Args: chosen, what these have chosen beside the epoch or the snapshots.
     """
+    chosen = " and ".join(filter(None, ("the epoch" if descended.snapshots is None else "the snapshots", chosen)))
     if descended.snapshots is None:
         notes = (*notes, f"best epoch: {descended.epochs}")
     members, images = descended.members, len(problem.train.rows) + len(problem.val.rows)
@@ -121,7 +136,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
         try:
             again = _refitted(problem, mode, epochs=descended.epochs, share=descended.share)
             members = again if members else ()
-            notes = (*notes, "then fitted to train and validation together; the validation score is of the fit before")
+            notes = (*notes, "then fitted to train and validation together")
         except DivergedError as error:
             mode.network.load_state_dict(found)
             notes = (*notes, f"not fitted to train and validation together: {error}")
@@ -140,6 +155,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
         logits=descended.member_logits or (descended.logits,),
         predict=predict,
         features=_features(problem, mode, copies[-1]),
+        judged=f"{_by_training(problem, problem.val.rows)}; they also chose {chosen}",
         notes=notes,
         snapshots=descended.snapshots,
     )
@@ -153,6 +169,15 @@ def _features(
     if mode.trains_network:
         return lambda rows: outputs.features_of(*copy, mode.loader, rows)
     return lambda rows: kinds.present(problem.features).plain[rows]
+
+
+def _each_once(rows: np.ndarray, fit: str) -> str:
+    return f"each of the {len(rows):,} training and validation images, by {fit} that has not seen it"
+
+
+def _by_training(problem: Problem, rows: np.ndarray) -> str:
+    of = "" if len(rows) == len(problem.val.rows) else f"{len(rows):,} of "
+    return f"{of}the {len(problem.val.rows):,} validation images, by a fit to the training images alone"
 
 
 def _in_turn(problem: Problem, mode: TrainingMode, members: tuple[state.State, ...]) -> Iterator[Backbone]:

@@ -37,7 +37,7 @@ class Mixture:
 
     Fields: rows (n,) of all ways in ascending order; logits (n, K), the answer to each by the mixture of the way that
     has not seen it, and mirrored, averaged over mirror images, of several ways where these are wanted; note says what
-    was tried, and what each came to.
+    was tried, and what each came to; folds, how many ways there are.
     """
 
     share: float
@@ -45,6 +45,7 @@ class Mixture:
     logits: np.ndarray
     mirrored: np.ndarray | None
     note: str
+    folds: int
 
 
 def between(start: State, end: State, share: float) -> State:
@@ -103,7 +104,8 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
         rows=rows,
         logits=found,
         mirrored=None if mirrored is None else mirrored[order],
-        note=_note(losses, share, float(unseen.mean()), folds=len(ways)),
+        note=_note(losses, share, float(unseen.mean()), folds=len(ways), n=len(rows)),
+        folds=len(ways),
     )
 
 
@@ -143,7 +145,7 @@ def _posterior_mean(losses: np.ndarray) -> float:
     return float(weights @ np.array(SHARES) / weights.sum())
 
 
-def _note(losses: np.ndarray, share: float, loss: float, *, folds: int) -> str:
+def _note(losses: np.ndarray, share: float, loss: float, *, folds: int, n: int) -> str:
     probe, *_, tuned = losses
     gain = (probe - tuned).astype(np.float64)
     error = 1.96 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
@@ -156,7 +158,7 @@ def _note(losses: np.ndarray, share: float, loss: float, *, folds: int) -> str:
         kept = f"the weights {100 * share:.0f} % of the way from the probe to the fine-tuned network are kept"
     if folds > 1 and share:
         kept += f", in the mean of {folds} fits"
-    judges = "the validation images" if folds == 1 else f"images, each by one of {folds} networks that has not seen it"
+    judges = f"the {n} {'validation' if folds == 1 else 'training and validation'} images"
     return (
         f"{kept}: log loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "
         f"fine-tuning gains {gain.mean():.3f} ± {error:.3f}"

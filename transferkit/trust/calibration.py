@@ -47,7 +47,7 @@ def reliability(logits: np.ndarray, labels: np.ndarray, task: Task) -> dict[str,
 
     Shapes: logits (n, K), labels (n, ...).
     """
-    said, right = task.claims(task.probabilities(logits.astype(np.float64)), labels)
+    said, right = task.stated(task.probabilities(logits.astype(np.float64)), labels)
     return {
         "ece": metrics.calibration_error(said, right),
         "loss": float(task.log_losses(logits, labels).mean()),

@@ -65,11 +65,12 @@ class Auto(LpFt):
         mixture = soup or kinds.present(wise_ft.find(problem, mode, [first]))
         if not mixture.share:
             put_back()
-            return fitted.probed(problem, probe, mixture.note, chosen=Probe.name)
+            by_validation = "" if soup else "the probe"
+            return fitted.probed(problem, probe, mixture.note, chosen=Probe.name, by_validation=by_validation)
         if soup:
             return fitted.mixed(problem, mode, soup, f"epochs: {descended.epochs}, the best of the first fit")
         found = replace(descended, logits=mixture.logits, share=mixture.share)
-        return fitted.trained(problem, mode, found, mixture.note)
+        return fitted.trained(problem, mode, found, mixture.note, chosen="how much of fine-tuning to keep")
 
 
 def _chosen(
@@ -85,10 +86,11 @@ def _chosen(
     means = f"{after.mean():.3f} against {before.mean():.3f}"
     figures = f"loss on the {len(labels)} validation images {means} of the probe"
     if ranks.from_first(metrics.is_better(after, before)):
-        return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}")
+        return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}", chosen="fine-tuning")
     put_back()
     note = f"the probe is kept, fine-tuning is not clearly better: {figures}"
-    return fitted.probed(problem, probe, note, chosen=Probe.name, snapshots=descended.snapshots)
+    about = {"chosen": Probe.name, "by_validation": "the probe", "snapshots": descended.snapshots}
+    return fitted.probed(problem, probe, note, **about)
 
 
 class AutoOnFullBatch(FullBatch, Auto):
