@@ -19,6 +19,7 @@ FLOORS = [
     "data",
     "model",
     "train",
+    "audit",
     "config",
     "caches",
     "network",
