@@ -124,9 +124,8 @@ def lines(listing: Listing, contents: np.ndarray, pairs: Sequence[Pair] = ()) ->
             row, twin = _first(rows, is_earlier, contents, series)
             names = f"{printable(listing.relative(row))} and {printable(listing.relative(twin))}"
             said.append(f"{len(rows):,} {name} images are of one burst with {others} images: {names}")
-    return (
-        _kept_line(listing, contents, pairs) + said + contradiction(listing, contents) + _other(listing, contents, near)
-    )
+    kept = _kept_line(listing, contents, pairs)
+    return kept + said + contradiction(listing, contents) + _other(listing, contents, near)
 
 
 def _kept_line(listing: Listing, contents: np.ndarray, pairs: Sequence[Pair]) -> list[str]:
