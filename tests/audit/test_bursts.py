@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.audit.conftest import photo
 from tests.audit.test_near_copies import found
+from tests.photos import photo
 from transferkit.data.copies import BURST
 
 

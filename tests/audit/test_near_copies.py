@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 import transferkit as tk
-from tests.audit.conftest import CHANGES, photo
+from tests.photos import CHANGES, photo
 from transferkit.audit import near_copies, prints, registration
 from transferkit.data import copies, folder, known
 from transferkit.data.copies import BURST, NEAR_COPY, Pair

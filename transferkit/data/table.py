@@ -36,7 +36,7 @@ def read(source: Path, *, group_by: str | None = None) -> Listing:
         where = f"{source}, line {line}"
         if group_by and group_by in row:
             more.append(row[group_by] if group_by in KNOWN else row.pop(group_by))
-        columns = columns or list(row)
+        columns = columns or [name for name in row if row[name] or name not in ("split", "group")]
         labels = labels or _label_columns(source, row, line)
         if not row["path"]:
             raise DataError(f"{where}: the path is empty")

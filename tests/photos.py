@@ -1,7 +1,6 @@
 """Photos made of noise: they have details as real ones have, and no two are alike."""
 
 import numpy as np
-import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
 
@@ -25,17 +24,3 @@ CHANGES = {
     "grey": lambda image: image.convert("L"),
     "as it is": lambda image: image,
 }
-
-
-@pytest.fixture(scope="session")
-def album(tmp_path_factory):
-    """Three classes of 12 photos each, and a changed copy of six of them beside it, at JPEG quality 40."""
-    root = tmp_path_factory.mktemp("album")
-    for number in range(36):
-        image, folder = photo(number), root / "abc"[number % 3]
-        folder.mkdir(exist_ok=True)
-        image.save(folder / f"{number:02d} photo.jpg", quality=90)
-        if number < len(CHANGES):
-            change = list(CHANGES.values())[number]
-            change(image).save(folder / f"{number:02d} copy.jpg", quality=40)
-    return root
