@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from transferkit.choices import MAX_ERROR
 from transferkit.cli import options, render, streams
 from transferkit.data import tree
 from transferkit.data.cells import defused
-from transferkit.options import MAX_ERROR
 from transferkit.zoo.errors import DataError, UsageError
 from transferkit.zoo.text import printable
 

@@ -63,7 +63,7 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     logits = listing.task.mean(calibration.divided(fitted.logits, temperature))
     task = listing.task.chosen_on(logits, listing.labels[rows])
     trust = _trust(fitted, taken, task, logits)
-    seen = copies.seen(listing.parts, taken.contents)
+    seen = copies.seen(listing.parts, taken.families)
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
     val, test = _scores(task, logits, taken, rows, seen[rows] & ~by_folds), None
     test_rows = np.flatnonzero(listing.parts == "test")
@@ -114,6 +114,8 @@ def _trust(fitted: Fitted, taken: FirstPass, task: Task, logits: np.ndarray) -> 
 
 
 def _scores(task: Task, logits: np.ndarray, taken: FirstPass, rows: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
+    """Args: seen (n,), which of the `rows` are copies or near copies of some before."""
     labels, groups = taken.listing.labels[rows], None if taken.groups is None else taken.groups[rows]
+    exact = copies.seen(taken.listing.parts, taken.contents)[rows]
     scores = task.scores(logits, labels, groups) | task.seen_scores(logits, labels, seen, groups)
-    return scores | {"baselines": baselines.of(taken, rows)}
+    return scores | {"near_copies": int((seen & ~exact).sum()), "baselines": baselines.of(taken, rows)}

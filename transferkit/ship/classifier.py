@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from transferkit import messages, runtime
+from transferkit.choices import MAX_ERROR
 from transferkit.data import folder, manifest
 from transferkit.data.decode import DecodeError, eval_view
 from transferkit.data.depth import LARGEST, dim_words
@@ -21,7 +22,6 @@ from transferkit.data.source import read_file
 from transferkit.model import build
 from transferkit.model.build import Preprocessing
 from transferkit.model.eval_batch import batch_of
-from transferkit.options import MAX_ERROR
 from transferkit.progress import Progress
 from transferkit.ship import artifact
 from transferkit.ship.answers import Answer, Views, answers

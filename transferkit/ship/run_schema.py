@@ -110,6 +110,7 @@ class Block(Struct):
     seen: Count = 0
     unseen: Rest | None = None
     baselines: Baselines | UnsetType = UNSET
+    near_copies: Count = 0
 
 
 class ClassScores(Struct, kw_only=True):

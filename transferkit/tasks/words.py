@@ -12,7 +12,7 @@ FURTHER = {
     "loss": "log loss",
     "ece": "calibration error (ECE)",
 }  # scores beside those of the headline, and what they are called
-SUMMARY = ("accuracy", "n", "seen", "unseen", "mAP", "micro_f1", *FURTHER)
+SUMMARY = ("accuracy", "n", "seen", "unseen", "near_copies", "mAP", "micro_f1", *FURTHER)
 
 
 def summary(block: dict[str, Any]) -> dict[str, Any]:
