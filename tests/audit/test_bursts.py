@@ -12,8 +12,8 @@ from transferkit.data.copies import BURST
 def frame(seed, step):
     """The next photo of a burst: what is in the foreground moved, the camera shook, and there is noise."""
     image = np.asarray(photo(seed).crop((step, step // 2, 230 + step, 180 + step // 2)), float)
-    image[60:120, 60 + 5 * step : 120 + 5 * step] = np.asarray(photo(seed + 500, size=(60, 60)), float)
-    noise = np.random.default_rng(step).normal(0, 8, image.shape)
+    image[60:120, 60 + 2 * step : 120 + 2 * step] = np.asarray(photo(seed + 500, size=(60, 60)), float)
+    noise = np.random.default_rng(step).normal(0, 3, image.shape)
     return Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8))
 
 

@@ -7,9 +7,9 @@ import numpy as np
 from transferkit import seeds
 from transferkit.audit.prints import Print
 
-TABLES = 16
+TABLES = 24
 LARGEST_BUCKET = 16  # corners of one hash: more are of a pattern that many photos have
-LEAST_VOTES = 6  # of a pair of photos
+LEAST_VOTES = 4  # of a pair of photos
 BY_CORNERS = 3  # pairs of a photo, at least
 BY_LOOK = 2
 LEAST_LOOK = 0.9  # correlation of whole photos
@@ -37,7 +37,7 @@ def _by_corners(prints: Sequence[Print]) -> np.ndarray:
     owner = np.repeat([row for row, *_ in kinds], counts).astype(np.int64)
     is_mirrored = np.repeat([mirrored for _, mirrored, _ in kinds], counts).astype(np.int64)
     descriptors = np.concatenate([corners.descriptors for *_, corners in kinds])  # (D, 32)
-    width = int(np.ceil(np.log2(max(len(descriptors), 2)))) + 1
+    width = int(np.ceil(np.log2(max(len(descriptors), 2)))) + 2
     rng = seeds.generator(0, "near copies")
     codes, votes = np.empty(0, np.int64), np.empty(0, np.int64)
     for _ in range(TABLES):

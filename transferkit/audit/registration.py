@@ -13,7 +13,11 @@ LEAST_CORNERS = 6  # that agree on how one photo lies on the other
 TOLERANCE_PX = 2
 LEAST_SHOWN = 0.4  # of the smaller photo, that both show
 LEAST_PIXELS = 64
-FAINT = 0.5  # grey levels: a photo without details has no copies
+FAINT = 0.05  # of details: a photo without any has no copies
+AROUND = 1 / 5  # of the longer side
+NOISE = 8  # grey levels of compression, which is not made to count
+BLACK, WHITE = 5, 250  # what is lost beyond says nothing
+LEAST_CLEAR = 0.1  # of what is shown
 REFINED = (0.3, 0.97)  # likenesses that a better placing may change what comes of them
 STEPS = 15
 
@@ -31,15 +35,15 @@ def likeness(first: Print, second: Print, *, mirrored: int) -> float:
     best, placing = -1.0, None
     details = _details(lower, lower.shape)
     placing = _stretched(lower, upper)
-    best = _alike(details, upper, placing)
+    best = _alike(lower, details, upper, placing)
     if best > REFINED[1]:
         return best
     turned = _by_corners(first, second, mirrored)
-    if turned is not None and (alike := _alike(details, upper, turned)) > best:
+    if turned is not None and (alike := _alike(lower, details, upper, turned)) > best:
         best, placing = alike, turned
     if REFINED[0] < best <= REFINED[1]:
         with suppress(cv2.error):  # where it does not converge
-            best = max(best, _alike(details, upper, _refined(lower, upper, placing)))
+            best = max(best, _alike(lower, details, upper, _refined(lower, upper, placing)))
     return best
 
 
@@ -82,26 +86,35 @@ def _refined(lower: np.ndarray, upper: np.ndarray, placing: np.ndarray) -> np.nd
     return cv2.invertAffineTransform(back)
 
 
-def _alike(details: np.ndarray, upper: np.ndarray, placing: np.ndarray) -> float:
-    """The correlation of the lower photo's details with the upper one's where both are."""
+def _alike(lower: np.ndarray, details: np.ndarray, upper: np.ndarray, placing: np.ndarray) -> float:
+    """The correlation of details where both are, and neither is black or white."""
     import cv2
 
-    height, width = details.shape
+    height, width = lower.shape
     laid = cv2.warpAffine(upper, placing, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     frame = cv2.warpAffine(np.ones(upper.shape, np.uint8), placing, (width, height), flags=cv2.INTER_NEAREST)
     shown = cv2.erode(frame, np.ones((3, 3), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=1) > 0
-    size = min(details.size, upper.size * abs(np.linalg.det(placing[:, :2])))
+    size = min(lower.size, upper.size * abs(np.linalg.det(placing[:, :2])))
     if shown.sum() < max(LEAST_PIXELS, LEAST_SHOWN * size):
         return 0.0
-    a, b = details[shown], _details(laid, details.shape)[shown]
+    clear = shown & (np.minimum(lower, laid) > BLACK) & (np.maximum(lower, laid) < WHITE)
+    if clear.sum() > LEAST_CLEAR * shown.sum():
+        shown = clear
+    a, b = details[shown], _details(laid, lower.shape)[shown]
     a, b = a - a.mean(), b - b.mean()
     powers = float((a * a).sum()), float((b * b).sum())
     return float((a * b).sum()) / math.sqrt(math.prod(powers)) if min(powers) > len(a) * FAINT**2 else 0.0
 
 
 def _details(grey: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """What is smaller than a part of the longer side of `shape`."""
+    """What is smaller than a part of the longer side of `shape`, over how strong such is around it.
+
+    So one dark thing on a plain ground does not decide alone.
+    """
     import cv2
 
-    levels = grey.astype(np.float32)
-    return levels - cv2.GaussianBlur(levels, (0, 0), max(1.0, DETAIL * max(shape)))
+    levels, side = grey.astype(np.float32), max(shape)
+    found = levels - cv2.GaussianBlur(levels, (0, 0), max(1.0, DETAIL * side))
+    around = 2 * round(AROUND * side / 2) + 1
+    power = cv2.blur(found * found, (around, around))  # by running sums, which may end below 0
+    return found / (np.sqrt(np.maximum(power, 0)) + NOISE)
