@@ -79,6 +79,12 @@ def test_classifiers_that_always_agree_may_still_differ_by_as_much_as_the_images
     assert paired.interval(np.ones(3, int), np.arange(3))[1] == 1
 
 
+def test_a_group_whose_images_are_judged_alike_counts_as_an_image():
+    found = np.array([1, 1, 0, -1, 0, 1, 0, 0])
+    ends = [paired.interval(np.repeat(found, times), np.repeat(np.arange(8), times)) for times in (1, 10)]
+    assert ends[0] == pytest.approx(ends[1])
+
+
 def test_as_many_images_as_are_said_to_be_needed_show_the_difference_in_four_of_five():
     rng, small = np.random.default_rng(0), drawn(np.random.default_rng(1), 5000, (0.06, 0.04))
     n = paired.images_needed(small, np.arange(5000), to_see=0.02)
