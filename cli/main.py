@@ -10,6 +10,7 @@ import click
 
 from transferkit import __version__, ranks, scratch
 from transferkit.cli import streams
+from transferkit.cli.audit import audit
 from transferkit.cli.cache import cache
 from transferkit.cli.demo import demo
 from transferkit.cli.ensemble import ensemble
@@ -55,6 +56,7 @@ def cli(context: click.Context) -> None:
 
 for command in (
     finetune,
+    audit,
     rank,
     lr,
     evaluate,

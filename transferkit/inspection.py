@@ -1,7 +1,5 @@
 """The audit of a data set: one first pass as every run has it, then what its features, hashes and small photos tell."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from transferkit import kinds, policy

@@ -39,7 +39,13 @@ def write(path: Path, found: Findings) -> int:
     ]
     task, classes = found.every.task, found.every.classes
     rows += [
-        (found.every.relative(row), f"cannot be read: {reason}", task.text(found.every.labels[row], classes), REMOVE, KEEP)
+        (
+            found.every.relative(row),
+            f"cannot be read: {reason}",
+            task.text(found.every.labels[row], classes),
+            REMOVE,
+            KEEP,
+        )
         for row, reason in found.unread()
     ]
     cells.write(path, COLUMNS, rows)
@@ -120,7 +126,8 @@ def _check_classes(listing: Listing, labels: np.ndarray, is_kept: np.ndarray) ->
     """Raise DataError where a class that could be trained on no longer can."""
     can_train = np.isin(listing.parts, ("", "train"))
     before, after = (
-        listing.task.counts(some, len(listing.classes)) for some in (listing.labels[can_train], labels[can_train & is_kept])
+        listing.task.counts(some, len(listing.classes))
+        for some in (listing.labels[can_train], labels[can_train & is_kept])
     )
     if lost := [printable(listing.classes[k]) for k in np.flatnonzero((before > 0) & (after == 0))]:
         raise DataError(f"these fixes leave no image to train on of {', '.join(lost[:5])}; keep one, or drop the class")
