@@ -50,6 +50,7 @@ SCRIPTS = (
     Script(name="memory", minutes=15, is_slow=True),
     Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER..."),
     Script(name="forecast", minutes=30, by_hand="python benchmarks/forecast.py FOLDER..."),
+    Script(name="audit", minutes=15, by_hand="python -m benchmarks.audit FOLDER..."),
     Script(name="ranking", minutes=20, by_hand="python benchmarks/ranking.py FOLDER..."),
     Script(name="peers_table", minutes=120, by_hand="python -m benchmarks.peers_table FOLDER... --weights DIR"),
     Script(name="transfer", minutes=150, by_hand="python benchmarks/transfer.py FOLDER... --backbones NAME,NAME"),

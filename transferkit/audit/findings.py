@@ -12,6 +12,7 @@ from transferkit.audit.shortcuts import Shortcut
 from transferkit.audit.suspects import Suspects
 from transferkit.data.listing import Listing
 from transferkit.train.first_pass import FirstPass
+from transferkit.zoo.text import printable
 
 KEEP, REMOVE, LABEL = "keep", "remove", "label:"  # what may be done with an image
 LATER = {"": 0, "train": 1, "val": 2, "test": 3}  # of two parts, the one whose copy is to go
@@ -119,11 +120,13 @@ class Findings:
             yield 4, Problem(row=row, words="nearly one colour", suggestion=REMOVE)
 
     def _suspect(self, suspects: Suspects, place: int) -> Problem:
-        label = self.suggested(place)
-        words = (
-            f"label suspected: {100 * suspects.own[place]:.1f} % for it, {100 * suspects.other[place]:.1f} % against it"
-        )
-        return Problem(row=int(suspects.rows[place]), words=words, suggestion=f"{LABEL}{label}")
+        row, label = int(suspects.rows[place]), self.suggested(place)
+        own, other = (f"{100 * each[place]:.1f} %" for each in (suspects.own, suspects.other))
+        if self.listing.task.names_one:
+            words = f"label suspected: {other} for {printable(label)}, {own} for {printable(self.label(row))}"
+        else:
+            words = f"labels suspected: {other} against one of them, {own} for it"
+        return Problem(row=row, words=words, suggestion=f"{LABEL}{label}")
 
     def suggested(self, place: int) -> str:
         """What the label of a suspect would be."""
@@ -143,9 +146,9 @@ class Findings:
 
     def _named(self, other: int, row: int) -> str:
         """The path of an image beside another, with its label where that differs, and its part."""
-        about = [f"labelled {self.label(other)}"] if self.is_contradiction(other, row) else []
+        about = [f"labelled {printable(self.label(other))}"] if self.is_contradiction(other, row) else []
         about += [f"in {self.listing.parts[other]}"] if self.crosses(other, row) and self.listing.parts[other] else []
-        return f"{self.listing.relative(int(other))}" + (f" ({', '.join(about)})" if about else "")
+        return printable(self.listing.relative(int(other))) + (f" ({', '.join(about)})" if about else "")
 
 
 def counts(found: Findings) -> dict[str, Any]:

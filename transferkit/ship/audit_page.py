@@ -21,13 +21,15 @@ def page(found: Findings, *, fixes: int) -> str:
     name = shown(Path(str(found.every.source)).name)
     sections = [
         _overview(found),
-        _shortcuts(found),
+        _next(found, fixes),
         _suspects(found),
         _copies(found),
         _near(found),
         _empty(found),
         _unread(found),
-        _next(found, fixes),
+        _shortcuts(found),
+        section("Classes", _classes(found)),
+        _sizes(found),
     ]
     template = Path(__file__).with_name("report.html").read_text(encoding="utf-8")
     return Template(template).substitute(
@@ -51,8 +53,8 @@ def _strong(found: Findings) -> list[Shortcut]:
 
 
 def _overview(found: Findings) -> str:
-    """How many there are of what, how large, how the classes are filled."""
-    count, listing, sizes = counts(found), found.listing, summary.sizes(found)
+    """How many there are of what."""
+    count, listing = counts(found), found.listing
     suspected = "–" if count["suspected_labels"] is None else f"{count['suspected_labels']:,}"
     facts = [
         ("Images", f"{len(listing.labels):,} <small>{count['unreadable']:,} more cannot be read</small>"),
@@ -64,20 +66,17 @@ def _overview(found: Findings) -> str:
         ("Nearly one colour", f"{count['nearly_one_colour']:,}"),
     ]
     tiles = "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts)
-    units = {"width": "px", "height": "px", "aspect": "", "bytes": ""}
+    return section("What was found", f'<dl class="facts">{tiles}</dl>')
+
+
+def _sizes(found: Findings) -> str:
+    """How large photos and files are."""
+    words = {"width": "width, px", "height": "height, px", "aspect": "width : height", "bytes": "bytes of a file"}
     rows = [
-        (name, *(f"{value:,.2f}" if name == "aspect" else f"{value:,.0f}\u202f{units[name]}" for value in values))
-        for name, values in sizes.items()
+        (words[name], *(f"{value:,.2f}" if name == "aspect" else f"{value:,.0f}" for value in values))
+        for name, values in summary.sizes(found).items()
     ]
-    names = {"aspect": "width : height", "bytes": "bytes of a file"}
-    rows = [(names.get(name, name), *values) for name, *values in rows]
-    return "\n".join(
-        [
-            section("What was found", f'<dl class="facts">{tiles}</dl>'),
-            section("Classes", _classes(found)),
-            section("Sizes", table(("", "Least", "Middle", "Largest"), rows, text=1)) if rows else "",
-        ]
-    )
+    return section("Sizes", table(("", "Least", "Middle", "Largest"), rows, text=1)) if rows else ""
 
 
 def _classes(found: Findings) -> str:
@@ -104,19 +103,17 @@ def _shortcuts(found: Findings) -> str:
         (
             shown(each.cue),
             percent(each.accuracy),
-            "{:.0f} to {:.0f}".format(*(100 * end for end in each.interval)),
-            percent(each.chance),
+            "{:.0f}\u2013{:.0f}".format(*(100 * end for end in each.interval)),
             "<b>yes</b>" if each.is_strong else "no",
         )
         for each in found.shortcuts
     ]
     lead = (
-        "What the label can be told from without looking at the photo, in cross-validation, all classes as likely. "
-        "A network may learn such a cue in place of what is shown, and fail where it is absent."
+        "What the label can be told from without looking at the photo, in cross-validation, all classes as likely; "
+        f"guessing is right in {percent(found.shortcuts[0].chance)}. A network may learn such a cue in place of what "
+        "is shown, and fail where it is absent."
     )
-    return section(
-        "Shortcuts", table(("From this alone", "Right", "95\u202f%", "Guessing", "Named"), rows, text=1), lead=lead
-    )
+    return section("Shortcuts", table(("From this alone", "Right", "95\u202f%", "Named"), rows, text=1), lead=lead)
 
 
 def _suspects(found: Findings) -> str:
