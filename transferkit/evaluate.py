@@ -52,13 +52,13 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     listing = taken.listing
     rows, logits = fitted.rows, fitted.logits
     task = listing.task.chosen_on(logits, listing.labels[rows])
-    seen = copies.seen(listing.parts, taken.contents)
+    seen, exact = (copies.seen(listing.parts, numbers) for numbers in (taken.families, taken.contents))
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
-    val, test = _scores(task, logits, listing.labels[rows], seen[rows] & ~by_folds), None
+    val, test = _scores(task, logits, listing.labels[rows], seen[rows] & ~by_folds, exact[rows]), None
     test_rows = np.flatnonzero(listing.parts == "test")
     if len(test_rows):
         rows, logits = test_rows, fitted.predict(test_rows)
-        test = _scores(task, logits, listing.labels[rows], seen[rows])
+        test = _scores(task, logits, listing.labels[rows], seen[rows], exact[rows])
     judged = [
         (absolute(listing.paths[row]), *task.prediction(p, listing.labels[row], listing.classes))
         for row, p in zip(rows, task.probabilities(logits))
@@ -77,5 +77,7 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     )
 
 
-def _scores(task: Task, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray) -> dict[str, Any]:
-    return task.scores(logits, labels) | task.seen_scores(logits, labels, seen)
+def _scores(task: Task, logits: np.ndarray, labels: np.ndarray, seen: np.ndarray, exact: np.ndarray) -> dict[str, Any]:
+    """Args: seen, which images are copies or near copies of some before; exact, which of one file with some."""
+    near = {"near_copies": int((seen & ~exact).sum())}
+    return task.scores(logits, labels) | task.seen_scores(logits, labels, seen) | near

@@ -53,11 +53,15 @@ def seen_words(block: dict[str, Any]) -> str:
     count, rest = block.get("seen"), block.get("unseen")
     if not count:
         return ""
+    near, others = block.get("near_copies", 0), "training or validation images"
+    are = f"also {others}" if not near else f"near copies of {others}"
+    if 0 < near < count:
+        are = f"also {others}, or near copies of these"
     if not rest:
-        return "all of which are also training or validation images: no measure of others"
+        return f"all of which are {are}: no measure of others"
     low, high = rest["interval"]
     return (
-        f"of which {count:,} are also training or validation images; without them {100 * rest['accuracy']:.1f} % of "
+        f"of which {count:,} are {are}; without them {100 * rest['accuracy']:.1f} % of "
         f"{rest['n']:,} (95 % interval {100 * low:.1f} to {100 * high:.1f})"
     )
 

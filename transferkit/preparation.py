@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from transferkit import caches, determinism, kernels, kinds, messages, network, ranks, runtime
+from transferkit.audit import near_copies
 from transferkit.config import FinetuneConfig, ResolvedConfig
 from transferkit.data import augment, augment_trial
 from transferkit.data.augment import Augment
@@ -23,7 +24,7 @@ from transferkit.model.freezer import FreezeReport, freeze
 from transferkit.model.head import reset_head
 from transferkit.model.precision import Precision
 from transferkit.progress import Progress
-from transferkit.train import first_pass, loader
+from transferkit.train import division, first_pass, loader
 from transferkit.train.context import FitContext
 from transferkit.train.deadline import Deadline
 from transferkit.train.first_pass import FirstPass, Reader
@@ -152,7 +153,10 @@ def read_images(
     given = prepared.given
     taken = first_pass.read_images(prepared.listing, reader_of(prepared, pool), progress=progress)
     messages.left_out(taken.quarantine, progress)
-    taken = first_pass.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
+    folder = caches.folder_of(given)
+    pairs = near_copies.find(taken, photos=prepared.photos, progress=progress, cache=folder)
+    taken = replace(taken, pairs=tuple(pairs))
+    taken = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
     return taken, numbers(prepared, images=int((taken.listing.parts == "train").sum()))
 
 

@@ -56,6 +56,7 @@ KINDS = {  # sub-folder of the cache: all that showing, clearing and making room
         limit_bytes=4 << 30,  # 800,000 images in two views of 640 numbers
         in_folders=True,  # one a network
     ),
+    "copies": Kind("which photos are near copies", rf"{_HEX64}\.json", limit_bytes=64 << 20),
     "networks": Kind("networks as they were built", rf"{_HEX64}\.safetensors", limit_bytes=2 << 30),  # 6 of vit_base
     "timings": Kind("what was timed on this machine", rf"{_HEX64}\.json"),
     "names": Kind("names of networks", r"\w+-\d[\w.+]*(-\w+-\d[\w.+]*)*\.json"),

@@ -1,11 +1,23 @@
-"""Files that are the same byte for byte: kept in one part where we divide, counted where they are in several."""
+"""Photos that are the same or nearly so: kept in one part where we divide, counted where they are in several."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from transferkit.data.listing import Listing
 from transferkit.zoo.text import printable
+
+NEAR_COPY, BURST = "near copy", "burst"
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two images by their rows, `row` < `twin`, that are no copies of one file; kind, `NEAR_COPY` or `BURST`."""
+
+    row: int
+    twin: int
+    kind: str
 
 
 def contents(sha256: Sequence[str]) -> np.ndarray:
@@ -13,19 +25,46 @@ def contents(sha256: Sequence[str]) -> np.ndarray:
     return np.unique(np.asarray(sha256, "S64"), return_inverse=True)[1]
 
 
-def together(groups: np.ndarray | None, contents: np.ndarray) -> np.ndarray | None:
-    r"""`groups` in which the same files are in one group, joined where they share a file; None if there are none.
+def families(contents: np.ndarray, pairs: Iterable[Pair]) -> np.ndarray:
+    """A number for each image, the same for copies of one file and for what `pairs` join with them.
 
-    Shapes: groups (N,) of names, "" for no group, contents (N,) -> (N,).
+    Shapes: contents (N,) -> (N,).
+
+    >>> families(np.array([7, 8, 7, 9]), [Pair(1, 2, NEAR_COPY)]).tolist()
+    [0, 0, 0, 1]
+    """
+    joined: dict[int, int] = {}  # a content to one that stands for it
+
+    def root(number: int) -> int:
+        while (above := joined.get(number, number)) != number:
+            joined[number] = joined.get(above, above)  # the next time the way is shorter
+            number = above
+        return number
+
+    for pair in pairs:
+        first, second = root(int(contents[pair.row])), root(int(contents[pair.twin]))
+        if first != second:
+            joined[second] = first
+    found = np.array([root(int(number)) for number in contents], np.int64) if joined else contents
+    return np.unique(found, return_inverse=True)[1]
+
+
+def together(groups: np.ndarray | None, contents: np.ndarray) -> np.ndarray | None:
+    """`groups` in which copies are in one group, joined where they share an image; None if there are none.
+
+    Shapes: groups (N,) of names, "" for no group, contents (N,), a number for each -> (N,).
 
     >>> together(None, np.array([7, 8, 7])).tolist()
-    ['\x1ffile 7', '', '\x1ffile 7']
+    ['copies 7', '', 'copies 7']
     """
     _, content_of, counts = np.unique(contents, return_inverse=True, return_counts=True)
     is_copied = counts[content_of] > 1
     if not is_copied.any():
         return groups
-    files = np.where(is_copied, np.char.add("\x1ffile ", contents.astype(str)), "")
+    word = "copies "
+    while groups is not None and np.char.startswith(groups.astype(str), word).any():
+        word = f"more {word}"
+    files = np.where(is_copied, np.char.add(word, contents.astype(str)), "")
     if groups is None:
         return files
     joined: dict[str, str] = {}  # a name to one that stands for it
@@ -66,19 +105,33 @@ def contradictions(labels: np.ndarray, contents: np.ndarray) -> list[np.ndarray]
     return sorted(same, key=lambda rows: rows[0])
 
 
-def lines(listing: Listing, contents: np.ndarray) -> list[str]:
-    """What to say of the same files in two parts, each with the first of them; then what `contradiction` says."""
-    found, said = seen(listing.parts, contents), []
+def lines(listing: Listing, contents: np.ndarray, pairs: Sequence[Pair] = ()) -> list[str]:
+    """What to say of the same photos in two parts and under two labels, each with the first of them."""
+    near = families(contents, [pair for pair in pairs if pair.kind == NEAR_COPY])
+    said = []
     for part, name in (("val", "validation"), ("test", "test")):
-        rows = np.flatnonzero(found & (listing.parts == part))
+        is_earlier = np.isin(listing.parts, ["train"] if part == "val" else ["train", "val"])
+        others = "training" if part == "val" else "training or validation"
+        rows = np.flatnonzero(seen(listing.parts, near) & (listing.parts == part))
         if len(rows):
-            earlier = np.isin(listing.parts, ["train"] if part == "val" else ["train", "val"])
-            twin = int(next(row for row in np.flatnonzero(earlier) if contents[row] == contents[rows[0]]))
-            others = "training" if part == "val" else "training or validation"
-            total = np.count_nonzero(listing.parts == part)
-            counts = f"{len(rows):,} of {total:,} {name} images"
-            said.append(f"{counts} are copies of {others} images: {_pair(listing, rows[0], twin)}")
-    return said + contradiction(listing, contents)
+            row, twin = _first(rows, is_earlier, contents, near)
+            what = "copies" if seen(listing.parts, contents)[rows].all() else "copies or near copies"
+            counts = f"{len(rows):,} of {np.count_nonzero(listing.parts == part):,} {name} images"
+            said.append(f"{counts} are {what} of {others} images: {_pair(listing, contents, row, twin)}")
+        series = families(contents, pairs)
+        rows = np.flatnonzero(seen(listing.parts, series) & ~seen(listing.parts, near) & (listing.parts == part))
+        if len(rows):
+            row, twin = _first(rows, is_earlier, contents, series)
+            names = f"{printable(listing.relative(row))} and {printable(listing.relative(twin))}"
+            said.append(f"{len(rows):,} {name} images are of one burst with {others} images: {names}")
+    return said + contradiction(listing, contents) + _near_contradiction(listing, contents, near)
+
+
+def _first(rows: np.ndarray, is_earlier: np.ndarray, contents: np.ndarray, numbers: np.ndarray) -> tuple[int, int]:
+    """The first of `rows` and an earlier row of its number, of the same file if there is one."""
+    row = int(rows[0])
+    twins = np.flatnonzero(is_earlier & (numbers == numbers[row]))
+    return row, int(twins[np.argmax(contents[twins] == contents[row])])
 
 
 def contradiction(listing: Listing, contents: np.ndarray) -> list[str]:
@@ -95,8 +148,21 @@ def contradiction(listing: Listing, contents: np.ndarray) -> list[str]:
         words = f"{lie} under more than one label, and all but one of these are wrong"
     else:
         words = f"{'file has' if is_one else 'files have'} other labels each time, and all but one are wrong"
-    return [f"{len(found):,} identical {words}: {_pair(listing, first, other)}"]
+    return [f"{len(found):,} identical {words}: {_pair(listing, contents, first, other)}"]
 
 
-def _pair(listing: Listing, row: int, twin: int) -> str:
-    return f"{printable(listing.relative(row))} is {printable(listing.relative(twin))}"
+def _near_contradiction(listing: Listing, contents: np.ndarray, near: np.ndarray) -> list[str]:
+    """A line on the near copies that have other labels than each other, files that are the same left out."""
+    labels = listing.task.sets(listing.labels)
+    found = [rows for rows in contradictions(labels, near) if len(np.unique(contents[rows])) > 1]
+    if not found:
+        return []
+    first = found[0][0]
+    other = next(row for row in found[0] if labels[row] != labels[first])
+    photos = "photo has" if len(found) == 1 else "photos have"
+    return [f"{len(found):,} {photos} near copies with other labels: {_pair(listing, contents, first, other)}"]
+
+
+def _pair(listing: Listing, contents: np.ndarray, row: int, twin: int) -> str:
+    word = "is" if contents[row] == contents[twin] else "is nearly"
+    return f"{printable(listing.relative(row))} {word} {printable(listing.relative(twin))}"

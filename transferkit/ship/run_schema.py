@@ -84,6 +84,7 @@ class Block(Struct):
     loss: Finite | UnsetType = UNSET
     seen: Count = 0
     unseen: Rest | None = None
+    near_copies: Count = 0
 
 
 class SingleLabelBlock(Block, kw_only=True):

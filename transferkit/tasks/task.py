@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Said = tuple[tuple[int, float], ...]  # classes that are named, each with its probability
-SUMMARY = ("accuracy", "loss", "n", "seen", "unseen", "mAP", "micro_f1", "macro_f1")
+SUMMARY = ("accuracy", "loss", "n", "seen", "unseen", "near_copies", "mAP", "micro_f1", "macro_f1")
 Answers = Any  # an array or a tensor: what is written with operators alone does for both
 
 

@@ -4,13 +4,14 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from transferkit import ranks
 from transferkit.data import batches, copies, depth
 from transferkit.data.batches import Batch
+from transferkit.data.copies import Pair
 from transferkit.data.decode import Decoded, eval_view
 from transferkit.data.listing import Listing, PathTable
 from transferkit.data.photos import Photos
@@ -35,6 +36,7 @@ class FirstPass:
     bytes: list[int]
     sha256: list[str]
     quarantine: list[tuple[str, str]]  # path relative to the data, reason
+    pairs: tuple[Pair, ...] = ()  # near copies and bursts
 
     @functools.cached_property
     def contents(self) -> np.ndarray:
@@ -43,8 +45,13 @@ class FirstPass:
 
     @functools.cached_property
     def groups(self) -> np.ndarray | None:
-        """Names of images that belong together, as copies of one file do; shape (N,), "" for none."""
-        return copies.together(self.listing.groups, self.contents)
+        """Names of images that belong together, as copies and bursts do; shape (N,), "" for none."""
+        return copies.together(self.listing.groups, copies.families(self.contents, self.pairs))
+
+    @functools.cached_property
+    def families(self) -> np.ndarray:
+        """A number for each image, the same for copies and near copies; shape (N,)."""
+        return copies.families(self.contents, [pair for pair in self.pairs if pair.kind == copies.NEAR_COPY])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,22 +129,6 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress) -> Firs
         sha256=table.hashes[good].tolist(),
         quarantine=quarantine,
     )
-
-
-def divide(taken: FirstPass, *, fraction: float, seed: int, progress: Progress) -> FirstPass:
-    """The images each with its part: we divide no copies of one file; those that DATA divides are said.
-
-    Raises: DataError if there are too few to validate on.
-    """
-    listing = taken.listing
-    assigned = {"fraction": fraction, "seed": seed, "groups": taken.groups}
-    parts = listing.task.assign_parts(listing.labels, listing.parts, **assigned)
-    if not (parts == "val").any():
-        raise DataError("too few images to validate on: at least one class needs 2 readable images that differ")
-    listing = replace(listing, parts=parts)
-    for line in copies.lines(listing, taken.contents):
-        progress.say(line)
-    return replace(taken, listing=listing)
 
 
 def missing(listing: Listing, reader: Reader) -> np.ndarray:

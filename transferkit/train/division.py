@@ -1,0 +1,29 @@
+"""The images of a first pass, each with its part: what belongs together is never divided by us."""
+
+from dataclasses import replace
+
+from transferkit.data import copies
+from transferkit.progress import Progress
+from transferkit.train.first_pass import FirstPass
+from transferkit.zoo.errors import DataError
+
+
+def divide(taken: FirstPass, *, fraction: float, seed: int, progress: Progress) -> FirstPass:
+    """The images each with its part and group; copies, near copies and bursts that DATA divides are said.
+
+    Where everything is a near copy of something, and nothing could validate, only copies of one file stay together.
+
+    Raises: DataError if there are too few to validate on.
+    """
+    listing = taken.listing
+    for several in (taken, replace(taken, pairs=())):
+        assigned = {"fraction": fraction, "seed": seed, "groups": several.groups}
+        parts = listing.task.assign_parts(listing.labels, listing.parts, **assigned)
+        if (parts == "val").any():
+            break
+    else:
+        raise DataError("too few images to validate on: at least one class needs 2 readable images that differ")
+    listing = replace(listing, parts=parts, groups=several.groups)
+    for line in copies.lines(listing, taken.contents, taken.pairs):
+        progress.say(line)
+    return replace(taken, listing=listing)
