@@ -1,15 +1,17 @@
 """The audit of a data set: one first pass as every run has it, then what its features, hashes and small photos tell."""
 
+from dataclasses import replace
+
 import numpy as np
 
-from transferkit import kinds, policy
+from transferkit import caches, kinds, policy
 from transferkit.audit import cues, near_copies, shortcuts, suspects
 from transferkit.audit.findings import Findings
 from transferkit.audit.suspects import Suspects
 from transferkit.messages import Reporter
 from transferkit.preparation import Prepared, numbers, problem_of, reader_of
 from transferkit.progress import Progress
-from transferkit.train import first_pass, head
+from transferkit.train import division, first_pass, head
 from transferkit.train.context import FitContext
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.problem import Problem
@@ -25,6 +27,9 @@ def inspect(prepared: Prepared, progress: Progress) -> Findings:
     """
     with prepared.arithmetic():
         taken = first_pass.read_images(prepared.listing, reader_of(prepared), progress=progress)
+        cache = caches.folder_of(prepared.given)
+        pairs = near_copies.find(taken, photos=prepared.photos, progress=progress, cache=cache)
+        taken = replace(taken, pairs=tuple(pairs))
         judged, notes = _judged(prepared, taken, progress)
     seen = cues.look(taken.listing.paths, prepared.photos, progress=progress)
     told = []
@@ -35,7 +40,6 @@ def inspect(prepared: Prepared, progress: Progress) -> Findings:
     return Findings(
         every=prepared.listing,
         taken=taken,
-        pairs=near_copies.find(taken, photos=prepared.photos, progress=progress),
         suspects=judged,
         cues=seen,
         shortcuts=told,
@@ -48,7 +52,7 @@ def _judged(prepared: Prepared, taken: FirstPass, progress: Progress) -> tuple[S
     """The suspects, and notes; None where too few images are there to judge by."""
     given = prepared.given
     try:
-        divided = first_pass.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=Progress())
+        divided = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=Progress())
     except DataError as error:
         return None, [f"no label was judged: {error}"]
     config = numbers(prepared, images=int((divided.listing.parts == "train").sum()))

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from transferkit.audit.cues import Cues
-from transferkit.audit.near_copies import NEAR_COPY, Pair
 from transferkit.audit.shortcuts import Shortcut
 from transferkit.audit.suspects import Suspects
+from transferkit.data.copies import NEAR_COPY, Pair
 from transferkit.data.listing import Listing
 from transferkit.train.first_pass import FirstPass
 from transferkit.zoo.text import printable
@@ -31,14 +31,13 @@ class Problem:
 class Findings:
     """What was found in a data set.
 
-    Fields: every, all images listed; taken, those that can be read, in the parts that were given; pairs, the near
-    copies and bursts among these; suspects, None where no fit could judge; cues and shortcuts, of those; notes on what
-    was left out; backbone, whose features judge.
+    Fields: every, all images listed; taken, those that can be read, in the parts that were given; suspects, None where
+    no fit could judge; cues and shortcuts, of those that can be read; notes on what was left out; backbone, whose
+    features judge.
     """
 
     every: Listing
     taken: FirstPass
-    pairs: list[Pair]
     suspects: Suspects | None
     cues: Cues
     shortcuts: list[Shortcut]
@@ -49,6 +48,11 @@ class Findings:
     def listing(self) -> Listing:
         """The images that can be read."""
         return self.taken.listing
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The near copies and bursts among them."""
+        return self.taken.pairs
 
     def label(self, row: int) -> str:
         """The label of a readable image, as a CSV has it."""

@@ -6,8 +6,8 @@ from string import Template
 
 from transferkit.audit import summary
 from transferkit.audit.findings import Findings, counts
-from transferkit.audit.near_copies import Pair
 from transferkit.audit.shortcuts import Shortcut
+from transferkit.data.copies import Pair
 from transferkit.ship.markup import bar, percent, section, shown, table
 from transferkit.ship.mistakes import thumbnail
 
