@@ -1,5 +1,6 @@
 """transferkit audit"""
 
+import shlex
 import shutil
 import textwrap
 from typing import Any
@@ -62,7 +63,7 @@ def audit(data: str, out: str | None, fixes: str | None, as_json: bool, quiet: b
         shown = [
             ("images", f"{cleaned.images:,}; {cleaned.removed:,} removed, {cleaned.relabelled:,} with another label"),
             ("data set", out),
-            ("next", f"transferkit finetune {out}"),
+            ("next", shlex.join(["transferkit", "finetune", out])),
         ]
         _show(shown)
         return
@@ -77,7 +78,7 @@ def audit(data: str, out: str | None, fixes: str | None, as_json: bool, quiet: b
             *lines,
             ("page", str(found.folder / "audit.html")),
             ("fixes", str(fixes_file)),
-            ("next", f"transferkit audit {data} --apply {fixes_file} -o CLEAN.csv"),
+            ("next", shlex.join(["transferkit", "audit", data, "--apply", str(fixes_file), "-o", "CLEAN.csv"])),
         ]
     )
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from transferkit import evaluate, kinds, policy, ranks
+from transferkit import evaluate, inspection, kinds, policy, ranks
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
 from transferkit.options import LR
@@ -68,6 +68,9 @@ def train(
         about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
+        glance = inspection.at_a_glance(prepared, taken, fitted.rows, fitted.logits) if ranks.is_first() else []
+        for line in glance:
+            progress.say(line)
         result = evaluate.judge(fitted, taken, **about)
     result = replace(
         result,

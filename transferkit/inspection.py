@@ -4,10 +4,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from transferkit import caches, kinds, policy
-from transferkit.audit import cues, near_copies, shortcuts, suspects
+from transferkit import caches, kinds, policy, seeds
+from transferkit.audit import cues, near_copies, shortcuts, summary, suspects
 from transferkit.audit.findings import Findings
 from transferkit.audit.suspects import Suspects
+from transferkit.data import remote
+from transferkit.data.source import Member
 from transferkit.messages import Reporter
 from transferkit.preparation import Prepared, numbers, problem_of, reader_of
 from transferkit.progress import Progress
@@ -18,6 +20,8 @@ from transferkit.train.problem import Problem
 from transferkit.zoo.errors import DataError, DivergedError
 
 MANY = "shortcuts are looked for where each image has one class"
+AT_A_GLANCE = 300  # photos that every run looks at: half a second
+SURE = 0.9  # of another answer, for a word in every run
 
 
 def inspect(prepared: Prepared, progress: Progress) -> Findings:
@@ -85,3 +89,44 @@ def _unseen(problem: Problem) -> tuple[np.ndarray, np.ndarray]:
         fitted = head.fitted_like(probe, problem, both[folds != fold])
         logits[both[folds == fold]] = fitted.predict(plain, both[folds == fold])
     return every, logits
+
+
+def at_a_glance(prepared: Prepared, taken: FirstPass, rows: np.ndarray, logits: np.ndarray) -> list[str]:
+    """A few lines on a run's images, of what it has at hand and a look at some photos; an error in it stops nothing.
+
+    Shapes: rows (n,) of images that were judged by a fit without them, and their logits (n, K).
+    """
+    try:
+        lines = [*_looks(prepared, taken), *_wrong_labels(taken, rows, logits)]
+    except Exception:  # whatever is wrong with a photo, a run goes on without these lines
+        return []
+    return [*lines, f"all of it: transferkit audit {taken.listing.source}"] if lines else []
+
+
+def _wrong_labels(taken: FirstPass, rows: np.ndarray, logits: np.ndarray) -> list[str]:
+    listing = taken.listing
+    found = suspects.find(rows, listing.task.probabilities(np.asarray(logits, float)), listing.labels[rows])
+    sure = found.suspected[found.other[found.suspected] >= SURE]
+    if not len(sure):
+        return []
+    first, label = int(rows[sure[0]]), listing.task.text(found.labels[sure[0]], listing.classes)
+    are = "label is probably wrong" if len(sure) == 1 else "labels are probably wrong"
+    return [f"{len(sure):,} {are}, of {len(rows):,}; first {listing.relative(first)}: {label}?"]
+
+
+def _looks(prepared: Prepared, taken: FirstPass) -> list[str]:
+    """Shortcuts and photos of nearly one colour, among some of the photos."""
+    listing = taken.listing
+    member = Member.of(listing.paths[0])
+    if member and remote.is_remote(member.shard):  # they would be fetched again
+        return []
+    rows = np.sort(seeds.generator(prepared.given.seed, "glance").permutation(len(listing.labels))[:AT_A_GLANCE])
+    some, groups = listing.subset(rows), None if taken.groups is None else taken.groups[rows]
+    seen = cues.look(some.paths, prepared.photos, progress=Progress())
+    lines = []
+    if listing.task.names_one:
+        found = shortcuts.find(some, seen, bytes=[taken.bytes[row] for row in rows], groups=groups)
+        lines += [summary.shortcut_words(each) for each in found if each.is_strong]
+    if count := int(seen.is_empty.sum()):
+        lines.append(f"{count:,} of {len(rows):,} photos looked at {'is' if count == 1 else 'are'} nearly one colour")
+    return lines

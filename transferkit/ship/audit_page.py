@@ -1,5 +1,6 @@
 """The page of an audit: what is wrong with a data set, with the photos that are meant beside each other."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
@@ -138,7 +139,9 @@ def _suspects(found: Findings) -> str:
 def _copies(found: Findings) -> str:
     groups = found.copies()
     worst = sorted(groups, key=lambda rows: not (found.is_contradiction(*rows) or found.crosses(*rows)))
-    figures = [_figure(found, rows[:1].tolist(), _places(found, rows.tolist())) for rows in worst[:MOST_COPIES]]
+    figures = [
+        _figure(found, rows[:1].tolist(), _places(found, rows.tolist()), has_file=False) for rows in worst[:MOST_COPIES]
+    ]
     extra = sum(len(rows) - 1 for rows in groups)
     lead = f"{len(groups):,} files are there more than once, {extra:,} images too many."
     return section("The same file", _grid(figures), lead=lead) if groups else ""
@@ -162,7 +165,7 @@ def _near(found: Findings) -> str:
 def _empty(found: Findings) -> str:
     rows = found.empty()
     figures = [_figure(found, [row], f"<span>labelled {shown(found.label(row))}</span>") for row in rows[:MOST_EMPTY]]
-    lead = f"{len(rows):,} photos hold next to nothing."
+    lead = f"{len(rows):,} photo{'s' * (len(rows) != 1)} in all."
     return section("Nearly one colour", _grid(figures), lead=lead) if rows else ""
 
 
@@ -180,8 +183,8 @@ def _next(found: Findings, fixes: int) -> str:
         "Every image in doubt stands in fixes.csv beside a suggestion; nothing happens until its action is changed "
         "from keep to remove or to label:CLASS. Then this writes a cleaned data set; no photo is changed."
     )
-    command = f"transferkit audit {shown(found.every.source)} --apply fixes.csv -o CLEAN.csv"
-    return section("What to do", f"<pre>{command}</pre><pre>transferkit finetune CLEAN.csv</pre>", lead=lead)
+    command = shlex.join(["transferkit", "audit", str(found.every.source), "--apply", "fixes.csv", "-o", "CLEAN.csv"])
+    return section("What to do", f"<pre>{shown(command)}</pre><pre>transferkit finetune CLEAN.csv</pre>", lead=lead)
 
 
 def _places(found: Findings, rows: Sequence[int]) -> str:
@@ -190,11 +193,11 @@ def _places(found: Findings, rows: Sequence[int]) -> str:
     return "".join(lines) + (f"<span>and {len(rows) - 4:,} more</span>" if len(rows) > 4 else "")
 
 
-def _figure(found: Findings, rows: Sequence[int], lines: str) -> str:
+def _figure(found: Findings, rows: Sequence[int], lines: str, *, has_file: bool = True) -> str:
     paths = [found.listing.paths[row] for row in rows]
     pictures = "".join(f'<div class="picture">{thumbnail(path, None)}</div>' for path in paths)
     name = found.listing.relative(rows[0])
-    file = f'<span class="file">{shown(name)}</span>' if len(rows) == 1 else ""
+    file = f'<span class="file">{shown(name)}</span>' if has_file else ""
     return f'<figure title="{shown(name)}">{pictures}<figcaption>{lines}{file}</figcaption></figure>'
 
 
