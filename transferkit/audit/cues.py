@@ -20,8 +20,9 @@ from transferkit.data.source import Member, read_file
 from transferkit.progress import Progress
 from transferkit.zoo.errors import DataError, NetworkError
 
-SIDE_PX = 64  # of the photo that is looked at; a JPEG is decoded at a part of its size
+SIDE_PX = 32  # of the photo that is looked at; a JPEG is decoded at a part of its size
 BORDER = 1 / 16  # of the sides
+QUALITY, HEADER_BYTES = 90, 600  # of JPEGs that say how much there is to see, and what each has before its pixels
 FEW_LEVELS = 4.0  # of 255; the deviation of a photo that is nearly one colour, docs/design.md says what was measured
 MAKE, MODEL, CHANGED, DETAILS, TAKEN = 271, 272, 306, 0x8769, 36867  # tags of EXIF 2.32
 SECONDS_OF_A_DAY = 86_400
@@ -31,8 +32,9 @@ class Seen(NamedTuple):
     """What is seen of a photo.
 
     Fields: width and height in pixels; brightness, the mean of 0 .. 255; spread, the largest deviation of a colour;
-    border, its mean red, green, blue, and their deviation; encoding, format, mode and the sum of a JPEG's table of
-    quantisation; camera, "" where EXIF names none; taken, days since 1970, NaN where EXIF does not say.
+    border, its mean red, green, blue, and their deviation; detail, bytes a pixel that the photo takes when it is made
+    small, as a JPEG of one quality; encoding, format, mode and the sum of a JPEG's table of quantisation; camera, ""
+    where EXIF names none; taken, days since 1970, NaN where EXIF does not say.
     """
 
     width: int
@@ -40,6 +42,7 @@ class Seen(NamedTuple):
     brightness: float
     spread: float
     border: tuple[float, float, float, float]
+    detail: float
     encoding: tuple[str, float]
     camera: str
     taken: float
@@ -81,7 +84,7 @@ def _seen(path: Path, photos: Photos) -> Seen | None:
     """What is seen of a photo; None if it cannot be read any more, which stops nothing."""
     try:
         with _source(path) as file:
-            image = Image.open(file, formats=[name for name in (*FORMATS, "HEIF") if name in Image.OPEN])
+            image = Image.open(file, formats=(*FORMATS, *({"HEIF"} & {*Image.OPEN})))  # that of phones needs a plugin
             size, encoding = image.size, _encoding(image)
             camera, taken = _exif(image)
             if min(size) >= 2 * photos.decoding.side_px:
@@ -91,7 +94,7 @@ def _seen(path: Path, photos: Photos) -> Seen | None:
                 small = _small(decode(file.read(), shrunk_to=SIDE_PX, bit_depth=photos.decoding.bit_depth))
     except (DataError, NetworkError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return Seen(*size, *_pixels(small), encoding, camera, taken)
+    return Seen(*size, *_pixels(np.asarray(small, np.float32)), _detail(small), encoding, camera, taken)
 
 
 @contextlib.contextmanager
@@ -104,11 +107,16 @@ def _source(path: Path) -> Iterator[Any]:
         yield file
 
 
-def _small(image: Image.Image | np.ndarray) -> np.ndarray:
-    """A photo with its shorter side `SIDE_PX` long, or less; shape (H, W, 3)."""
+def _small(image: Image.Image | np.ndarray) -> Image.Image:
+    """A photo with its shorter side `SIDE_PX` long, or up to twice that."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
-    factor = max(1, min(image.size) // SIDE_PX)
-    return np.asarray(image.reduce(factor), np.float32)
+    return image.reduce(max(1, min(image.size) // SIDE_PX))
+
+
+def _detail(small: Image.Image) -> float:
+    jpeg = io.BytesIO()
+    small.save(jpeg, "JPEG", quality=QUALITY)
+    return max(1, len(jpeg.getvalue()) - HEADER_BYTES) / (small.width * small.height)
 
 
 def _pixels(pixels: np.ndarray) -> tuple[float, float, tuple[float, float, float, float]]:

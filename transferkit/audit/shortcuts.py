@@ -21,6 +21,7 @@ ONE_SIDED, TWO_SIDED = 2.58, 1.96  # standard errors: 99.5 % from below, since m
 OF_MANY = 3.3  # standard errors of a pair of classes, of which there are many more
 STRONG = 0.5  # of the way from guessing to knowing all classes
 CERTAIN = 0.8  # of that way, for two of several classes
+ONE_CLASS, ALL_CLASSES = 0.75, 1 / 3  # of the others a class is told from: one of them, or all in the mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,8 @@ def find(listing: Listing, cues: Cues, *, bytes: Sequence[int], groups: np.ndarr
     names = [listing.relative(int(row)) for row in good]
     columns = _columns(seen, np.asarray(bytes, float)[good]) | {"file name": _name_columns(names, labels, listing)}
     folds = listing.task.folds(labels, FOLDS, seed=0, groups=None if groups is None else groups[good])
+    if len(np.unique(folds)) < 2:  # all belong together
+        return []
     if len(good) > MOST:
         some = np.random.default_rng(0).permutation(len(good))[:MOST]
         labels, folds, columns = labels[some], folds[some], {cue: x[some] for cue, x in columns.items()}
@@ -67,8 +70,9 @@ def _columns(seen: Sequence[Seen], bytes: np.ndarray) -> dict[str, np.ndarray]:
     taken = np.array([each.taken for each in seen])
     date = np.stack([np.nan_to_num(taken, nan=-1.0), np.nan_to_num(taken % 1, nan=-1.0)], 1)
     tables = np.array([each.encoding[1] for each in seen])
+    detail = np.array([each.detail for each in seen])  # a photo of much detail has a large file, which is no shortcut
     return {
-        "file size": np.log(np.stack([bytes, bytes / (width * height)], 1)),
+        "file size": np.log(bytes / (width * height) / detail)[:, None],
         "dimensions": np.log(np.stack([width, height, width / height, width * height], 1)),
         "file format": np.concatenate([tables[:, None], _named([[each.encoding[0]] for each in seen])], 1),
         "brightness": np.array([[each.brightness] for each in seen]),
@@ -145,8 +149,13 @@ def _log_likelihoods(x: np.ndarray, labels: np.ndarray, asked: np.ndarray, num_c
 
 
 def _pairs(log_p: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tuple[int, int]]:
-    """The pairs of classes that are told apart with certainty, the surest first. Shapes: log_p (n, K), labels (n,)."""
+    """The pairs of classes that are told apart with certainty, the surest first; none where they are few.
+
+    Shapes: log_p (n, K), labels (n,), counts (K,).
+    """
     enough = np.flatnonzero(counts >= FEWEST)
+    if len(enough) < 2:
+        return []
     log_p = log_p[:, enough]
     wins, deviations = np.empty((2, len(enough), len(enough)))
     for place, k in enumerate(enough):
@@ -156,6 +165,9 @@ def _pairs(log_p: np.ndarray, labels: np.ndarray, counts: np.ndarray) -> list[tu
     low = wins + wins.T - 1 - OF_MANY * np.hypot(deviations, deviations.T)  # Youden's J, and how low it may be
     a, b = np.nonzero(np.triu(low >= CERTAIN, 1))
     order = np.argsort(-low[a, b], kind="stable")
+    told = np.bincount(np.concatenate([a, b]), minlength=len(enough)) / max(1, len(enough) - 1)
+    if told.max(initial=0) < ONE_CLASS and told.mean() < ALL_CLASSES:
+        return []
     return [(int(enough[i]), int(enough[j])) for i, j in zip(a[order], b[order])]
 
 
