@@ -10,7 +10,7 @@ from transferkit.audit.prints import Print
 TABLES = 16
 LARGEST_BUCKET = 16  # corners of one hash: more are of a pattern that many photos have
 LEAST_VOTES = 6  # of a pair of photos
-BY_CORNERS = 4  # pairs of a photo, at least
+BY_CORNERS = 3  # pairs of a photo, at least
 BY_LOOK = 2
 LEAST_LOOK = 0.9  # correlation of whole photos
 LOOK_PX = 16

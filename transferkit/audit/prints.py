@@ -28,11 +28,6 @@ class Corners:
     places: np.ndarray
     descriptors: np.ndarray
 
-    @property
-    def signs(self) -> np.ndarray:
-        """The bits as 1 and -1; shape (n, 256) float32."""
-        return np.unpackbits(self.descriptors, axis=1).astype(np.float32) * 2 - 1
-
 
 @dataclass(frozen=True, eq=False)
 class Print:

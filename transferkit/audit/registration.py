@@ -1,10 +1,11 @@
 """How alike two photos are where one is laid on the other: the correlation of their details in what both show."""
 
+import math
 from contextlib import suppress
 
 import numpy as np
 
-from transferkit.audit.prints import DESCRIPTOR_BYTES, Print
+from transferkit.audit.prints import Print
 
 DETAIL = 1 / 32  # of the longer side: larger shapes do not count, as merely similar photos share them
 REACH = 64  # bits of 256 in which the same corner may differ
@@ -56,14 +57,14 @@ def _by_corners(first: Print, second: Print, mirrored: int) -> np.ndarray | None
     below, above = first.corners[0], second.corners[mirrored]
     if min(len(below.places), len(above.places)) < LEAST_CORNERS:
         return None
-    same = below.signs @ above.signs.T  # (n, m), 256 less twice the bits in which they differ
-    nearest = same.argmax(1)
-    is_mutual = same.argmax(0)[nearest] == np.arange(len(same))
-    close = np.flatnonzero(is_mutual & (same.max(1) >= 8 * DESCRIPTOR_BYTES - 2 * REACH))
+    bits, nearest = cv2.batchDistance(  # type: ignore - a matrix product would start threads in each of ours
+        below.descriptors, above.descriptors, cv2.CV_32S, normType=cv2.NORM_HAMMING, K=1, crosscheck=True
+    )
+    close = np.flatnonzero((nearest[:, 0] >= 0) & (bits[:, 0] <= REACH))
     if len(close) < LEAST_CORNERS:
         return None
     placing, agree = cv2.estimateAffinePartial2D(
-        above.places[nearest[close]],
+        above.places[nearest[close, 0]],
         below.places[close],
         ransacReprojThreshold=TOLERANCE_PX,
         maxIters=300,
@@ -94,8 +95,8 @@ def _alike(details: np.ndarray, upper: np.ndarray, placing: np.ndarray) -> float
         return 0.0
     a, b = details[shown], _details(laid, details.shape)[shown]
     a, b = a - a.mean(), b - b.mean()
-    spread = float(np.sqrt((a @ a) * (b @ b)))
-    return float(a @ b) / spread if min(a @ a, b @ b) > len(a) * FAINT**2 else 0.0
+    powers = float((a * a).sum()), float((b * b).sum())
+    return float((a * b).sum()) / math.sqrt(math.prod(powers)) if min(powers) > len(a) * FAINT**2 else 0.0
 
 
 def _details(grey: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
