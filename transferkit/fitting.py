@@ -69,6 +69,7 @@ def train(
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
         glance = inspection.at_a_glance(prepared, taken, fitted.rows, fitted.logits) if ranks.is_first() else []
+        glance = ranks.from_first(glance)
         for line in glance:
             progress.say(line)
         result = evaluate.judge(fitted, taken, **about)
@@ -78,6 +79,7 @@ def train(
         + trial.get("lines", [])
         + untried
         + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
+        audit=glance,
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )
     if ranks.is_first():

@@ -132,10 +132,12 @@ def test_the_cleaned_data_set_can_be_trained_on_and_has_no_copies(found, planted
 
 def test_a_run_says_in_a_line_or_two_what_an_audit_would(planted, tmp_path):
     heard = Told()
-    tk.finetune(planted, out=tmp_path / "run", strategy="probe", progress=heard, **TINY)
+    result = tk.finetune(planted, out=tmp_path / "run", strategy="probe", progress=heard, **TINY)
     (line,) = [line for line in heard.lines if "nearly one colour" in line]
     assert line == "1 of 76 photos looked at is nearly one colour"
     assert f"all of it: transferkit audit {planted}" in heard.lines
+    assert line in result.metrics["audit"]
+    assert line in (result.folder / "report.html").read_text()
     prepared = prepare(planted, strategy="probe", **TINY)
     taken, _ = read_images(prepared, Progress())
     assert inspection.at_a_glance(prepared, taken, np.array([1000]), np.zeros((1, 3))) == []

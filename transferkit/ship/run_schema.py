@@ -173,6 +173,7 @@ class Scores(Struct, Generic[AnyBlock]):
     test: AnyBlock | None = None
     task: str = SingleLabel.name
     notes: list[str] = []
+    audit: list[str] = []
     snapshots: Snapshots | None = None
     tta: Tta | None = None
 
