@@ -68,7 +68,7 @@ def test_only_photos_of_nearly_one_colour_are_empty(tmp_path):
     random = np.random.default_rng(0)
     noise = np.clip(random.normal(240, 3, (200, 200, 3)), 0, 255).astype(np.uint8)
     page = noise.copy()
-    page[80:120, 40:160] = 30
+    page[80:120, 40:160] = 200
     for name, pixels in (("blank", noise), ("page", page)):
         Image.fromarray(pixels).save(tmp_path / f"{name}.jpg")
     assert look(tmp_path / "blank.jpg", tmp_path / "page.jpg").is_empty.tolist() == [True, False]

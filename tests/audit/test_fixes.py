@@ -122,6 +122,16 @@ def test_of_one_path_named_twice_the_later_line_is_removed(tmp_path):
     assert found.groups.tolist() == ["g", ""]
 
 
+def test_names_that_a_spreadsheet_would_compute_are_meant_as_they_are(tmp_path):
+    (tmp_path / "data.csv").write_text("path,label\n=a.png,-x\nb.png,-x\nc.png,y\n")
+    path = decided(tmp_path / "f.csv", ("'=a.png", "", "'-x", "", "remove"), ("b.png", "", "'-x", "", "keep"))
+    fixes.apply(listing(tmp_path / "data.csv"), path, tmp_path / "clean.csv")
+    assert {(name.rpartition("/")[2], label) for name, label, _ in rows(tmp_path / "clean.csv")} == {
+        ("b.png", "-x"),
+        ("c.png", "y"),
+    }
+
+
 def test_an_image_may_get_several_labels_or_none_where_it_may_have_several(tmp_path):
     (tmp_path / "data.csv").write_text("path,labels\na.png,x\nb.png,y\nc.png,x|y\nd.png,y|x\n")
     lines = [("a.png", "", "x", "", "label:y|x"), ("b.png", "", "y", "", "label:")]

@@ -72,6 +72,13 @@ def test_a_cue_that_says_nothing_is_not_named_however_few_the_images(seed):
             assert all(each.interval[0] < each.chance + 0.05 for each in told.values())
 
 
+@pytest.mark.parametrize(("count", "is_named"), [(40, False), (4000, True)])
+def test_a_cue_that_is_right_a_little_over_half_the_way_is_named_where_many_images_say_so(count, is_named):
+    labels = np.arange(count) % 2
+    cue = np.where(np.arange(count) // 2 % 5 == 0, 1 - labels, labels)  # 80 %
+    assert found(labels, [PLAIN._replace(camera=str(value)) for value in cue])["camera"].is_strong == is_named
+
+
 def test_of_many_classes_those_are_named_that_the_cue_tells_apart():
     labels = np.arange(240) % 6
     told = found(labels, [PLAIN._replace(camera="X" if label < 3 else "Y") for label in labels])["camera"]
