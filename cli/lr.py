@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from transferkit.choices import FIRST_ORDER, LR_STEPS
 from transferkit.cli import options, render
-from transferkit.options import FIRST_ORDER, LR_STEPS
 from transferkit.train.strategies import LR_SEARCHES
 
 USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_SEARCHES.items())

@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.photos import CHANGES, photo
 from transferkit.zoo import packages
 
 torch.set_num_threads(1)  # the networks here are too small for two
@@ -59,6 +60,20 @@ def _seeded() -> None:
 def digit_folder(tmp_path_factory) -> Path:
     """Three classes of 24 digits each; read-only by convention."""
     return write_digits(tmp_path_factory.mktemp("data") / "digits", classes=(0, 1, 4), per_class=24)
+
+
+@pytest.fixture(scope="session")
+def album(tmp_path_factory):
+    """Three classes of 12 photos each, and a changed copy of six of them beside it, at JPEG quality 40."""
+    root = tmp_path_factory.mktemp("album")
+    for number in range(36):
+        image, folder = photo(number), root / "abc"[number % 3]
+        folder.mkdir(exist_ok=True)
+        image.save(folder / f"{number:02d} photo.jpg", quality=90)
+        if number < len(CHANGES):
+            change = list(CHANGES.values())[number]
+            change(image).save(folder / f"{number:02d} copy.jpg", quality=40)
+    return root
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import config_file, durations, kinds
-from transferkit.options import BEST, Options
+from transferkit.choices import BEST
+from transferkit.options import Options
 from transferkit.train import strategies
 from transferkit.train.strategies import Strategy
 from transferkit.zoo.errors import UsageError

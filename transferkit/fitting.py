@@ -5,9 +5,9 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from transferkit import evaluate, inspection, kinds, policy, ranks
+from transferkit.choices import LR
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
-from transferkit.options import LR
 from transferkit.preparation import Prepared, pool_of, problem_of, read_images, space_for
 from transferkit.progress import Progress
 from transferkit.ship import record, runs

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit import candidates, ranks, runtime
 from transferkit.candidates import Choice
-from transferkit.options import LR_STEPS
+from transferkit.choices import LR_STEPS
 from transferkit.prepare import found, prepare
 from transferkit.progress import Progress
 from transferkit.ship import begun, runs

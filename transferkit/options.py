@@ -11,19 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit import augment_file, kinds, presets
+from transferkit.choices import BALANCES, LR, MAX_VIEWS, OPTIMIZERS, PRECISIONS, SCHEDULES
 from transferkit.option import BATCHES, DATA, MACHINE, NETWORK, REGULARISATION, RUN, STAGES, TRAINING, Option, option
 from transferkit.zoo import sources
 from transferkit.zoo.schema import MAX_SIDE_PX
-
-FIRST_ORDER = ("sgd", "momentum", "nesterov", "adam", "adamw")
-OPTIMIZERS = (*FIRST_ORDER, "lbfgs")
-SCHEDULES = ("constant", "step", "exponential", "inverse", "cosine", "onecycle", "snapshot")
-PRECISIONS = ("auto", "fp32", "bf16", "fp32/bf16", "bf16/fp32", "fp32/fp16")
-BALANCES = ("none", "weights", "sampler")
-LR = {"sgd": 3e-2, "momentum": 3e-3, "nesterov": 3e-3, "adam": 1e-3, "adamw": 3e-4}  # Adam's is the lecture's
-MAX_VIEWS = 64
-BEST = "best"  # the backbone that is ranked first
-LR_STEPS = 8, 10_000  # at each rate of a search for one; below, a quarter of a short run is a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,6 +171,15 @@ class Options:
         low=8,
         high=16,
         metavar="N",
+    )
+    group_by: str | None = option(
+        None,
+        DATA,
+        "Divide no images with the same text in a CSV column or found in their path.",
+        metavar="REGEX|COLUMN",
+    )
+    test_fraction: float | None = option(
+        None, DATA, "Share set aside to test, before all else, if DATA has no test/.", low=0.01, high=0.9, metavar="F"
     )
     val_fraction: float = option(0.2, DATA, "Share kept for validation if DATA has no val/.", low=0.01, high=0.9)
     patience: int = option(

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit import caches, messages
 from transferkit import config as configs
+from transferkit.choices import BEST
 from transferkit.config import FinetuneConfig
 from transferkit.data import folder
 from transferkit.data.listing import Listing
-from transferkit.options import BEST
 from transferkit.progress import Progress
 
 if TYPE_CHECKING:
@@ -33,6 +33,10 @@ def prepare(
     config, listing = found(data, config_file=config_file, progress=progress, **options)
     from transferkit import preparation  # after the data is found: torch takes seconds to import
 
+    if config.test_fraction:
+        from transferkit import holdout
+
+        listing = holdout.set_aside(config, listing, progress)
     if config.backbone == BEST:
         from transferkit import ranking
 
@@ -45,7 +49,7 @@ def found(
 ) -> tuple[FinetuneConfig, Listing]:
     """The options, checked, and the images, of which none is opened. Raises: UsageError, DataError."""
     config = configs.make(data, options, file=config_file)
-    listing = folder.read(config.data, cache=caches.folder_of(config), progress=progress)
+    listing = folder.read(config.data, group_by=config.group_by, cache=caches.folder_of(config), progress=progress)
     listing.task.check(config)
     _say(listing, progress)
     return config, listing

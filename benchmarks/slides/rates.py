@@ -12,7 +12,7 @@ from slides.setting import Setting
 from slides.small import SEEDS, Variant, trained
 from slides.summary import compared
 from transferkit import flow
-from transferkit.options import SCHEDULES
+from transferkit.choices import SCHEDULES
 from transferkit.ship import curves as curves_page
 from transferkit.ship import lr_curves
 from transferkit.train.schedule import Schedule, exponential, inverse

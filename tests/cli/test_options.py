@@ -6,11 +6,12 @@ import pytest
 
 import transferkit as tk
 from transferkit import flow
+from transferkit.choices import LR, LR_STEPS
 from transferkit.cli import options, options_page
 from transferkit.cli.finetune import finetune
 from transferkit.cli.main import run as cli
 from transferkit.option import GROUPS, dashed
-from transferkit.options import DECLARED, LR, LR_STEPS, default_of
+from transferkit.options import DECLARED, default_of
 from transferkit.signature import default_words
 from transferkit.train import strategies
 from transferkit.zoo.errors import UsageError

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from transferkit.options import SCHEDULES
+from transferkit.choices import SCHEDULES
 from transferkit.train import schedule
 from transferkit.train.schedule import Schedule
 from transferkit.zoo.errors import UsageError

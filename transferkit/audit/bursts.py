@@ -15,7 +15,7 @@ from transferkit.data.source import Member
 
 SECONDS = 3  # between two photos of a burst
 BY_TIME = 0.3, 1.25  # how alike they must be, and how many times nearer than strangers, as for near copies
-BY_NAME = 0.6, 2
+BY_NAME = 0.5, 2.25
 MAKE, MODEL, EXIF = 0x010F, 0x0110, 0x8769  # tags of Exif 2.32
 TAKEN, FRACTION, SERIAL = 0x9003, 0x9291, 0xA431
 NUMBER = re.compile(r"(.*?)(\d{1,15})(\D*)", re.DOTALL)

@@ -29,6 +29,8 @@ MOST = 20_000  # photos; 25 KB of memory each
 LEAST_LIKENESS = 0.85  # of near copies
 NEARER = 5  # so many times less than the photos of other things differ
 STRANGERS = 100  # photos that say how alike those are
+LEAST_STRANGERS = 6
+UNKNOWN = 0.7  # where there are fewer photos
 STRANGER_RANKS = range(10, 14)  # of correlation: nearer ones may be copies
 LARGEST_SHARE = 10  # a tenth of the photos is no set of copies
 LARGEST_SET = 12  # nor fewer, if there are more than these
@@ -143,19 +145,19 @@ class _Alike:
 
 
 def _strangers(made: Sequence[Print], alike: _Alike) -> float:
-    """How alike photos are that look alike and are no copies: of every hundred, the five most alike are more so.
+    """How alike photos are that look alike and are no copies: a quarter of those asked are more so.
 
     Where few pixels say all, as of hand-written digits, that is much.
     """
+    if len(made) < LEAST_STRANGERS:
+        return UNKNOWN
     start = min(STRANGER_RANKS.start, len(made) // 3)
     ranks_ = range(start, min(start + len(STRANGER_RANKS), len(made) - 1))
-    if not ranks_:
-        return 0.0
     rows = np.sort(seeds.generator(0, "strangers").permutation(len(made))[:STRANGERS])
     near, _ = candidates.nearest(candidates.looks(made), rows, mirrored=0, ranks=ranks_)
     pairs = [(int(row), int(twin), 0) for row, some in zip(rows, near) for twin in some]
     found = np.array(alike.of(pairs)).reshape(near.shape)
-    return float(np.percentile(found.max(1), 95))
+    return float(np.percentile(found.max(1), 75))
 
 
 def _least(floor: float, nearer: float, usual: float) -> float:

@@ -124,7 +124,19 @@ def lines(listing: Listing, contents: np.ndarray, pairs: Sequence[Pair] = ()) ->
             row, twin = _first(rows, is_earlier, contents, series)
             names = f"{printable(listing.relative(row))} and {printable(listing.relative(twin))}"
             said.append(f"{len(rows):,} {name} images are of one burst with {others} images: {names}")
-    return said + contradiction(listing, contents) + _near_contradiction(listing, contents, near)
+    kept = _kept_line(listing, contents, pairs)
+    return kept + said + contradiction(listing, contents) + _other(listing, contents, near)
+
+
+def _kept_line(listing: Listing, contents: np.ndarray, pairs: Sequence[Pair]) -> list[str]:
+    """A line on the near copies and bursts that are in one part, with the first of them; none if there are none."""
+    own = [pair for pair in pairs if listing.parts[pair.row] == listing.parts[pair.twin]]
+    if not own:
+        return []
+    count = len({row for pair in own for row in (pair.row, pair.twin)})
+    first = min(own, key=lambda pair: (pair.kind != NEAR_COPY, pair.row, pair.twin))
+    words = "are near copies" if first.kind == NEAR_COPY else "are of one burst with another"
+    return [f"{count:,} photos {words}, kept in one part: {_pair(listing, contents, first.row, first.twin)}"]
 
 
 def _first(rows: np.ndarray, is_earlier: np.ndarray, contents: np.ndarray, numbers: np.ndarray) -> tuple[int, int]:
@@ -151,7 +163,7 @@ def contradiction(listing: Listing, contents: np.ndarray) -> list[str]:
     return [f"{len(found):,} identical {words}: {_pair(listing, contents, first, other)}"]
 
 
-def _near_contradiction(listing: Listing, contents: np.ndarray, near: np.ndarray) -> list[str]:
+def _other(listing: Listing, contents: np.ndarray, near: np.ndarray) -> list[str]:
     """A line on the near copies that have other labels than each other, files that are the same left out."""
     labels = listing.task.sets(listing.labels)
     found = [rows for rows in contradictions(labels, near) if len(np.unique(contents[rows])) > 1]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import parts, shards, table
+from transferkit.data import grouping, parts, shards, table, trainable
 from transferkit.data.listing import IMAGE_SUFFIXES, Listing, PathTable, class_name
 from transferkit.progress import Progress
 from transferkit.zoo.errors import DataError, StorageError, UsageError
@@ -33,12 +33,17 @@ Ignored = list[tuple[str, str]]  # (path, reason)
 
 
 def read(
-    data: Path | str, *, to_train: bool = True, cache: Path | None = None, progress: Progress | None = None
+    data: Path | str,
+    *,
+    to_train: bool = True,
+    group_by: str | None = None,
+    cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> Listing:
     """The images of DATA with their classes, in an order that depends on names alone.
 
-    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do; cache,
-    the folder for what is learned about shards.
+    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do; group_by,
+    a column of the CSV or a pattern of `grouping`; cache, the folder for what is learned about shards.
     Raises: UsageError if there is no such path, DataError if it cannot be used, StorageError if it may not be read,
     NetworkError.
     """
@@ -50,13 +55,15 @@ def read(
         elif shards.is_shards(data):
             listing = shards.read(data, cache=cache, progress=progress)
         elif source.is_file():
-            listing = table.read(source)
+            listing = table.read(source, group_by=group_by)
         else:
             raise UsageError(f"no such folder or CSV file: {source}")
     except OSError as error:
         raise StorageError(f"cannot read {error.filename or source}: {error.strerror}") from error
+    if group_by and (source.is_dir() or shards.is_shards(data)):
+        listing = grouping.by_pattern(listing, group_by)
     if to_train:
-        check_trainable(listing)
+        trainable.check(listing)
     return listing
 
 
@@ -214,32 +221,6 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
         classes=tuple(classes),
         ignored=tuple(ignored),
     )
-
-
-def check_trainable(listing: Listing) -> None:
-    """Raises: DataError if there are too few classes, or one has no image outside val and test."""
-    if len(listing.classes) < listing.task.least_classes:
-        has = f"one class ({listing.classes[0]!r})" if listing.classes else "no label"
-        least = listing.task.least_classes
-        raise DataError(f"{listing.source} has {has}; at least {least} are needed{_nesting_hint(listing)}")
-    can_train = (listing.parts == "train") | (listing.parts == "")
-    counts = listing.task.counts(listing.labels[can_train], len(listing.classes))
-    missing = [repr(listing.classes[i]) for i in np.flatnonzero(counts == 0)]
-    if missing:
-        names = ", ".join(missing[:5]) + (", ..." if len(missing) > 5 else "")
-        raise DataError(f"{listing.source} has classes without a training image: {names}; val and test may not add any")
-    if (counts == np.count_nonzero(can_train)).all():
-        raise DataError(f"{listing.source} has every label on every image: there is nothing to tell apart")
-
-
-def _nesting_hint(listing: Listing) -> str:
-    """Words for someone who gave the folder above the right one."""
-    source = Path(listing.source)
-    if not source.is_dir() or listing.parts[0]:
-        return ""
-    steps = [listing.relative(row).split("/") for row in range(len(listing.paths))]
-    inner = {names[1] for names in steps if len(names) > 2}
-    return f"; did you mean {source / steps[0][0]}, which holds {len(inner)} folders?" if len(inner) > 1 else ""
 
 
 def _by_name(name: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import sniff
+from transferkit.data import grouping, sniff
 from transferkit.data.cells import original
 from transferkit.data.label_columns import COLUMNS, BarredLabels, LabelColumns, OneLabel, Switches
 from transferkit.data.listing import PARTS, Listing, PathTable
@@ -23,15 +23,20 @@ HEAD_BYTES = 512
 BLANKS = " \t\r\n\f\v\u00a0\u200b\ufeff"  # and what no screen shows
 
 
-def read(source: Path) -> Listing:
+def read(source: Path, *, group_by: str | None = None) -> Listing:
     """The images that a CSV names, in its order; relative paths count from its folder, other columns are left alone.
+
+    Args: group_by, a column with names of groups, beside `group`, or a pattern of `grouping`.
 
     Raises: DataError naming the line that cannot be used.
     """
-    paths, parts, groups = [], [], []
+    paths, parts, groups, more, columns = [], [], [], [], []
     labels: LabelColumns | None = None
     for line, row in _rows(source):
         where = f"{source}, line {line}"
+        if group_by and group_by in row:
+            more.append(row[group_by] if group_by in KNOWN else row.pop(group_by))
+        columns = columns or [name for name in row if row[name] or name not in ("split", "group")]
         labels = labels or _label_columns(source, row, line)
         if not row["path"]:
             raise DataError(f"{where}: the path is empty")
@@ -45,7 +50,7 @@ def read(source: Path) -> Listing:
     if labels is None:
         raise DataError(f"{source} has no rows; one line an image is expected: path,label[,split]")
     encoded, classes = labels.encoded()
-    return Listing(
+    listing = Listing(
         source=source,
         paths=PathTable.from_paths(paths),
         labels=encoded,
@@ -55,6 +60,9 @@ def read(source: Path) -> Listing:
         groups=np.array(groups) if any(groups) else None,
         notes=labels.notes,
     )
+    if not group_by:
+        return listing
+    return grouping.by_names(listing, more) if any(more) else grouping.by_pattern(listing, group_by, columns=columns)
 
 
 def _rows(source: Path) -> Iterator[tuple[int, dict[str, str]]]:

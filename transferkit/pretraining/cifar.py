@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import decode, folder
+from transferkit.data import decode, folder, trainable
 from transferkit.data.listing import PARTS, Listing, PathTable, class_name
 from transferkit.data.photos import source_side
 from transferkit.pretraining import encoding, tar
@@ -127,7 +127,7 @@ def _listing(files: Files, data: Path) -> Listing:
         parts=np.array([PARTS[name[0].casefold()] if has_parts else "" for name in names]),
         classes=tuple(classes.tolist()),
     )
-    folder.check_trainable(listing)
+    trainable.check(listing)
     return listing
 
 

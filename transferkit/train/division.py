@@ -16,14 +16,15 @@ def divide(taken: FirstPass, *, fraction: float, seed: int, progress: Progress) 
     Raises: DataError if there are too few to validate on.
     """
     listing = taken.listing
-    for several in (taken, replace(taken, pairs=())):
-        assigned = {"fraction": fraction, "seed": seed, "groups": several.groups}
-        parts = listing.task.assign_parts(listing.labels, listing.parts, **assigned)
+    for groups in (taken.groups, replace(taken, pairs=()).groups):
+        parts = listing.task.assign_parts(listing.labels, listing.parts, fraction=fraction, seed=seed, groups=groups)
         if (parts == "val").any():
             break
+        if taken.pairs:
+            progress.say("near copies join so many images that none could validate: they are divided like others")
     else:
         raise DataError("too few images to validate on: at least one class needs 2 readable images that differ")
-    listing = replace(listing, parts=parts, groups=several.groups)
+    listing = replace(listing, parts=parts, groups=groups)
     for line in copies.lines(listing, taken.contents, taken.pairs):
         progress.say(line)
     return replace(taken, listing=listing)

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from transferkit.choices import OPTIMIZERS
 from transferkit.model.build import Backbone
-from transferkit.options import OPTIMIZERS
 from transferkit.zoo.errors import DivergedError, UsageError
 
 MOMENTUM = 0.9  # Krizhevsky et al. 2012, section 5, https://doi.org/10.1145/3065386; the usual value since

@@ -7,7 +7,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
-from transferkit.options import SCHEDULES
+from transferkit.choices import SCHEDULES
 from transferkit.zoo.errors import UsageError
 
 FINAL_FACTOR = 0.05  # where exponential and inverse end unless told otherwise

@@ -4,8 +4,9 @@ from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from transferkit.choices import LR
 from transferkit.option import dashed
-from transferkit.options import DECLARED, LR, Options, default_of
+from transferkit.options import DECLARED, Options, default_of
 
 if TYPE_CHECKING:
     from transferkit.model.build import Backbone
