@@ -20,6 +20,7 @@ NARROW = 40  # columns; a narrower terminal breaks lines itself
 @click.option("--apply", "fixes", metavar="FIXES", help="Write DATA as a CSV, with the actions of this fixes.csv done.")
 @options.declared("backbone")
 @options.declared("weights")
+@options.declared("group_by")
 @options.declared("image_size")
 @options.declared("bit_depth")
 @options.declared("precision")
