@@ -53,15 +53,16 @@ def _one_class(rows: np.ndarray, p: np.ndarray, labels: np.ndarray) -> Suspects:
     counts = np.bincount(labels, minlength=p.shape[1])
     own = p[every, labels]
     usual = np.bincount(labels, own, minlength=p.shape[1]) / np.maximum(counts, 1)  # (K,)
-    held = (p >= np.where(counts, usual, np.inf)) & (p > own[:, None])
+    held = np.logical_and(p >= np.where(counts, usual, np.inf), p > own[:, None])
+    is_suspected = np.asarray(held.any(1))
     best = np.where(held, p, -1.0).argmax(1)
     return Suspects(
         rows=rows,
         suspicion=np.log(np.maximum(usual[labels], LEAST)) - np.log(np.maximum(own, LEAST)),
-        is_suspected=held.any(1),
-        labels=np.where(held.any(1), best, labels),
+        is_suspected=is_suspected,
+        labels=np.where(is_suspected, best, labels),
         own=own,
-        other=p[every, np.where(held.any(1), best, labels)],
+        other=p[every, np.where(is_suspected, best, labels)],
     )
 
 
@@ -73,14 +74,15 @@ def _each_class(rows: np.ndarray, p: np.ndarray, labels: np.ndarray) -> Suspects
     usual_absent = ((1 - p) * ~labels).sum(0) / np.maximum(absent, 1)
     usual = np.where(labels, usual_present, usual_absent)
     against = np.where(labels, np.where(absent, usual_absent, np.inf), np.where(present, usual_present, np.inf))
-    held = (1 - own >= against) & (own < 0.5)
+    held = np.logical_and(1 - own >= against, own < 0.5)
+    is_suspected = np.asarray(held.any(1))
     suspicion = np.log(np.maximum(usual, LEAST)) - np.log(np.maximum(own, LEAST))
-    worst = np.where(held.any(1)[:, None] & ~held, -np.inf, suspicion).argmax(1)
+    worst = np.where(is_suspected[:, None] & ~held, -np.inf, suspicion).argmax(1)
     every = np.arange(len(labels))
     return Suspects(
         rows=rows,
         suspicion=suspicion[every, worst],
-        is_suspected=held.any(1),
+        is_suspected=is_suspected,
         labels=labels ^ held,
         own=own[every, worst],
         other=1 - own[every, worst],

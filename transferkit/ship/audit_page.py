@@ -85,7 +85,7 @@ def _classes(found: Findings) -> str:
     listing = found.listing
     parts = [part for part in ("", "train", "val", "test") if (listing.parts == part).any()]
     by_part = [listing.task.counts(listing.labels[listing.parts == part], len(listing.classes)) for part in parts]
-    every = sum(by_part)
+    every = listing.task.counts(listing.labels, len(listing.classes))
     order = sorted(range(len(listing.classes)), key=lambda k: -every[k])
     rows = [
         (shown(listing.classes[k]), bar(every[k] / len(listing.labels)), *(f"{each[k]:,}" for each in by_part))
@@ -124,10 +124,8 @@ def _suspects(found: Findings) -> str:
     figures = []
     for place in suspects.suspected[:MOST_SUSPECTS].tolist():
         row = int(suspects.rows[place])
-        lines = (
-            f'<span class="said">{shown(found.suggested(place) or "none")}? {percent(suspects.other[place])}</span>'
-            f"<span>labelled {shown(found.label(row) or 'none')}</span>"
-        )
+        said, share = shown(found.suggested(place) or "none"), percent(float(suspects.other[place]))
+        lines = f'<span class="said">{said}? {share}</span><span>labelled {shown(found.label(row) or "none")}</span>'
         figures.append(_figure(found, [row], lines))
     lead = (
         f"{len(suspects.suspected):,} of {len(suspects.rows):,} labels disagree with a head that has not seen the "
