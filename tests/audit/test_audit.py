@@ -51,6 +51,7 @@ def planted(digit_folder, tmp_path_factory):
     shutil.copy(data / "train/digit 0/001.png", data / "test/digit 0/leak.png")  # two parts
     shutil.copy(data / "train/<b>4/001.png", data / "train/<b>4/again.png")
     (data / "train/<b>4/002.png").rename(data / "train/digit 1/moved.png")  # another label
+    (data / "test/digit 0/023.png").rename(data / "test/digit 1/moved.png")
     Image.new("RGB", (32, 32), "white").save(data / "train/digit 0/blank.png")
     (data / "test/digit 1/broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     return data
@@ -72,10 +73,11 @@ def test_what_was_put_in_is_found(found):
     assert {"train/digit 0/001.png", "test/digit 0/leak.png"} in paths
     assert {"train/digit 0/000.png", f"train/digit 1/{HOSTILE}"} in paths
     assert contents["nearly_one_colour"] == ["train/digit 0/blank.png"]
-    first = {each["path"]: each["suggestion"] for each in contents["suspected_labels"][:3]}
+    first = {each["path"]: each["suggestion"] for each in contents["suspected_labels"][:4]}
     assert first["train/digit 1/moved.png"] == "<b>4"
+    assert first["test/digit 1/moved.png"] == "digit 0"
     assert first[f"train/digit 1/{HOSTILE}"] == "digit 0"
-    assert contents["classes"] == {"<b>4": 24, "digit 0": 26, "digit 1": 26}
+    assert contents["classes"] == {"<b>4": 24, "digit 0": 25, "digit 1": 27}
     assert contents["sizes"]["width"] == [32, 32, 32]
 
 
@@ -166,10 +168,12 @@ def test_the_command_prints_names_that_no_terminal_obeys_and_breaks_lines(plante
     monkeypatch.setenv("COLUMNS", "60")
     data = tmp_path / "odd"
     shutil.copytree(planted, data)
-    os.rename(data / "train/digit 1/moved.png", data / "train/digit 1/a\x1b[2J.png")
+    for part in ("train", "test"):
+        os.rename(data / part / "digit 1", data / part / "digit\a1")
     assert run(["audit", "odd", "--backbone", "cifar_resnet", "--device", "cpu", "--quiet"]) == 0
     out, err = capsys.readouterr()
-    assert "\x1b" not in out + err
+    assert "\a" not in out + err
+    assert r"\x07" in out
     assert "3 images that are there already" in out
     assert "audits/odd-1/audit.html" in out
     assert max(len(line) for line in out.splitlines() if "audits/" not in line) <= 60

@@ -57,7 +57,7 @@ def lines(found: Findings) -> list[tuple[str, str]]:
         ("cannot be read", _many(count["unreadable"])),
         (copies, _copies(count, "copies")),
         (near, _copies(count, "near_copies")),
-        ("bursts", f"{count['bursts']:,} pairs of photos of one moment" if count["bursts"] else ""),
+        ("bursts", f"{count['bursts']:,} pair{'s' * (count['bursts'] != 1)} of one moment" if count["bursts"] else ""),
         ("labels suspected", _suspected(found)),
         ("nearly one colour", _many(count["nearly_one_colour"])),
         *(("shortcut", shortcut_words(each)) for each in found.shortcuts if each.is_strong),
@@ -85,7 +85,8 @@ def _many(count: int) -> str:
 def _copies(count: dict[str, Any], name: str) -> str:
     if not count[name]:
         return ""
-    what = "images that are there already" if name == "copies" else "pairs"
+    one, many = ("image that is", "images that are") if name == "copies" else ("pair", "pairs")
+    what = (one if count[name] == 1 else many) + " there already" * (name == "copies")
     parts, labels = count[f"{name}_across_parts"], count[f"{name}_across_labels"]
     across = [f"{parts:,} across parts"] * bool(parts) + [f"{labels:,} under different labels"] * bool(labels)
     return f"{count[name]:,} {what}" + (f"; {', '.join(across)}" if across else "")
