@@ -20,7 +20,7 @@ class Result:
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
-    snapshots and tta, what averaging those, or over mirror images, gave; audit, lines on what may be wrong with the
+    snapshots and tta, what averaging those, or over mirror images, gave; audit, in lines, what may be wrong with the
     images; judged, what was said of each image.
     """
 
@@ -35,7 +35,7 @@ class Result:
     backbone: str
     strategy: str
     precision: str
-    audit: list[str] = field(default_factory=list)
+    audit: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     judged: list[Judged]
 

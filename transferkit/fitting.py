@@ -79,7 +79,7 @@ def train(
         + trial.get("lines", [])
         + untried
         + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
-        audit=glance,
+        audit={"lines": glance} if glance else None,
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )
     if ranks.is_first():

@@ -138,7 +138,7 @@ def test_a_run_says_in_a_line_or_two_what_an_audit_would(planted, tmp_path):
     (line,) = [line for line in heard.lines if "nearly one colour" in line]
     assert line == "1 of 76 photos looked at is nearly one colour"
     assert f"all of it: transferkit audit {planted}" in heard.lines
-    assert line in result.metrics["audit"]
+    assert line in result.metrics["audit"]["lines"]
     assert line in (result.folder / "report.html").read_text()
     prepared = prepare(planted, strategy="probe", **TINY)
     taken, _ = read_images(prepared, Progress())

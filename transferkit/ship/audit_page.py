@@ -1,18 +1,23 @@
 """The page of an audit: what is wrong with a data set, with the photos that are meant beside each other."""
 
+import base64
+import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
+from PIL import Image, ImageOps
+
 from transferkit.audit import summary
 from transferkit.audit.findings import Findings, counts
 from transferkit.audit.shortcuts import Shortcut
 from transferkit.data.copies import Pair
+from transferkit.data.decode import DecodeError, decode
 from transferkit.ship.markup import bar, percent, section, shown, table
-from transferkit.ship.mistakes import thumbnail
 
 MOST_SUSPECTS, MOST_COPIES, MOST_EMPTY = 48, 24, 12  # pictures keep the page under 3 MB
+THUMBNAIL_PX = 160
 MOST_LISTED = 100  # rows of files; the rest stands in audit.json
 MOST_CLASSES = 30
 
@@ -150,12 +155,11 @@ def _near(found: Findings) -> str:
         return not (found.is_contradiction(pair.row, pair.twin) or found.crosses(pair.row, pair.twin))
 
     pairs = sorted(found.pairs, key=is_harmless)[:MOST_COPIES]
-    figures = [
-        _figure(
-            found, [pair.row, pair.twin], f"<span>{shown(pair.kind)}</span>" + _places(found, [pair.row, pair.twin])
-        )
-        for pair in pairs
-    ]
+    figures = []
+    for pair in pairs:
+        rows = [pair.row, pair.twin]
+        lines = f"<span>{shown(pair.kind)}</span>" + _places(found, rows)
+        figures.append(_figure(found, rows, lines, has_file=False))
     lead = f"{len(found.pairs):,} pairs; those across parts or labels first. A split of ours keeps each pair together."
     return section("Nearly the same", _grid(figures), lead=lead) if pairs else ""
 
@@ -193,10 +197,23 @@ def _places(found: Findings, rows: Sequence[int]) -> str:
 
 def _figure(found: Findings, rows: Sequence[int], lines: str, *, has_file: bool = True) -> str:
     paths = [found.listing.paths[row] for row in rows]
-    pictures = "".join(f'<div class="picture">{thumbnail(path, None)}</div>' for path in paths)
+    pictures = "".join(f'<div class="picture">{_thumbnail(path)}</div>' for path in paths)
     name = found.listing.relative(rows[0])
     file = f'<span class="file">{shown(name)}</span>' if has_file else ""
     return f'<figure title="{shown(name)}">{pictures}<figcaption>{lines}{file}</figcaption></figure>'
+
+
+def _thumbnail(path: Path) -> str:
+    """A small JPEG inside the page, or words on grey where the image cannot be read any more."""
+    try:
+        image = decode(path, shrunk_to=THUMBNAIL_PX)
+    except DecodeError:
+        return "cannot be read"
+    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    image = ImageOps.scale(image, THUMBNAIL_PX // max(image.size), Image.Resampling.NEAREST)
+    jpeg = io.BytesIO()
+    image.save(jpeg, "JPEG", quality=80)
+    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'
 
 
 def _grid(figures: Sequence[str]) -> str:

@@ -28,7 +28,7 @@ def pictures(mistakes: Sequence[Mistake], *, lead: str, bit_depth: int | None) -
     """The worst of them; nothing where there are none."""
     worst = sorted(mistakes, key=lambda mistake: (-mistake.error, str(mistake.path)))[:MAX_MISTAKES]
     figures = "".join(
-        f'<figure title="{shown(mistake.path)}"><div class="picture">{thumbnail(mistake.path, bit_depth)}</div>'
+        f'<figure title="{shown(mistake.path)}"><div class="picture">{_thumbnail(mistake.path, bit_depth)}</div>'
         f'<figcaption><span class="said">{shown(mistake.said)}</span><span>{shown(mistake.true)}</span>'
         f'<span class="file">{shown(Path(mistake.path).name)}</span></figcaption></figure>'
         for mistake in worst
@@ -37,7 +37,7 @@ def pictures(mistakes: Sequence[Mistake], *, lead: str, bit_depth: int | None) -
     return section("The worst mistakes", f'<div class="mistakes">{figures}</div>', lead=lead) if worst else ""
 
 
-def thumbnail(path: str | Path, bit_depth: int | None) -> str:
+def _thumbnail(path: str | Path, bit_depth: int | None) -> str:
     """A small JPEG inside the page, or words on grey where the image cannot be read any more."""
     try:
         image = decode(path, shrunk_to=THUMBNAIL_PX, bit_depth=bit_depth)
