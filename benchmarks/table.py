@@ -52,6 +52,7 @@ SCRIPTS = (
     Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER..."),
     Script(name="trust", minutes=60, by_hand="python benchmarks/trust.py FOLDER..."),
     Script(name="forecast", minutes=30, by_hand="python benchmarks/forecast.py FOLDER..."),
+    Script(name="audit", minutes=15, by_hand="python -m benchmarks.audit FOLDER..."),
     Script(name="near_copies", minutes=10, by_hand="python -m benchmarks.near_copies FOLDER..."),
     Script(name="ranking", minutes=20, by_hand="python benchmarks/ranking.py FOLDER..."),
     Script(name="peers_table", minutes=120, by_hand="python -m benchmarks.peers_table FOLDER... --weights DIR"),

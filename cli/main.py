@@ -10,6 +10,7 @@ import click
 
 from transferkit import __version__, ranks, scratch
 from transferkit.cli import streams
+from transferkit.cli.audit import audit
 from transferkit.cli.cache import cache
 from transferkit.cli.compare import compare
 from transferkit.cli.demo import demo
@@ -56,6 +57,7 @@ def cli(context: click.Context) -> None:
 
 for command in (
     finetune,
+    audit,
     rank,
     lr,
     evaluate,

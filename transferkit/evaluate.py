@@ -25,8 +25,9 @@ class Result:
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
     snapshots and tta, what averaging those, or over mirror images, gave; calibration, the temperature by which logits
-    are divided, and what it gave on the images of `judged`; abstention, the share right of the surest; judged, what was
-    said of each image; trust, which of them are sure, and which images are unlike those trained on.
+    are divided, and what it gave on the images of `judged`; abstention, the share right of the surest; audit, in lines,
+    what may be wrong with the images; judged, what was said of each image; trust, which of them are sure, and which
+    images are unlike those trained on.
     """
 
     task: Task
@@ -42,6 +43,7 @@ class Result:
     backbone: str
     strategy: str
     precision: str
+    audit: dict[str, Any] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     judged: list[Judged]
     trust: Trust

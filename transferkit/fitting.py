@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from transferkit import evaluate, kinds, policy, ranks
+from transferkit import evaluate, inspection, kinds, policy, ranks
 from transferkit.choices import LR
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
@@ -68,6 +68,10 @@ def train(
         about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
+        glance = inspection.at_a_glance(prepared, taken, fitted.rows, fitted.logits) if ranks.is_first() else []
+        glance = ranks.from_first(glance)
+        for line in glance:
+            progress.say(line)
         result = evaluate.judge(fitted, taken, **about)
     result = replace(
         result,
@@ -75,6 +79,7 @@ def train(
         + trial.get("lines", [])
         + untried
         + ([f"resumed, no longer bit-exact: {', '.join(changes)}"] if changes else []),
+        audit={"lines": glance} if glance else None,
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )
     if ranks.is_first():

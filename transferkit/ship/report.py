@@ -61,7 +61,7 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
 
 def _notes(record: dict[str, Any], scores: dict[str, Any]) -> list[str]:
     """What to know of the headline, then what the run has to say."""
-    notes = list(scores.get("notes", ()))
+    notes = [*scores.get("notes", ()), *(scores.get("audit") or {}).get("lines", ())]
     if words := seen_words(scores.get("test") or scores["val"]):
         notes.insert(0, f"These are images {words}.")
     if scores.get("test"):

@@ -191,6 +191,12 @@ class Tta(Struct):
     used: bool
 
 
+class Audit(Struct):
+    """What looking at the images found, in metrics.json."""
+
+    lines: list[str]
+
+
 class Seconds(Struct):
     """How long it took."""
 
@@ -209,6 +215,7 @@ class Scores(Struct, Generic[AnyBlock]):
     test: AnyBlock | None = None
     task: str = SingleLabel.name
     notes: list[str] = []
+    audit: Audit | None = None
     snapshots: Snapshots | None = None
     tta: Tta | None = None
 

@@ -76,11 +76,11 @@ def check_space(path: Path, needed_bytes: int) -> None:
         )
 
 
-def default_path(data: str) -> Path:
+def default_path(data: str, *, within: str = "runs") -> Path:
     """`runs/NAME-N`: NAME after the data, N the first number not taken yet."""
     name = re.sub(r"[-_.]?\{.*\}", "", Path(data).resolve().stem) or "run"  # of photos-{000..099}.tar, photos
     number = 1
-    while (path := Path("runs") / f"{name}-{number}").exists():
+    while (path := Path(within) / f"{name}-{number}").exists():
         number += 1
     return path
 
