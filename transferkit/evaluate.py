@@ -20,7 +20,8 @@ class Result:
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
-    snapshots and tta, what averaging those, or over mirror images, gave; judged, what was said of each image.
+    snapshots and tta, what averaging those, or over mirror images, gave; tried, what `auto` weighed; learning_curve,
+    how accuracy changes with the number of images; judged, what was said of each image.
     """
 
     task: Task
@@ -31,6 +32,8 @@ class Result:
     notes: list[str]
     snapshots: dict[str, Any] | None
     tta: dict[str, Any] | None
+    tried: dict[str, Any] | None
+    learning_curve: dict[str, Any] | None
     backbone: str
     strategy: str
     precision: str
@@ -72,6 +75,8 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
         notes=[*fitted.notes, *copies.contradiction(listing, taken.contents)],
         snapshots=fitted.snapshots,
         tta=fitted.tta,
+        tried=fitted.tried,
+        learning_curve=fitted.learning_curve,
         judged=judged,
         **about,
     )

@@ -5,13 +5,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from transferkit.kinds import LARGEST
+from transferkit.ship.evidence_schema import Abstention, Audit, Calibration, LearningCurve, Tried
+from transferkit.ship.numbers import Count, Finite, Number, Positive, Share
 from transferkit.tasks import MultiLabel, SingleLabel
-
-Share = Annotated[float, Meta(ge=0, le=1)]
-Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
-Positive = Annotated[float, Meta(ge=0, le=1e30)]
-Count = Annotated[int, Meta(ge=0, le=1 << 40)]
-Number = Annotated[int, Meta(ge=1, le=1 << 40)]
 
 
 class Images(Struct, forbid_unknown_fields=True):
@@ -174,6 +170,11 @@ class Scores(Struct, Generic[AnyBlock]):
     notes: list[str] = []
     snapshots: Snapshots | None = None
     tta: Tta | None = None
+    tried: Tried | None = None
+    learning_curve: LearningCurve | None = None
+    calibration: Calibration | None = None
+    abstention: Abstention | None = None
+    audit: Audit | None = None
 
 
 SCORES: dict[str, type[Scores]] = {

@@ -26,7 +26,7 @@ class Fitted:
     """A classifier: one network, or the members of an ensemble.
 
     Fields: chosen, the way that won; rows, those that judge it, and their logits; predict, the logits of other rows;
-    notes, lines for the reader; snapshots and tta, those blocks of metrics.json.
+    notes, lines for the reader; snapshots, tta, tried and learning_curve, those blocks of metrics.json.
 
     Shapes: rows (n,), logits (n, K).
     """
@@ -39,6 +39,8 @@ class Fitted:
     notes: tuple[str, ...] = ()
     snapshots: dict[str, Any] | None = None
     tta: dict[str, Any] | None = None
+    tried: dict[str, Any] | None = None
+    learning_curve: dict[str, Any] | None = None
 
 
 def probed(
