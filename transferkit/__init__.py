@@ -18,9 +18,9 @@ if TYPE_CHECKING:  # for type checkers and editors; at run time `__getattr__` im
     from transferkit.model.freezer import freeze as freeze
     from transferkit.model.head import reset_head as reset_head
     from transferkit.ship.classifier import Classifier as Classifier
-    from transferkit.ship.prediction import Prediction as Prediction
     from transferkit.ship.classifier import load as load
     from transferkit.ship.ensemble import join as ensemble
+    from transferkit.ship.prediction import Prediction as Prediction
 
 _checkout.install()
 

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from transferkit import evaluate, kinds, policy, ranks
+from transferkit import caches, evaluate, kinds, policy, ranks
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
 from transferkit.options import LR
@@ -78,7 +78,7 @@ def train(
         seconds={"read": round(read_seconds, 2), "total": round(time.monotonic() - started, 2)},
     )
     if ranks.is_first():
-        record.finish(run, fitted.networks, result)
+        record.finish(run, fitted.networks, result, cache=caches.folder_of(prepared.given))
     return result.as_metrics()
 
 
