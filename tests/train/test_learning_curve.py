@@ -109,7 +109,7 @@ def test_images_of_several_labels_have_a_curve_and_no_gains_by_class():
     assert block["gains"] == []
 
 
-@pytest.mark.parametrize(("per_class", "points"), [(3, None), (4, 2), (8, 3), (16, 4)])
+@pytest.mark.parametrize(("per_class", "points"), [(3, None), (7, None), (8, 3), (16, 4)])
 def test_a_class_that_a_part_would_have_one_image_of_leaves_the_part_out(per_class, points):
     block = measured(problem(*clouds(per_class)))
     assert (block and len(block["points"])) == points

@@ -41,7 +41,8 @@ def pictures(title: str, cases: Sequence[Case], maps: Maps, *, lead: str, bit_de
         return ""
     figures = "".join(_figure(case, maps, bit_depth) for case in cases)
     if any(_key(case) in maps for case in cases):
-        lead += " Beside each photo is where the network saw that class: bright places spoke for it, the dark frame it did not see."
+        lead += " Beside each photo is where the network saw that class: bright places spoke for it, "
+        lead += "the dark frame it did not see."
     return section(title, f'<div class="cases">{figures}</div>', lead=lead)
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from transferkit.train.fitted import Fitted
 
 PARTS = (8, 4, 2)  # each part of so many is fitted alone, and judged on the rest
-LEAST = 2  # images of each class in a part
+LEAST, FEWEST = 2, 2  # images of each class in a part, and sizes of parts
 DRAWN = 24  # points of the line
 FARTHEST = 4  # times the images that are there
 MORE = 10  # photos of one class
@@ -60,7 +60,7 @@ def measure(problem: Problem, found: ProbeFit) -> dict[str, Any] | None:
     labels = problem.train.labels[rows]
     least = int(task.counts(labels, problem.train.num_classes).min())
     parts = [count for count in PARTS if least >= LEAST * count]
-    if not found.by_cross_validation or not parts:
+    if not found.by_cross_validation or len(parts) < FEWEST:
         return None
     points = [Measured(share=1 / count, right=np.stack([*_drawn(problem, found, count)])) for count in parts]
     points.append(Measured(share=1 - 1 / head.FOLDS, right=task.right(found.logits, labels)[None].astype(float)))

@@ -1,5 +1,6 @@
 """How an error falls with the number of images: a power law, as far as a few noisy points tell it."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,8 +36,8 @@ class PowerLaw:
         """The expected error with so many images, and its 95 % interval."""
         errors = self.errors(images)
         middle = float(self.weight @ errors)
-        low, high = (_combined(middle, end, self.shared) for end in _quantiles(errors, self.weight))
-        return min(middle, 1.0), max(low, 0.0), min(high, 1.0)
+        below, above = (math.hypot(end - middle, 1.96 * self.shared) for end in _quantiles(errors, self.weight))
+        return min(middle, 1.0), min(max(middle - below, 0.0), 1.0), min(middle + above, 1.0)
 
     def gain(self, images: float, more: float) -> tuple[float, float, float]:
         """By how much `more` images beside so many are expected to lower the error, and the 95 % interval."""
@@ -74,8 +75,3 @@ def _quantiles(values: np.ndarray, weight: np.ndarray) -> tuple[float, float]:
     share = np.cumsum(weight[order])
     low, high = (values[order][min(np.searchsorted(share, end), len(values) - 1)] for end in (0.025, 0.975))
     return float(low), float(high)
-
-
-def _combined(middle: float, end: float, shared: float) -> float:
-    """An end of an interval with an independent standard error beside it."""
-    return middle + np.sign(end - middle or 1) * float(np.hypot(end - middle, 1.96 * shared))
