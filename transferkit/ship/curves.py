@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 Line = dict[str, Any]  # of metrics.jsonl
 
-DPI = 320  # 1,600 px wide: sharp in print
+WIDTH_PX = 1600  # of a PNG: sharp in print
 INK, GREY = "#191c22", "#5b6472"
 BLUE, VERMILION = "#0072B2", "#D55E00"  # of Okabe and Ito 2008; every kind of colour blindness tells them apart
 MEASURED = {"linewidth": 2, "markersize": 6}
@@ -83,7 +83,7 @@ def svg(figure: "Figure") -> str:
 
 def png(figure: "Figure") -> bytes:
     """The figure as a PNG file."""
-    return _print(figure, "png", dpi=DPI, metadata={"Software": None})
+    return _print(figure, "png", dpi=WIDTH_PX / figure.get_figwidth(), metadata={"Software": None})
 
 
 def _print(figure: "Figure", format: str, **options: Any) -> bytes:
