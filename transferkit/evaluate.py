@@ -24,10 +24,11 @@ class Result:
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
-    snapshots and tta, what averaging those, or over mirror images, gave; calibration, the temperature by which logits
-    are divided, and what it gave on the images of `judged`; abstention, the share right of the surest; audit, in lines,
-    what may be wrong with the images; judged, what was said of each image; trust, which of them are sure, and which
-    images are unlike those trained on.
+    snapshots and tta, what averaging those, or over mirror images, gave; tried, what `auto` weighed; learning_curve,
+    how accuracy changes with the number of images; calibration, the temperature by which logits are divided, and what
+    it gave on the images of `judged`; abstention, the share right of the surest; audit, in lines, what may be wrong
+    with the images; judged, what was said of each image; trust, which of them are sure, and which images are unlike
+    those trained on.
     """
 
     task: Task
@@ -40,6 +41,8 @@ class Result:
     tta: dict[str, Any] | None
     calibration: dict[str, Any]
     abstention: dict[str, Any]
+    tried: dict[str, Any] | None
+    learning_curve: dict[str, Any] | None
     backbone: str
     strategy: str
     precision: str
@@ -95,6 +98,8 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
             "after": calibration.reliability(logits, labels, task),
         },
         abstention={"coverage": sureness.coverage(task.confidence(probabilities), task.right(logits, labels))},
+        tried=fitted.tried,
+        learning_curve=fitted.learning_curve,
         judged=judged,
         trust=trust,
         **about,

@@ -4,7 +4,7 @@ import time
 from dataclasses import asdict, replace
 from typing import Any
 
-from transferkit import evaluate, inspection, kinds, policy, ranks
+from transferkit import caches, evaluate, inspection, kinds, policy, ranks
 from transferkit.choices import LR
 from transferkit.config import ResolvedConfig
 from transferkit.messages import Reporter
@@ -85,7 +85,7 @@ def train(
     if ranks.is_first():
         for network in fitted.networks:
             network.divide_logits(result.calibration["temperature"])
-        record.finish(run, fitted.networks, result)
+        record.finish(run, fitted.networks, result, cache=caches.folder_of(prepared.given))
     return result.as_metrics()
 
 

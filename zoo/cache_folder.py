@@ -59,6 +59,7 @@ KINDS = {  # sub-folder of the cache: all that showing, clearing and making room
     "copies": Kind("which photos are near copies", rf"{_HEX64}\.json", limit_bytes=64 << 20),
     "networks": Kind("networks as they were built", rf"{_HEX64}\.safetensors", limit_bytes=2 << 30),  # 6 of vit_base
     "timings": Kind("what was timed on this machine", rf"{_HEX64}\.json"),
+    "maps": Kind("heat maps of reports", rf"{_HEX64}\.json"),
     "names": Kind("names of networks", r"\w+-\d[\w.+]*(-\w+-\d[\w.+]*)*\.json"),
     "weights": Kind("weights as safetensors", rf"[\w.-]+-[0-9a-f]{{8,64}}\.(safetensors|json)|{_SCRATCH}/.+"),
 }

@@ -13,7 +13,7 @@ import transferkit as tk
 from transferkit.ship.record import write_report
 from transferkit.zoo.errors import ModelFileError, StorageError, TransferkitError
 
-READ = ("run.json", "metrics.json", "metrics.jsonl", "predictions.csv", "quarantine.csv")
+READ = ("run.json", "metrics.json", "metrics.jsonl", "predictions.csv", "quarantine.csv", "heat_maps.json")
 ODD = (None, True, "", "x", [], {}, -1, 0, 1.5, 10**30, 1e308, float("nan"), float("inf"), [[]], [None], {"a": 1})
 CAMPAIGN = [pytest.param(6, 1), pytest.param(150, 2, marks=pytest.mark.faults)]
 

@@ -210,8 +210,8 @@ def test_the_surest_mistakes_come_first_at_most_24_each_a_small_jpeg(tmp_path):
     right = [(tmp_path / "photo.png", "cat", "cat", [0.999])]
     path = report.write(run, predictions=[*wrong, *right])
     shown = re.findall(r'class="said">dog (\d+\.\d)', path.read_text(encoding="utf-8"))
-    assert shown == [f"{p}.0" for p in range(69, 45, -1)]
-    assert sum(link.startswith("data:image/jpeg") for link in Page(path).links) == 24
+    assert shown[:24] == [f"{p}.0" for p in range(69, 45, -1)]
+    assert sum(link.startswith("data:image/jpeg") for link in Page(path).links) == 24 + 12
     assert path.stat().st_size < 500_000
 
 
@@ -219,7 +219,7 @@ def test_a_picture_that_is_gone_or_damaged_is_a_grey_box(tmp_path):
     (tmp_path / "damaged.jpg").write_bytes(b"\xff\xd8\xff nothing")
     run = make_run(tmp_path / "run", CONFUSION, CLASSES)
     wrong = [(tmp_path / name, "cat", "dog", [0.9]) for name in ("damaged.jpg", "gone.jpg")]
-    assert Page(report.write(run, predictions=wrong)).text.count("cannot be read") == 2
+    assert Page(report.write(run, predictions=wrong)).text.count("cannot be read") == 4  # as mistakes, and as uncertain
 
 
 @pytest.mark.parametrize("count", [2, 30, 31, 200])
@@ -243,6 +243,32 @@ def test_the_same_run_gives_the_same_bytes(tmp_path):
 def test_a_folder_that_is_no_run_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"run\.json"):
         report.write(tmp_path, predictions=[])
+
+
+def test_the_least_certain_answers_come_first_right_or_wrong_at_most_12(tmp_path):
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    answers = [(f"{p}.png", "cat", "cat" if p % 2 else "dog", [p / 100]) for p in range(40, 70)]
+    source = report.write(run, predictions=answers).read_text(encoding="utf-8")
+    least = source.partition("The least certain answers")[2]
+    assert re.findall(r'class="said( right)?">(cat|dog) (\d+)', least) == [
+        (" right" if p % 2 else "", "cat" if p % 2 else "dog", str(p)) for p in range(40, 52)
+    ]
+
+
+def test_of_several_labels_the_one_nearest_to_its_threshold_says_how_certain_an_image_is():
+    predictions = [
+        ("a.png", "cat|dog", "dog", [0.1, 0.9]),
+        ("b.png", "", "cat", [0.35, 0.2]),
+        ("c.png", "", "", [0, 0.7]),
+    ]
+    block = {"per_class": [{"threshold": 0.3}, {"threshold": 0.8}]}
+    found = multi_label_page.uncertain(predictions, block, ("cat", "dog"))
+    assert [(one.about, one.is_right, one.error) for one in found] == [
+        ("dog", True, pytest.approx(0.9)),
+        ("cat", False, pytest.approx(0.95)),
+        ("dog", True, pytest.approx(0.9)),
+    ]
+    assert found[1].said == "says cat: 35.0\u202f%, threshold 30.0\u202f%"
 
 
 def test_labels_that_are_missed_and_those_wrongly_said_are_mistakes_the_surest_first(tmp_path):

@@ -73,6 +73,11 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
     assert found.judged == f"each of the {n} training and validation images, by one of 5 fits that has not seen it"
     assert f" on the {n} training and validation images; " in found.notes[0]
     assert found.notes[1] == "epochs: 1, the best of the first fit"
+    assert found.tried["note"] == found.notes[0]
+    assert ", ".join(f"{loss:.3f}" for _, loss in found.tried["way"]) in found.notes[0]
+    losses = problem.val.task.log_losses(found.logits, problem.val.labels[found.rows])
+    assert (found.tried["share"], found.tried["fits"]) == (0.5, 5)
+    assert found.tried["loss"] == pytest.approx(losses.mean(), abs=1e-5)
 
 
 def test_the_head_of_a_fit_begins_with_the_probe_of_its_own_images(data, tmp_path, heard):

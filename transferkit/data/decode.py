@@ -91,6 +91,24 @@ def eval_view(image: Decoded, preprocessing: Preprocessing) -> np.ndarray:
     return np.array(canvas)
 
 
+def seen_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+    """Where in an upright photo lies what `eval_view` shows: left, top, right, bottom, in shares of its sides.
+
+    Where the view is padded, the padding lies outside, below 0 and above 1.
+
+    Args: size, width and height of the photo.
+    """
+    image = Image.new("1", size)
+    target = [math.floor(side / preprocessing.crop_pct) for side in preprocessing.size_px]
+    kept = _trimmed(image) if preprocessing.crop_mode == "center" else image
+    box = [0.0] * 4
+    for axis, resized in enumerate(reversed(_resized_size(kept, target, preprocessing.crop_mode))):
+        want, whole, part = preprocessing.size_px[1 - axis], size[axis], kept.size[axis]
+        start = _offset(resized, want)
+        box[axis::2] = [((whole - part) // 2 + end * part / resized) / whole for end in (start, start + want)]
+    return box[0], box[1], box[2], box[3]
+
+
 def _is_large(image: Image.Image, side: int) -> bool:
     """Whether to shrink it: below twice `side` that would cost more time than it saves the view that is made next."""
     return min(image.size) >= 2 * side

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from transferkit.ship.markup import bar, interval_kind, nearest, percent, section, shown, table
-from transferkit.ship.mistakes import Mistake
+from transferkit.ship.mistakes import Case
 from transferkit.ship.run_files import Prediction
 from transferkit.tasks.multi_label import BAR
 
@@ -55,7 +55,7 @@ def tables(block: dict[str, Any], classes: Sequence[str], *, part: str) -> list[
     return [section("Class by class", table(head, rows, text=1), lead=lead)]
 
 
-def mistakes(predictions: Sequence[Prediction], classes: Sequence[str], *, part: str) -> tuple[list[Mistake], str]:
+def mistakes(predictions: Sequence[Prediction], classes: Sequence[str], *, part: str) -> tuple[list[Case], str]:
     """Each label that is missed or wrongly said, and how many images that concerns, in words."""
     found, wrong = [], 0
     for path, labels, said, probabilities in predictions:
@@ -64,7 +64,21 @@ def mistakes(predictions: Sequence[Prediction], classes: Sequence[str], *, part:
         words = f"is {labels.replace(BAR, ', ') or 'none of the classes'}"
         for name, p in zip(classes, probabilities):
             if name in named - true:
-                found.append(Mistake(path, f"says {name} {percent(p)}", words, p))
+                found.append(Case(path, f"says {name} {percent(p)}", words, p, name))
             elif name in true - named:
-                found.append(Mistake(path, f"misses {name} {percent(p)}", words, 1 - p))
+                found.append(Case(path, f"misses {name} {percent(p)}", words, 1 - p, name))
     return found, f"On {wrong:,} of {len(predictions):,} {part} images {len(found):,} labels are wrong"
+
+
+def uncertain(predictions: Sequence[Prediction], block: dict[str, Any], classes: Sequence[str]) -> list[Case]:
+    """All images, by how near to its threshold is the class that is nearest to it."""
+    thresholds, found = [one["threshold"] for one in block["per_class"]], []
+    for path, labels, said, probabilities in predictions:
+        true, named = set(labels.split(BAR)), set(said.split(BAR))
+        distances = [abs(p - threshold) for p, threshold in zip(probabilities, thresholds)]
+        k = min(range(len(distances)), key=distances.__getitem__)
+        name, is_right = classes[k], (classes[k] in named) == (classes[k] in true)
+        verb, figures = "says" if name in named else "not", (probabilities[k], thresholds[k])
+        words = f"{verb} {name}: {percent(figures[0])}, threshold {percent(figures[1])}"
+        found.append(Case(path, words, "is right" if is_right else "is wrong", 1 - distances[k], name, is_right))
+    return found

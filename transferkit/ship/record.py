@@ -14,7 +14,7 @@ from transferkit.data import cells, manifest
 from transferkit.data.listing import Listing
 from transferkit.evaluate import Result
 from transferkit.model.build import Backbone
-from transferkit.ship import artifact, begun, report, run_files
+from transferkit.ship import artifact, begun, heat_maps, overlays, report, run_files
 from transferkit.ship.models import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.tasks import summary
@@ -77,9 +77,10 @@ def finished(run: RunFolder) -> dict[str, Any] | None:
     return scores
 
 
-def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None:
+def finish(run: RunFolder, networks: Sequence[Backbone], result: Result, *, cache: Path | None = None) -> None:
     """Write the model, metrics.json, the report and the curves; several `networks` are the members of an ensemble.
 
+    Args: cache, where heat maps of the same model and photos are found again.
     Raises: StorageError.
     """
     calibration = {name: result.calibration[name] for name in ("temperature", "images")}
@@ -99,6 +100,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result) -> None
     run.metrics.finish()
     cells.write(run.place / run_files.PREDICTIONS, result.task.prediction_columns(result.classes), result.judged)
     run.write_json("metrics.json", result.as_metrics())
+    heat_maps.write(run.place, cache=cache, device=next(networks[0].parameters()).device.type)
     write_report(run.place, name=run.path)
 
 
@@ -135,9 +137,13 @@ def _save_model(
 def write_report(run: Path, *, name: Path | None = None) -> Path:
     """Write RUN/report.html and RUN/curves.png from the files in the run's folder; the path of the report.
 
+    Heat maps are made where the folder has a model and none of them, as after a run of an earlier version.
+
     Args: name, what the report calls the run, by default its folder.
     Raises: UsageError or ModelFileError if one of them is missing or damaged; StorageError.
     """
     scores = run_files.read_scores(run)
     predictions = run_files.read_predictions(run, tasks.of_scores(scores), scores["classes"])
+    if (run / "model").is_dir() and not (run / overlays.FILE).exists():
+        heat_maps.write(run)
     return report.write(run, predictions=predictions, name=name)

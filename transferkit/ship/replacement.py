@@ -19,6 +19,7 @@ FILES = (
     "metrics.jsonl",
     "metrics.json",
     "predictions.csv",
+    "heat_maps.json",
     "report.html",
     "curves.png",
     "crash.txt",

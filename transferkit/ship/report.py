@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from transferkit import tasks
 from transferkit.messages import seen_words
-from transferkit.ship import curves, mistakes, multi_label_page, run_files, single_label_page
+from transferkit.ship import curves, evidence, mistakes, multi_label_page, overlays, run_files, single_label_page
 from transferkit.ship.markup import duration, percent, section, shown, table
+from transferkit.ship.mistakes import Case
 from transferkit.zoo.files import write_text
 
 if TYPE_CHECKING:
@@ -30,20 +31,23 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
     """
     name = name or run
     record, scores = run_files.read_record(run), run_files.read_scores(run)
-    part = "test" if scores.get("test") else "validation"
-    block = scores["test"] if part == "test" else scores["val"]
+    part, block = _part(scores), scores.get("test") or scores["val"]
     page, classes = PAGES[tasks.of_scores(scores).name], scores["classes"]
-    wrong, lead = page.mistakes(predictions, classes, part=part)
     notes = "".join(f'<p class="note">{shown(note)}</p>' for note in _notes(record, scores))
     figures = curves.draw(curves.read(run), chosen=(scores.get("snapshots") or {}).get("chosen"))
     sections = [
         _facts(record, scores, validation=page.brief(scores["val"])),
+        evidence.tried(scores.get("tried")),
         _curves(figures),
         _snapshots(scores.get("snapshots")),
         _tta(scores.get("tta")),
         *page.tables(block, classes, part=part),
         _further(block),
-        mistakes.pictures(wrong, lead=lead, bit_depth=record["config"].get("bit_depth")),
+        evidence.learning_curve(scores.get("learning_curve"), classes),
+        evidence.calibration(scores.get("calibration")),
+        evidence.abstention(scores.get("abstention")),
+        evidence.audit(scores.get("audit")),
+        *_photos(scores, predictions, overlays.read(run), record["config"].get("bit_depth")),
         _left_out("Images refused", run_files.read_rows(run / "quarantine.csv", ("path", "reason"))),
         _left_out("Entries ignored", [tuple(entry) for entry in record["data"]["ignored"]]),
         _command(name, record),
@@ -59,9 +63,45 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
     return run / "report.html"
 
 
+def shown_cases(scores: dict[str, Any], predictions: Sequence[run_files.Prediction]) -> list[Case]:
+    """The photos that a report shows, the worst mistakes, then the least certain answers."""
+    wrong, uncertain, _ = _cases(scores, predictions)
+    return wrong + uncertain
+
+
+def _cases(scores: dict[str, Any], predictions: Sequence[run_files.Prediction]) -> tuple[list[Case], list[Case], str]:
+    """The worst mistakes, the least certain answers, and how many mistakes there are, in words."""
+    page, classes, part = PAGES[tasks.of_scores(scores).name], scores["classes"], _part(scores)
+    wrong, lead = page.mistakes(predictions, classes, part=part)
+    uncertain = page.uncertain(predictions, scores.get("test") or scores["val"], classes)
+    return mistakes.first(wrong, mistakes.MAX_MISTAKES), mistakes.first(uncertain, mistakes.MAX_UNCERTAIN), lead
+
+
+def _photos(
+    scores: dict[str, Any],
+    predictions: Sequence[run_files.Prediction],
+    maps: overlays.Maps,
+    bit_depth: int | None,
+) -> list[str]:
+    """The worst mistakes and the least certain answers as pictures."""
+    wrong, uncertain, lead = _cases(scores, predictions)
+    worst = f"{lead}; these {len(wrong)} it was surest of. Look for wrong labels."
+    least = f"The {len(uncertain)} answers that could most easily have been another."
+    return [
+        mistakes.pictures("The worst mistakes", wrong, maps, lead=worst, bit_depth=bit_depth),
+        mistakes.pictures("The least certain answers", uncertain, maps, lead=least, bit_depth=bit_depth),
+    ]
+
+
+def _part(scores: dict[str, Any]) -> str:
+    """What judges: test where there is one."""
+    return "test" if scores.get("test") else "validation"
+
+
 def _notes(record: dict[str, Any], scores: dict[str, Any]) -> list[str]:
     """What to know of the headline, then what the run has to say."""
-    notes = [*scores.get("notes", ()), *(scores.get("audit") or {}).get("lines", ())]
+    told = (scores.get("tried") or {}).get("note")  # in a section of its own
+    notes = [note for note in scores.get("notes", ()) if note != told]
     if words := seen_words(scores.get("test") or scores["val"]):
         notes.insert(0, f"These are images {words}.")
     if scores.get("test"):

@@ -26,12 +26,12 @@ def read_record(run: Path) -> dict[str, Any]:
 
     Raises: UsageError if it is missing, StorageError if it cannot be read, ModelFileError if it is damaged.
     """
-    return _checked(run / "run.json", Record)
+    return checked(run / "run.json", Record)
 
 
 def read_given(run: Path) -> dict[str, Any]:
     """The options in RUN/run.json before defaults were filled in. Raises: as `read_record`."""
-    return _checked(run / "run.json", Given)["given"]
+    return checked(run / "run.json", Given)["given"]
 
 
 def read_scores(run: Path) -> dict[str, Any]:
@@ -108,7 +108,8 @@ def judged_images(run: Path) -> list[str]:
     return [path for path, *_ in read_rows(run / PREDICTIONS, ("path",))]
 
 
-def _checked(path: Path, kind: type) -> dict[str, Any]:
+def checked(path: Path, kind: type) -> dict[str, Any]:
+    """The contents of a JSON file, which are of that kind. Raises: as `read_record`."""
     value = files.read_json(path, most=MAX_BYTES)
     _check(path, value, kind)
     return value

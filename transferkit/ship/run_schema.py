@@ -5,13 +5,9 @@ from typing import Annotated, Any, Generic, Literal, TypeVar
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from transferkit.kinds import LARGEST
+from transferkit.ship.evidence_schema import Abstention, Audit, Calibration, LearningCurve, Tried
+from transferkit.ship.numbers import Count, Finite, Number, Positive, Share
 from transferkit.tasks import MultiLabel, SingleLabel
-
-Share = Annotated[float, Meta(ge=0, le=1)]
-Finite = Annotated[float, Meta(ge=-1e30, le=1e30)]
-Positive = Annotated[float, Meta(ge=0, le=1e30)]
-Count = Annotated[int, Meta(ge=0, le=1 << 40)]
-Number = Annotated[int, Meta(ge=1, le=1 << 40)]
 
 
 class Images(Struct, forbid_unknown_fields=True):
@@ -191,12 +187,6 @@ class Tta(Struct):
     used: bool
 
 
-class Audit(Struct):
-    """What looking at the images found, in metrics.json."""
-
-    lines: list[str]
-
-
 class Seconds(Struct):
     """How long it took."""
 
@@ -215,9 +205,13 @@ class Scores(Struct, Generic[AnyBlock]):
     test: AnyBlock | None = None
     task: str = SingleLabel.name
     notes: list[str] = []
-    audit: Audit | None = None
     snapshots: Snapshots | None = None
     tta: Tta | None = None
+    tried: Tried | None = None
+    learning_curve: LearningCurve | None = None
+    calibration: Calibration | None = None
+    abstention: Abstention | None = None
+    audit: Audit | None = None
 
 
 SCORES: dict[str, type[Scores]] = {

@@ -7,7 +7,7 @@ import numpy as np
 
 from transferkit.metrics import wilson_interval
 from transferkit.ship.markup import bar, interval_kind, nearest, percent, section, shown, table
-from transferkit.ship.mistakes import Mistake
+from transferkit.ship.mistakes import Case
 from transferkit.ship.run_files import Prediction
 
 MAX_MATRIX_CLASSES = 30  # a wider matrix no longer fits a screen; its largest cells are listed instead
@@ -41,12 +41,22 @@ def tables(block: dict[str, Any], classes: Sequence[str], *, part: str) -> list[
     return [_confusions(confusion, classes, part=part), _per_class(confusion, classes)]
 
 
-def mistakes(predictions: Sequence[Prediction], classes: Sequence[str], *, part: str) -> tuple[list[Mistake], str]:
+def mistakes(predictions: Sequence[Prediction], classes: Sequence[str], *, part: str) -> tuple[list[Case], str]:
     """The images named wrong, and how many they are, in words."""
     found = [
-        Mistake(path, f"{said} {percent(p)}", f"is {true}", p) for path, true, said, (p,) in predictions if true != said
+        Case(path, f"{said} {percent(p)}", f"is {true}", p, said)
+        for path, true, said, (p,) in predictions
+        if true != said
     ]
     return found, f"{len(found):,} of {len(predictions):,} {part} images are wrong"
+
+
+def uncertain(predictions: Sequence[Prediction], block: dict[str, Any], classes: Sequence[str]) -> list[Case]:
+    """All images, by how improbable the answer was."""
+    return [
+        Case(path, f"{said} {percent(p)}", "is right" if true == said else f"is {true}", 1 - p, said, true == said)
+        for path, true, said, (p,) in predictions
+    ]
 
 
 def _confusions(confusion: np.ndarray, classes: Sequence[str], *, part: str) -> str:

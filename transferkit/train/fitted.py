@@ -28,7 +28,7 @@ class Fitted:
     Fields: chosen, the way that won; rows, those that judge it, and the logits of each network for them, from a fit
     without the image; predict, those of each for other rows; features, what the final layers of the last network
     receive for rows; judged, in words which images the rows are, what judges them and what else they chose; notes,
-    lines for the reader; snapshots and tta, those blocks of metrics.json.
+    lines for the reader; snapshots, tta, tried and learning_curve, those blocks of metrics.json.
 
     Shapes: rows (n,), logits (n, K) each.
     """
@@ -43,6 +43,8 @@ class Fitted:
     notes: tuple[str, ...] = ()
     snapshots: dict[str, Any] | None = None
     tta: dict[str, Any] | None = None
+    tried: dict[str, Any] | None = None
+    learning_curve: dict[str, Any] | None = None
 
 
 def probed(

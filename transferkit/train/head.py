@@ -101,12 +101,16 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
 
 def fitted_like(found: ProbeFit, problem: Problem, rows: np.ndarray) -> probe.Linear:
     """The probe that images of `rows` (n,) alone give, with the L2 of `found`; each rank has that of the first."""
-    features, train = kinds.present(problem.features), problem.train
-    weights = _probe_weights(replace(train, rows=rows), problem.hyperparameters.balance)
-    seen = Rows.of(features, rows, train)
-    linear = probe.fit(seen, found.l2, class_weights=weights, start=found.final)
+    linear = fit_to(problem, rows, found.l2, start=found.final)
     ranks.copy_first([linear.weight, linear.bias])
     return linear
+
+
+def fit_to(problem: Problem, rows: np.ndarray, l2: float, *, start: probe.Linear | None = None) -> probe.Linear:
+    """The probe that images of `rows` (n,) alone give, solved for by this rank."""
+    weights = _probe_weights(replace(problem.train, rows=rows), problem.hyperparameters.balance)
+    seen = Rows.of(kinds.present(problem.features), rows, problem.train)
+    return probe.fit(seen, l2, class_weights=weights, start=start)
 
 
 def validation_logits(problem: Problem, found: ProbeFit) -> np.ndarray:

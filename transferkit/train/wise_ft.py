@@ -6,6 +6,7 @@ Source: Wortsman et al. 2022, section 3 (weights on the way between two networks
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ class Mixture:
 
     Fields: rows (n,) of all ways in ascending order; logits (n, K), the answer to each by the mixture of the way that
     has not seen it, and mirrored, averaged over mirror images, of several ways where these are wanted; note says what
-    was tried, and what each came to; folds, how many ways there are.
+    was tried, and what each came to; folds, how many ways there are; tried, that block of metrics.json.
     """
 
     share: float
@@ -46,6 +47,7 @@ class Mixture:
     mirrored: np.ndarray | None
     note: str
     folds: int
+    tried: dict[str, Any]
 
 
 def between(start: State, end: State, share: float) -> State:
@@ -99,13 +101,15 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
         mode.network.load_state_dict(soup)
     elif ranks.from_first(_is_worse(problem, _answers(problem, mode, soup, rows), rows, unseen)):
         return None
+    note = _note(losses, share, float(unseen.mean()), folds=len(ways), n=len(rows))
     return Mixture(
         share=share,
         rows=rows,
         logits=found,
         mirrored=None if mirrored is None else mirrored[order],
-        note=_note(losses, share, float(unseen.mean()), folds=len(ways), n=len(rows)),
+        note=note,
         folds=len(ways),
+        tried=_tried(losses, share, float(unseen.mean()), note=note) | {"fits": len(ways)},
     )
 
 
@@ -146,9 +150,7 @@ def _posterior_mean(losses: np.ndarray) -> float:
 
 
 def _note(losses: np.ndarray, share: float, loss: float, *, folds: int, n: int) -> str:
-    probe, *_, tuned = losses
-    gain = (probe - tuned).astype(np.float64)
-    error = 1.96 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
+    probe, gain, error = losses[0], *_gain(losses)
     way = ", ".join(f"{each:.3f}" for each in losses.mean(1))
     if share == 0:
         kept = "the probe is kept"
@@ -161,5 +163,25 @@ def _note(losses: np.ndarray, share: float, loss: float, *, folds: int, n: int) 
     judges = f"the {n} {'validation' if folds == 1 else 'training and validation'} images"
     return (
         f"{kept}: log loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "
-        f"fine-tuning gains {gain.mean():.3f} ± {error:.3f}"
+        f"fine-tuning gains {gain:.3f} ± {error:.3f}"
     )
+
+
+def _gain(losses: np.ndarray) -> tuple[float, float]:
+    """By how much fine-tuning lowers the log loss, and half of the 95 % interval."""
+    gain = (losses[0] - losses[-1]).astype(np.float64)
+    return float(gain.mean()), 1.96 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
+
+
+def _tried(losses: np.ndarray, share: float, loss: float, *, note: str) -> dict[str, Any]:
+    """The block "tried" of metrics.json: the mean log loss on the way, where on it the weights are that are kept."""
+    gain, error = _gain(losses)
+    return {
+        "share": share,
+        "loss": loss,
+        "way": [[each, float(mean)] for each, mean in zip(SHARES, losses.mean(1))],
+        "images": losses.shape[1],
+        "note": note,
+        "gain": gain,
+        "error": error if math.isfinite(error) else None,
+    }

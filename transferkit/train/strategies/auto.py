@@ -48,29 +48,38 @@ class Auto(LpFt):
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, train the network from it on, and go back part of the way."""
-        from transferkit.train import fitted, folds, modes, state, wise_ft
+        from transferkit.train import learning_curve
 
         probe, mode, put_back = from_probe(problem)
-        start = state.snapshot(mode.network)
-        try:
-            descended = modes.descend(problem, mode)
-        except DivergedError as error:
-            put_back()
-            note = f"the probe is kept: fine-tuning diverged, {error}"
-            return fitted.probed(problem, probe, note, chosen=Probe.name)
-        if descended.snapshots is not None:
-            return _chosen(problem, probe, mode, descended, put_back)
-        first = wise_ft.Way(start=start, end=state.snapshot(mode.network), rows=problem.val.rows)
-        soup = folds.mixture(problem, mode, probe, first, descended)
-        mixture = soup or kinds.present(wise_ft.find(problem, mode, [first]))
-        if not mixture.share:
-            put_back()
-            by_validation = "" if soup else "the probe"
-            return fitted.probed(problem, probe, mixture.note, chosen=Probe.name, by_validation=by_validation)
-        if soup:
-            return fitted.mixed(problem, mode, soup, f"epochs: {descended.epochs}, the best of the first fit")
+        return learning_curve.beside(_mixed(problem, probe, mode, put_back), problem, probe)
+
+
+def _mixed(problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", put_back: Callable[[], None]) -> "Fitted":
+    """What training the network from the probe on, and going back part of the way, comes to."""
+    from transferkit.train import fitted, folds, modes, state, wise_ft
+
+    start = state.snapshot(mode.network)
+    try:
+        descended = modes.descend(problem, mode)
+    except DivergedError as error:
+        put_back()
+        note = f"the probe is kept: fine-tuning diverged, {error}"
+        return fitted.probed(problem, probe, note, chosen=Probe.name)
+    if descended.snapshots is not None:
+        return _chosen(problem, probe, mode, descended, put_back)
+    first = wise_ft.Way(start=start, end=state.snapshot(mode.network), rows=problem.val.rows)
+    soup = folds.mixture(problem, mode, probe, first, descended)
+    mixture = soup or kinds.present(wise_ft.find(problem, mode, [first]))
+    if not mixture.share:
+        put_back()
+        by_validation = "" if soup else "the probe"
+        kept = fitted.probed(problem, probe, mixture.note, chosen=Probe.name, by_validation=by_validation)
+    elif soup:
+        kept = fitted.mixed(problem, mode, soup, f"epochs: {descended.epochs}, the best of the first fit")
+    else:
         found = replace(descended, logits=mixture.logits, share=mixture.share)
-        return fitted.trained(problem, mode, found, mixture.note, chosen="how much of fine-tuning to keep")
+        kept = fitted.trained(problem, mode, found, mixture.note, chosen="how much of fine-tuning to keep")
+    return replace(kept, tried=mixture.tried)
 
 
 def _chosen(

@@ -35,10 +35,10 @@ class LpFt(Strategy):
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, then train the network."""
-        from transferkit.train import fitted, modes
+        from transferkit.train import fitted, learning_curve, modes
 
-        _, mode, _ = from_probe(problem)
-        return fitted.trained(problem, mode, modes.descend(problem, mode))
+        probe, mode, _ = from_probe(problem)
+        return learning_curve.beside(fitted.trained(problem, mode, modes.descend(problem, mode)), problem, probe)
 
 
 class LpFtOnFullBatch(FullBatch, LpFt):

@@ -77,9 +77,10 @@ class Probe(Strategy):
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head."""
-        from transferkit.train import fitted, head
+        from transferkit.train import fitted, head, learning_curve
 
-        return fitted.probed(problem, head.solve(problem, l2=problem.hyperparameters.l2), chosen=self.name)
+        found = head.solve(problem, l2=problem.hyperparameters.l2)
+        return learning_curve.beside(fitted.probed(problem, found, chosen=self.name), problem, found)
 
 
 class HeadOnBatches(Probe):
