@@ -68,7 +68,8 @@ def train(
         about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
-        glance = inspection.at_a_glance(prepared, taken, fitted.rows, fitted.logits) if ranks.is_first() else []
+        answers = taken.listing.task.mean(fitted.logits)
+        glance = inspection.at_a_glance(prepared, taken, fitted.rows, answers) if ranks.is_first() else []
         glance = ranks.from_first(glance)
         for line in glance:
             progress.say(line)

@@ -98,8 +98,8 @@ def at_a_glance(prepared: Prepared, taken: FirstPass, rows: np.ndarray, logits: 
     """
     try:
         lines = [*_looks(prepared, taken), *_wrong_labels(taken, rows, logits)]
-    except Exception:  # whatever is wrong with a photo, a run goes on without these lines
-        return []
+    except Exception as error:  # whatever is wrong with a photo, a run goes on
+        lines = [f"the images were not looked at: {type(error).__name__}: {error}"]
     return [*lines, f"all of it: transferkit audit {taken.listing.source}"] if lines else []
 
 
