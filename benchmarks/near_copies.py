@@ -3,9 +3,9 @@
 python -m benchmarks.near_copies FOLDER... [--seeds 3] [--backbone NAME] [--sheets DIR]
 
 Of each FOLDER (train/CLASS and test/CLASS) one photo in ten gets a changed copy beside it: cropped to 80 % of its
-sides, saved at JPEG quality 30 to 60, at half its size, mirrored, or in other light and colours. Pairs that are found without
-the planted ones are natural: they are counted apart, and --sheets draws them to be looked at. One JSON line a folder
-and seed; then one of all folders together, with the seconds beside those of the first pass of BACKBONE.
+sides, saved at JPEG quality 30 to 60, at half its size, mirrored, or in other light and colours. Pairs that are found
+without the planted ones are natural: they are counted apart, and --sheets draws them to be looked at. One JSON line a
+folder and seed; then one of all folders together, with the seconds beside those of the first pass of BACKBONE.
 """
 
 import argparse
