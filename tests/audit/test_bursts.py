@@ -40,7 +40,7 @@ def others(tmp_path):
 )
 def test_a_burst_is_of_one_camera_within_seconds(others, second, camera, is_burst):
     write(others / "a" / "x.jpg", frame(1, 0), taken="2024:05:01 10:00:00")
-    write(others / "a" / "y.jpg", frame(1, 6), taken=second, camera=camera)
+    write(others / "a" / "y.jpg", frame(1, 4), taken=second, camera=camera)
     assert found(others) == ({("x.jpg", "y.jpg", BURST)} if is_burst else set())
 
 

@@ -156,11 +156,11 @@ def test_one_or_two_photos_are_enough_to_look(tmp_path, count):
 def test_photos_of_a_camera_that_stands_still_count_as_photos_of_their_own(tmp_path):
     (tmp_path / "a").mkdir()
     for number in range(100):
-        image = photo(3, size=(96, 72)) if number < 20 else photo(100 + number, size=(96, 72))
+        image = photo(3) if number < 18 else photo(100 + number, size=(96, 72))
         image.save(tmp_path / "a" / f"{number:02d}.jpg", quality=75 + number % 20)
     heard = Heard()
     assert found(tmp_path, heard=heard) == set()
-    assert "20 photos are all alike" in str(heard.lines)
+    assert "18 photos are all alike" in str(heard.lines)
 
 
 def test_where_nothing_but_near_copies_could_validate_they_are_divided_and_that_is_said(tmp_path):

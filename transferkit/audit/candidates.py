@@ -10,7 +10,8 @@ from transferkit.audit.prints import Print
 TABLES = 24
 LARGEST_BUCKET = 16  # corners of one hash: more are of a pattern that many photos have
 LEAST_VOTES = 4  # of a pair of photos
-BY_CORNERS = 3  # pairs of a photo, at least
+BY_CORNERS = 2, 8  # pairs of a photo, at least: among many photos, and among few
+FEW = 1000  # pairs in all
 BY_LOOK = 2
 LEAST_LOOK = 0.9  # correlation of whole photos
 LOOK_PX = 16
@@ -51,7 +52,7 @@ def _by_corners(prints: Sequence[Print]) -> np.ndarray:
     is_likely = votes >= LEAST_VOTES
     codes, votes = codes[is_likely], votes[is_likely]
     pairs = np.stack([codes // 2 // len(prints), codes // 2 % len(prints), codes % 2], 1)
-    return pairs[_best_of_each(pairs, votes, count=BY_CORNERS)]
+    return pairs[_best_of_each(pairs, votes, count=int(np.clip(FEW // max(len(prints), 1), *BY_CORNERS)))]
 
 
 def _hashes(descriptors: np.ndarray, bits: np.ndarray) -> np.ndarray:

@@ -20,6 +20,8 @@ BLACK, WHITE = 5, 250  # what is lost beyond says nothing
 LEAST_CLEAR = 0.1  # of what is shown
 REFINED = (0.3, 0.97)  # likenesses that a better placing may change what comes of them
 STEPS = 15
+LOOK_PX = 16
+LEAST_LOOK = 0.7  # correlation in so few pixels
 
 
 def likeness(first: Print, second: Print, *, mirrored: int) -> float:
@@ -32,10 +34,9 @@ def likeness(first: Print, second: Print, *, mirrored: int) -> float:
     import cv2
 
     lower, upper = first.grey, second.view(mirrored)
-    best, placing = -1.0, None
     details = _details(lower, lower.shape)
     placing = _stretched(lower, upper)
-    best = _alike(lower, details, upper, placing)
+    best = _alike(lower, details, upper, placing) if _may_fill(lower, upper) else 0.0
     if best > REFINED[1]:
         return best
     turned = _by_corners(first, second, mirrored)
@@ -45,6 +46,16 @@ def likeness(first: Print, second: Print, *, mirrored: int) -> float:
         with suppress(cv2.error):  # where it does not converge
             best = max(best, _alike(lower, details, upper, _refined(lower, upper, placing)))
     return best
+
+
+def _may_fill(lower: np.ndarray, upper: np.ndarray) -> bool:
+    """Whether two photos look so much alike as a whole that one may be the other in the same frame."""
+    import cv2
+
+    size = (LOOK_PX, LOOK_PX)
+    a, b = (cv2.resize(grey, size, interpolation=cv2.INTER_AREA).astype(np.float32) for grey in (lower, upper))
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum()) >= LEAST_LOOK * math.sqrt(float((a * a).sum()) * float((b * b).sum()))
 
 
 def _stretched(lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
