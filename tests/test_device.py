@@ -10,7 +10,7 @@ import transferkit as tk
 from transferkit import caches, kernels, runtime
 from transferkit.config import FinetuneConfig
 from transferkit.model.precision import Precision
-from transferkit.ship import classifier
+from transferkit.ship import answers
 from transferkit.train import outputs
 from transferkit.zoo.errors import UsageError
 
@@ -109,7 +109,7 @@ def test_what_is_shipped_is_scored_and_answers_in_all_bits(monkeypatch, digit_fo
     run = tk.finetune(digit_folder, out=tmp_path / "run", **options)
     assert set(asked) == {("cpu", True)}
     asked.clear()
-    monkeypatch.setattr(classifier, "single_precision", noted)
+    monkeypatch.setattr(answers, "single_precision", noted)
     tk.load(run.folder, device="cpu").predict(next(digit_folder.rglob("*.png")))
     assert asked == [("cpu", True)]
 

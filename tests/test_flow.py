@@ -40,7 +40,7 @@ def test_a_run_folder_holds_all_that_the_contract_names(run):
         "heat_maps.json", "report.html", "curves.png", "model",
     }  # fmt: skip
     assert {path.name for path in (run.folder / "model").iterdir()} == {
-        "model.safetensors", "config.json", "README.md", "MANIFEST.json",
+        "model.safetensors", "familiarity.safetensors", "config.json", "README.md", "MANIFEST.json",
     }  # fmt: skip
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert metrics == run.metrics

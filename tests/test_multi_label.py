@@ -113,14 +113,14 @@ def test_evaluate_gives_the_scores_of_the_run_and_refuses_labels_of_another_kind
 @pytest.mark.parametrize("form", ["table", "csv", "json"])
 def test_the_command_lists_the_labels(run, table, capsys, form):
     photos = [str(table.parent / "0.png"), str(table.parent / "7.png")]
-    assert command(["predict", str(run.folder), *photos, "--format", form]) == 0
+    assert command(["predict", str(run.folder), *photos, "--format", form, "--no-abstain"]) == 0
     *head, none, everything = capsys.readouterr().out.splitlines()
     if form == "table":
         assert none.endswith("  none")
         assert all(name in everything for name in CLASSES)
     elif form == "csv":
-        assert head == ["path,labels,probabilities,fault"]
-        assert none.endswith("0.png,,,")
+        assert head == ["path,labels,probabilities,doubt,fault"]
+        assert none.endswith("0.png,,,,")
         assert sorted(everything.split(",")[1].split("|")) == sorted(CLASSES)
     else:
         assert json.loads(none)["labels"] == []
@@ -160,11 +160,11 @@ def test_the_likeliest_are_listed_whatever_their_thresholds_where_that_is_asked_
     photo = str(table.parent / "0.png")  # nothing is on it
     assert command(["predict", str(run.folder), photo, "--top", "2", "--format", "csv"]) == 0
     head, row = capsys.readouterr().out.splitlines()
-    assert head == "path,labels,probabilities,label1,probability1,label2,probability2,fault"
+    assert head == "path,labels,probabilities,label1,probability1,label2,probability2,doubt,fault"
     _, labels, _, first, _, second, *_ = row.split(",")
     assert labels == ""
     assert [first, second] == [name for name, _ in run.classifier.predict(photo, top=2)[0].top]
-    assert command(["predict", str(run.folder), photo, "--top", "2"]) == 0
+    assert command(["predict", str(run.folder), photo, "--top", "2", "--no-abstain"]) == 0
     assert [word for word in capsys.readouterr().out.split() if word in CLASSES] == [first, second]
 
 
@@ -201,7 +201,7 @@ def test_a_graph_gives_the_probabilities_and_its_thresholds(run, tmp_path):
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["task"])["thresholds"] == list(run.classifier.task.thresholds)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), np.uint8)
-    (p,) = session.run(None, {"pixels": pixels})
+    (p,) = session.run(["probabilities"], {"pixels": pixels})
     expected = run.classifier.predict(list(pixels.transpose(0, 2, 3, 1)), top=3)
     for row, prediction in zip(p, expected):
         assert row.tolist() == pytest.approx([dict(prediction.top)[name] for name in CLASSES], abs=1e-4)

@@ -51,7 +51,8 @@ def ranked(folder):
 def test_the_figures_are_those_of_a_probe_that_is_cross_validated(folder, ranked, tmp_path):
     for each in ranked:
         val = tk.finetune(folder, backbone=each.backbone, strategy="probe", out=tmp_path / each.backbone).metrics["val"]
-        assert (each.accuracy, list(each.interval), each.loss) == (val["accuracy"], val["interval"], val["loss"])
+        assert (each.accuracy, list(each.interval)) == (val["accuracy"], val["interval"])
+        assert val["loss"] <= each.loss * (1 + 1e-6)  # at another temperature
         assert val["n"] == 36
     assert [each.loss for each in ranked] == sorted(each.loss for each in ranked)
     assert {each.backbone for each in ranked} == {*NAMES}

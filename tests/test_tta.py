@@ -24,7 +24,7 @@ from transferkit.train import mirror_trial
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32"}
 WAYS = {
     "probe": {"strategy": "probe", "seed": 1},
-    "in cycles": {"strategy": "probe", "snapshots": 2, "epochs": 4, "lr": 0.2, "seed": 3},
+    "in cycles": {"strategy": "probe", "snapshots": 2, "epochs": 4, "lr": 0.3, "seed": 7},
     "several labels": {"strategy": "lp-ft", "freeze": "layer1", "epochs": 1, "lr": 1e-5, "views": 1, "seed": 0},
 }
 USED = ("probe", "in cycles")  # in the last validation is no better

@@ -193,7 +193,7 @@ def _probed(problem: Problem, about: dict[str, Any], progress: Progress) -> _Tri
     if probe.note:
         progress.say(probe.note)
     task, labels = problem.train.task, problem.train.labels[probe.rows]
-    scores = task.scores(probe.logits, labels)
+    scores = task.scores(probe.logits, labels, None if problem.groups is None else problem.groups[probe.rows])
     targets = labels if labels.ndim == 2 else np.eye(problem.train.num_classes)[labels]
     found = Ranked(
         **about,

@@ -159,8 +159,9 @@ def test_what_is_frozen_runs_once_for_each_view(digit_folder, tmp_path, monkeypa
     monkeypatch.setattr(boundary.Boundary, "handed", counted)
     trained(digit_folder, tmp_path / "run", views=2, epochs=3)
     images, judging = 72, 15  # a fifth, of each class
-    # 2 views of what trains, and what validates as it is; then that in a view for each epoch of the fit to all, or in 2
-    assert sum(batches) - 2 * (images - judging) - judging in (judging, 2 * judging)
+    # 2 views of what trains, and what validates as it is; then that in a view for each epoch of the fit to all, or in
+    # 2; then what trains as it is, to know what is familiar
+    assert sum(batches) - 2 * (images - judging) - judging - (images - judging) in (judging, 2 * judging)
 
 
 @pytest.mark.parametrize(("saving", "views"), [(1.5, 4), (1.1, 0)])

@@ -64,8 +64,8 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
     (soup,) = weights([problem.model])
     for way in ways:
         problem.network.load_state_dict(wise_ft.between(way.start, way.end, 0.5))
-        logits = found.predict(way.rows)
-        assert np.allclose(logits, found.logits[np.isin(found.rows, way.rows)], atol=1e-4)
+        (logits,), (judged,) = found.predict(way.rows), found.logits
+        assert np.allclose(logits, judged[np.isin(found.rows, way.rows)], atol=1e-4)
     for name in ("model.conv1.0.weight", "model.fc.weight"):
         mean = torch.stack([wise_ft.between(way.start, way.end, 0.5)[name] for way in ways]).mean(0)
         torch.testing.assert_close(soup[name], mean)
@@ -75,7 +75,7 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
     assert found.notes[1] == "epochs: 1, the best of the first fit"
     assert found.tried["note"] == found.notes[0]
     assert ", ".join(f"{loss:.3f}" for _, loss in found.tried["way"]) in found.notes[0]
-    losses = problem.val.task.log_losses(found.logits, problem.val.labels[found.rows])
+    losses = problem.val.task.log_losses(found.logits[0], problem.val.labels[found.rows])
     assert (found.tried["share"], found.tried["fits"]) == (0.5, 5)
     assert found.tried["loss"] == pytest.approx(losses.mean(), abs=1e-5)
 

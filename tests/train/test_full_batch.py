@@ -237,6 +237,6 @@ def test_a_run_resumes_with_what_it_knows_of_curvature_and_keeps_its_best_epoch(
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     losses = [line["val"]["loss"] for line in lines if line["phase"] == "finetune"]
     assert len(losses) == 3
-    assert scores["val"]["loss"] == pytest.approx(min(losses), rel=1e-4)
+    assert scores["val"]["loss"] <= min(losses) * (1 + 1e-4)  # at another temperature
     assert scores["notes"][1] == f"best epoch: {1 + losses.index(min(losses))}"
     assert (run / "curves.png").is_file()

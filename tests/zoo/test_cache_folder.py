@@ -21,6 +21,8 @@ OURS = {  # a file of each kind, as versions before the tag left them
     "features": f"features/{HEX}/plain-fp32.{HEX[:16]}.safetensors",
     "networks": f"networks/{HEX}.safetensors",
     "timings": f"timings/{HEX}.json",
+    "copies": f"copies/{HEX}.json",
+    "maps": f"maps/{HEX}.json",
     "names": "names/timm-1.0.27-torchvision-0.28.0+cpu.json",
     "weights": "weights/vit_b_16_swag-9ac1b537.safetensors",
 }

@@ -103,6 +103,8 @@ def _draw_probe(lines: list[Line]) -> "Figure":
     x = [line["l2"] for line in lines]
     _draw_scores(panels, x, lines)
     _mark_best(panels, x, lines, name="L2")
+    if len(x) == 1:  # matplotlib has no room around a single point
+        panels[-1].set_xlim(x[0] / 2, 2 * x[0] or 1)
     panels[-1].set_xscale("log" if min(x) > 0 else "linear")
     panels[-1].set_xlabel("L2 of the probe")
     _add_legend(figure)
