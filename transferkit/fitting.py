@@ -68,11 +68,7 @@ def train(
         about = {"backbone": prepared.model.card.name, "strategy": config.strategy, "precision": config.precision}
         fitted = _fit(run, taken, prepared, problem_of(config, taken, prepared, context=context, pool=pool))
         progress.finish()
-        answers = taken.listing.task.mean(fitted.logits)
-        glance = inspection.at_a_glance(prepared, taken, fitted.rows, answers) if ranks.is_first() else []
-        glance = ranks.from_first(glance)
-        for line in glance:
-            progress.say(line)
+        glance = _glance(prepared, taken, fitted, progress)
         result = evaluate.judge(fitted, taken, **about)
     result = replace(
         result,
@@ -88,6 +84,16 @@ def train(
             network.divide_logits(result.calibration["temperature"])
         record.finish(run, fitted.networks, result, cache=caches.folder_of(prepared.given))
     return result.as_metrics()
+
+
+def _glance(prepared: Prepared, taken: FirstPass, fitted: Fitted, progress: Progress) -> list[str]:
+    """What may be wrong with the images, in a few lines, which are said."""
+    answers = taken.listing.task.mean(fitted.logits)
+    looked = inspection.at_a_glance(prepared, taken, fitted.rows, answers) if ranks.is_first() else []
+    lines = ranks.from_first(looked)
+    for line in lines:
+        progress.say(line)
+    return lines
 
 
 def _context(
