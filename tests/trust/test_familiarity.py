@@ -31,10 +31,11 @@ def test_few_images_like_those_trained_on_are_called_unlike_and_nearly_all_other
     assert (margins(known, images(500, rng.normal(size=(3, 40)))) < 0).mean() > 0.95
 
 
-@pytest.mark.parametrize("count", [30, 100])  # fewer and more than features
-def test_the_margin_is_the_mean_cosine_to_the_two_nearest_less_the_limit(count):
-    trained, new = images(count), images(20)
-    known = learnt(trained)
+@pytest.mark.parametrize(("count", "width"), [(30, 40), (100, 300), (400, 300)])  # fewer and more than features
+def test_the_margin_is_the_mean_cosine_to_the_two_nearest_less_the_limit(count, width):
+    spread = rng.normal(size=(40, width)).astype(np.float32)  # of rank 40, so that products have values of 0
+    trained, new = images(count) @ spread, images(20) @ spread
+    known = learnt(trained, widths=(width,))
     distances, _ = NearestNeighbors(n_neighbors=2, metric="cosine").fit(trained).kneighbors(new)
     assert margins(known, new) == pytest.approx(1 - distances.mean(1) - known.limit, abs=1e-4)
 

@@ -54,6 +54,8 @@ def learn(features: np.ndarray, folds: np.ndarray, *, widths: tuple[int, ...]) -
     likeness, fold = directions @ directions.T, torch.from_numpy(folds)
     likeness[fold[:, None] == fold] = -1
     limit = float(np.quantile(_nearest(likeness).numpy(), FALSE_ALARMS))
+    if not np.isfinite(limit):
+        return None
     return Familiarity(basis=basis, directions=directions, widths=widths, limit=limit)
 
 
@@ -65,11 +67,14 @@ def _normalised(features: Tensor, widths: tuple[int, ...]) -> Tensor:
 
 def _basis(x: Tensor) -> Tensor:
     """The directions that hold most of the rows. Shapes: (n, D) -> (D, R)."""
+    if x.shape[1] <= RANK:
+        return torch.eye(x.shape[1])
+    exact = x.double()  # in single precision vectors of values near 0 may be no numbers
     if len(x) >= x.shape[1]:  # the smaller of the two matrices of products
-        return torch.linalg.eigh(x.T @ x)[1][:, -RANK:].contiguous()
-    values, vectors = (found[..., -RANK:] for found in torch.linalg.eigh(x @ x.T))
+        return torch.linalg.eigh(exact.T @ exact)[1][:, -RANK:].float().contiguous()
+    values, vectors = (found[..., -RANK:] for found in torch.linalg.eigh(exact @ exact.T))
     is_there = values > 1e-6 * values[-1]
-    return x.T @ vectors[:, is_there] / values[is_there].sqrt()
+    return (exact.T @ vectors[:, is_there] / values[is_there].sqrt()).float()
 
 
 def _nearest(likeness: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ MOST_POINTS = 100
 class Sureness:
     """Which share is wrong of the answers that are as sure as this, or surer.
 
-    Fields: points of (confidence, share wrong), from the surest on; both fall and rise with the number of answers.
+    Fields: points of (confidence, share wrong), from the surest on.
     """
 
     points: tuple[tuple[float, float], ...]
@@ -43,7 +43,6 @@ def learn(confidence: np.ndarray, right: np.ndarray) -> Sureness:
     wrong = (np.cumsum(~right[order]) + np.cumsum(1 - confidence)) / (2 * count)
     is_last = np.append(confidence[1:] < confidence[:-1], True)  # of those as sure as each other
     confidence, wrong = confidence[is_last], wrong[is_last]
-    wrong = np.minimum.accumulate(wrong[::-1])[::-1]  # a stricter threshold is of no use where a laxer one does as well
     chosen = np.unique(np.linspace(0, len(wrong) - 1, MOST_POINTS).round().astype(int))
     return Sureness(points=tuple((float(confidence[k]), float(wrong[k])) for k in chosen))
 
