@@ -25,7 +25,7 @@ torch.set_num_threads(1)  # as tests/conftest.py does: features of other threads
 known.MARGIN_NS = -10**18
 images, out, cache, backbone = sys.argv[1:]
 tk.finetune(images, out=out, cache_dir=cache, backbone=backbone, strategy="probe", precision="fp32")
-heavy = ("timm", "torchvision", "torch._dynamo", "sympy", "albumentations", "scipy", "sklearn")
+heavy = ("timm", "torchvision", "torch._dynamo", "sympy", "albumentations", "sklearn")
 print([name for name in heavy if name in sys.modules])
 """
 
