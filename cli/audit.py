@@ -21,14 +21,7 @@ NARROW = 40  # columns; a narrower terminal breaks lines itself
 @options.declared("backbone")
 @options.declared("weights")
 @options.declared("group_by")
-@options.declared("image_size")
-@options.declared("bit_depth")
-@options.declared("precision")
-@options.declared("workers")
-@options.declared("seed")
-@options.declared("device")
-@options.declared("cache_dir")
-@options.declared("offline")
+@options.how_images_are_read
 @options.json_option
 @options.quiet_option
 @options.debug_option

@@ -73,6 +73,14 @@ def every_declared(function: Any) -> Any:
     return function
 
 
+def how_images_are_read(function: Any) -> Any:
+    """The options of a command that reads all images and computes features, and trains nothing."""
+    names = ("image_size", "bit_depth", "precision", "workers", "seed", "device", "cache_dir", "offline")
+    for name in reversed(names):
+        function = declared(name)(function)
+    return function
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")

@@ -1,20 +1,16 @@
 """The page of an audit: what is wrong with a data set, with the photos that are meant beside each other."""
 
-import base64
-import io
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from string import Template
 
-from PIL import Image, ImageOps
-
 from transferkit.audit import summary
 from transferkit.audit.findings import Findings, counts
 from transferkit.audit.shortcuts import Shortcut
 from transferkit.data.copies import Pair
-from transferkit.data.decode import DecodeError, decode
 from transferkit.ship.markup import bar, percent, section, shown, table
+from transferkit.ship.mistakes import thumbnail
 
 MOST_SUSPECTS, MOST_COPIES, MOST_EMPTY = 48, 24, 12  # pictures keep the page under 3 MB
 THUMBNAIL_PX = 160
@@ -197,23 +193,10 @@ def _places(found: Findings, rows: Sequence[int]) -> str:
 
 def _figure(found: Findings, rows: Sequence[int], lines: str, *, has_file: bool = True) -> str:
     paths = [found.listing.paths[row] for row in rows]
-    pictures = "".join(f'<div class="picture">{_thumbnail(path)}</div>' for path in paths)
+    pictures = "".join(f'<div class="picture">{thumbnail(path)}</div>' for path in paths)
     name = found.listing.relative(rows[0])
     file = f'<span class="file">{shown(name)}</span>' if has_file else ""
     return f'<figure title="{shown(name)}">{pictures}<figcaption>{lines}{file}</figcaption></figure>'
-
-
-def _thumbnail(path: Path) -> str:
-    """A small JPEG inside the page, or words on grey where the image cannot be read any more."""
-    try:
-        image = decode(path, shrunk_to=THUMBNAIL_PX)
-    except DecodeError:
-        return "cannot be read"
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    image = ImageOps.scale(image, THUMBNAIL_PX // max(image.size), Image.Resampling.NEAREST)
-    jpeg = io.BytesIO()
-    image.save(jpeg, "JPEG", quality=80)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(jpeg.getvalue()).decode()}">'
 
 
 def _grid(figures: Sequence[str]) -> str:

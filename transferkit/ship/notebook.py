@@ -38,9 +38,9 @@ def run_html(folder: Path, metrics: dict[str, Any]) -> str:
 
 
 def prediction_html(
-    source: Source, listed: Sequence[tuple[str, float]], *, fault: str | None, trained_on: bool | None
+    source: Source, listed: Sequence[tuple[str, float]], *, fault: str | None, doubt: str, trained_on: bool | None
 ) -> str:
-    """The photo with a bar for each class that is listed, or why it could not be read."""
+    """The photo with a bar for each class that is listed, and what speaks against it; or why it could not be read."""
     bars = "".join(
         f'<tr><td {CELL}>{shown(name)}</td><td {CELL}><span style="{TRACK}"><span style="{FILLED};width:{p:.1%}">'
         f"</span></span></td><td {CELL}>{percent(p)}</td></tr>"
@@ -50,6 +50,8 @@ def prediction_html(
         said = f"<div>unreadable: {shown(fault)}</div>"
     else:
         said = f"<table style='border-collapse:collapse;color:inherit'>{bars}</table>" if bars else "<div>none</div>"
+    if doubt:
+        said = f"<div><strong>{doubt}</strong></div>{said}"
     if trained_on:
         said += "<div>The run was fitted to this photo.</div>"
     picture = "" if fault else f'<div style="width:{THUMBNAIL_PX}px">{_picture(source)}</div>'

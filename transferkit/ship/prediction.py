@@ -38,4 +38,4 @@ class Prediction:
         from transferkit.ship.notebook import prediction_html
 
         listed = self.top if len(self.top) >= len(self.labels) else self.labels
-        return prediction_html(self.source, listed, fault=self.fault, trained_on=self.trained_on)
+        return prediction_html(self.source, listed, fault=self.fault, doubt=self.doubt, trained_on=self.trained_on)

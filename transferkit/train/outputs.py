@@ -43,6 +43,7 @@ class _Listening(nn.Module):
     def __init__(self, model: Backbone, network: nn.Module):
         super().__init__()
         self.model, self.network = model, network
+        self.card = getattr(network, "card", None)  # which says how many images it takes at once
 
     def forward(self, x: Inputs) -> Tensor:
         return self.model.answer(self.network, x)[1]

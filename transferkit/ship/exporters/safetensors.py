@@ -18,6 +18,7 @@ def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:
     from transferkit.zoo.files import write_safetensors
 
     own = description.describe(model)["transferkit"]
+    own.pop("familiarity", None)  # its features are in a file of their own
     write_safetensors(out, model.backbone.model.state_dict(), {"format": "pt", "transferkit": json.dumps(own)})
 
 
