@@ -61,7 +61,7 @@ def test_all_that_a_run_writes_takes_the_place_of_an_older_run(run):
 
 def test_maps_are_found_again_for_the_same_weights_and_photos_alone(copied, tmp_path, monkeypatch):
     made = []
-    monkeypatch.setattr(heat_maps, "_made", lambda *given, **more: made.append(given) or [])
+    monkeypatch.setattr(heat_maps, "_made", lambda *given, **more: made.append(given) or ([], ""))
     cache = tmp_path / "cache"
     for _ in range(2):
         heat_maps.write(copied, cache=cache)
@@ -96,7 +96,10 @@ def test_a_model_that_cannot_be_opened_costs_the_maps_and_nothing_else(copied, n
     (copied / "model" / name).write_bytes(b"nothing")
     (copied / "heat_maps.json").unlink()
     write_report(copied)
-    assert json.loads((copied / "heat_maps.json").read_text()) == {"maps": []}
+    found = json.loads((copied / "heat_maps.json").read_text())
+    assert found["maps"] == []
+    assert name in found["fault"]
+    assert "There are no heat maps: " in (copied / "report.html").read_text()
     assert pictures(copied) == (copied / "report.html").read_text().count("<figure title=")
 
 
@@ -115,7 +118,7 @@ def test_a_photo_that_is_gone_has_neither_picture_nor_map(digit_folder, copied):
 def test_a_network_without_places_and_an_ensemble_have_reports_too(digit_folder, tmp_path):
     assert json.loads(
         (finetune(digit_folder, tmp_path / "mlp", backbone="cifar_mlp") / "heat_maps.json").read_text()
-    ) == {"maps": []}
+    ) == {"maps": [], "fault": ""}
     ensemble = finetune(digit_folder, tmp_path / "ensemble", snapshots=2, epochs=4, l2=0.01)
     assert len(json.loads((ensemble / "heat_maps.json").read_text())["maps"]) >= 12
 

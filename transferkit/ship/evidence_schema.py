@@ -88,3 +88,4 @@ class HeatMaps(Struct):
     """heat_maps.json."""
 
     maps: list[HeatMap]
+    fault: str = ""  # why there are none

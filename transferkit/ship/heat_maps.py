@@ -20,9 +20,10 @@ from transferkit.ship import artifact, overlays, report, run_files
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.zoo import cache_folder, files, hashes
 from transferkit.zoo.errors import RankLostError, StorageError
+from transferkit.zoo.text import first_line
 
 BATCH = 6  # all that its layers give for so many photos is held at once
-FORMAT = 1  # to be raised with every change that makes other maps
+FORMAT = 2  # to be raised with every change that makes other maps
 
 Wanted = Sequence[tuple[str, str]]  # path of a photo, and the class that its map is of
 
@@ -39,11 +40,12 @@ def write(run: Path, *, cache: Path | None = None, device: str = "cpu") -> None:
     path = cache and cache / "maps" / f"{cache_folder.digest(_key(run, wanted, device))}.json"
     found = path and cache_folder.read(path)
     if not found:
-        found = {"maps": _made(run, wanted, device=device)}
-        if path:
+        maps, fault = _made(run, wanted, device=device)
+        found = {"maps": maps, "fault": fault}
+        if path and not fault:
             with suppress(StorageError):
                 cache_folder.write(path, found)
-    files.write_json(run / overlays.FILE, {"maps": found["maps"]})
+    files.write_json(run / overlays.FILE, {"maps": found["maps"], "fault": found["fault"]})
 
 
 def _key(run: Path, wanted: Wanted, device: str) -> dict[str, Any]:
@@ -60,14 +62,14 @@ def _key(run: Path, wanted: Wanted, device: str) -> dict[str, Any]:
     }
 
 
-def _made(run: Path, wanted: Wanted, *, device: str) -> list[dict[str, Any]]:
-    """The maps of photos; none where the network has none, fails, or is not there: a report does without."""
+def _made(run: Path, wanted: Wanted, *, device: str) -> tuple[list[dict[str, Any]], str]:
+    """The maps of photos, none where the network has none; and why it gave none: a report does without, and says it."""
     try:
-        return [*_computed(_Network.of(artifact.load(run / "model"), device), wanted)] if wanted else []
+        return [*_computed(_Network.of(artifact.load(run / "model"), device), wanted)] if wanted else [], ""
     except RankLostError:
         raise
-    except Exception:  # called as they were not made for, networks fail in as many ways as there are
-        return []
+    except Exception as error:  # called as they were not made for, networks fail in as many ways as there are
+        return [], first_line(error)
 
 
 @dataclass(frozen=True, kw_only=True)

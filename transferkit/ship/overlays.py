@@ -19,6 +19,12 @@ FAINT, STRONG = 0.2, 0.8  # of the colour over a photo, where the map is 0 and 1
 Maps = dict[tuple[str, str], dict[str, Any]]  # by path and class
 
 
+def fault(run: Path) -> str:
+    """Why a network gave no maps; "" where it gave some, or has none. Raises: ModelFileError, StorageError."""
+    path = run / FILE
+    return run_files.checked(path, HeatMaps).get("fault", "") if path.exists() else ""
+
+
 def read(run: Path) -> Maps:
     """The maps in RUN/heat_maps.json; none if it is absent. Raises: ModelFileError, StorageError."""
     path = run / FILE

@@ -33,7 +33,10 @@ def write(run: Path, *, predictions: Sequence[run_files.Prediction], name: Path 
     record, scores = run_files.read_record(run), run_files.read_scores(run)
     part, block = _part(scores), scores.get("test") or scores["val"]
     page, classes = PAGES[tasks.of_scores(scores).name], scores["classes"]
-    notes = "".join(f'<p class="note">{shown(note)}</p>' for note in _notes(record, scores))
+    told = _notes(record, scores)
+    if fault := overlays.fault(run):
+        told.append(f"There are no heat maps: {fault}")
+    notes = "".join(f'<p class="note">{shown(note)}</p>' for note in told)
     figures = curves.draw(curves.read(run), chosen=(scores.get("snapshots") or {}).get("chosen"))
     sections = [
         _facts(record, scores, validation=page.brief(scores["val"])),
