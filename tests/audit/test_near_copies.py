@@ -9,7 +9,7 @@ from PIL import Image
 
 import transferkit as tk
 from tests.photos import CHANGES, photo
-from transferkit.audit import near_copies, prints, registration
+from transferkit.audit import candidates, near_copies, prints, registration
 from transferkit.data import copies, folder, known
 from transferkit.data.copies import BURST, NEAR_COPY, Pair
 from transferkit.data.photos import Decoding, Photos
@@ -61,6 +61,15 @@ def test_a_copy_is_as_good_as_the_photo_where_both_show_the_same(name):
     likeness = [registration.likeness(prints.of(image), changed, mirrored=mirrored) for mirrored in (0, 1)]
     assert max(likeness) > 0.9
     assert np.argmax(likeness) == (name == "mirrored")
+
+
+def test_a_copy_that_is_mirrored_and_cropped_too_is_found_by_its_corners():
+    image = photo(7)
+    width, height = image.size
+    turned = image.crop((width // 3, height // 4, width, height)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    made = [prints.of(each.convert("RGB")) for each in (image, turned, *(photo(n) for n in range(60, 70)))]
+    assert [0, 1, 1] in candidates.of(made).tolist()
+    assert [0, 1, 1] not in candidates._by_look(candidates.looks(made)).tolist()
 
 
 def test_drawings_of_the_same_digit_are_no_copies(digit_folder):
