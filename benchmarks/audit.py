@@ -24,6 +24,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from transferkit import inspection
 from transferkit.audit import cues, shortcuts
+from transferkit.audit import exif as tags
 from transferkit.data import folder
 from transferkit.data.listing import Listing
 from transferkit.data.photos import Decoding, Photos
@@ -112,7 +113,7 @@ def coarse(photo: Image.Image, path: Path) -> None:
 def by_camera(name: str) -> "Save":
     def save(photo: Image.Image, path: Path) -> None:
         exif = Image.Exif()
-        exif[cues.MAKE], exif[cues.MODEL] = "Maker", name
+        exif[tags.MAKE], exif[tags.MODEL] = "Maker", name
         photo.save(path, quality=QUALITY, exif=exif)
 
     return save

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from transferkit.audit import cues
+from transferkit.audit import exif as tags
 from transferkit.data.listing import PathTable
 from transferkit.data.photos import Decoding, Photos
 from transferkit.progress import Progress
@@ -57,8 +58,8 @@ def test_the_first_photo_of_a_process_is_seen_as_any_other(tmp_path):
 
 def test_camera_and_date_come_from_the_exif_block(tmp_path):
     exif = Image.Exif()
-    exif[cues.MAKE], exif[cues.MODEL] = "Maker", "X\0"
-    exif.get_ifd(cues.DETAILS)[cues.TAKEN] = "1970:01:03 12:00:00"
+    exif[tags.MAKE], exif[tags.MODEL] = "Maker", "X\0"
+    exif.get_ifd(tags.DETAILS)[tags.TAKEN] = "1970:01:03 12:00:00"
     Image.new("RGB", (32, 32)).save(tmp_path / "a.jpg", exif=exif)
     (seen,) = look(tmp_path / "a.jpg").seen
     assert (seen.camera, seen.taken) == ("Maker X", 2.5)

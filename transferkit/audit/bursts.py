@@ -2,22 +2,19 @@
 
 import os
 import re
-from collections.abc import Iterable
-from datetime import datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from transferkit.audit import exif
 from transferkit.data.listing import Listing
 from transferkit.data.source import Member
 
 SECONDS = 3  # between two photos of a burst
 BY_TIME = 0.3, 1.25  # how alike they must be, and how many times nearer than strangers, as for near copies
 BY_NAME = 0.6, 3
-MAKE, MODEL, EXIF = 0x010F, 0x0110, 0x8769  # tags of Exif 2.32
-TAKEN, FRACTION, SERIAL = 0x9003, 0x9291, 0xA431
 NUMBER = re.compile(r"(.*?)(\d{1,15})(\D*)", re.DOTALL)
 
 Pairs = list[tuple[int, int]]
@@ -68,15 +65,7 @@ def _moment(path: str) -> tuple[Any, float] | None:
         return None
     try:
         with Image.open(path, formats=("JPEG", "TIFF", "PNG", "WEBP")) as image:
-            exif = image.getexif()
-            details = exif.get_ifd(EXIF)
-            written, fraction = str(details.get(TAKEN, "")), str(details.get(FRACTION, "")).strip("\0 ")
-            camera = _words((exif.get(MAKE), exif.get(MODEL), details.get(SERIAL)))
-        second = (datetime.strptime(written.strip("\0 "), "%Y:%m:%d %H:%M:%S") - datetime(1970, 1, 1)).total_seconds()
-    except Exception:  # a broken block raises anything, and no date is no error
+            shot = exif.read(image)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # no photo of these kinds
         return None
-    return camera, second + (float(f"0.{fraction}") if fraction.isdecimal() else 0)
-
-
-def _words(values: Iterable[Any]) -> tuple[str, ...]:
-    return tuple(str(value or "").strip("\0 ") for value in values)
+    return None if shot.taken is None else ((shot.make, shot.model, shot.serial), shot.taken)

@@ -2,17 +2,16 @@
 
 import contextlib
 import io
-import re
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from transferkit.audit import exif
 from transferkit.data.decode import FORMATS, decode
 from transferkit.data.listing import PathTable
 from transferkit.data.photos import Photos
@@ -24,7 +23,6 @@ SIDE_PX = 32  # of the photo that is looked at; a JPEG is decoded at a part of i
 BORDER = 1 / 16  # of the sides
 QUALITY, HEADER_BYTES = 90, 600  # of JPEGs that say how much there is to see, and what each has before its pixels
 FEW_LEVELS = 4.0  # of 255; the deviation of a photo that is nearly one colour, docs/design.md says what was measured
-MAKE, MODEL, CHANGED, DETAILS, TAKEN = 271, 272, 306, 0x8769, 36867  # tags of EXIF 2.32
 SECONDS_OF_A_DAY = 86_400
 
 
@@ -86,7 +84,7 @@ def _seen(path: Path, photos: Photos) -> Seen | None:
         with _source(path) as file:
             image = Image.open(file, formats=(*FORMATS, *({"HEIF"} & {*Image.OPEN})))  # that of phones needs a plugin
             size, encoding = image.size, _encoding(image)
-            camera, taken = _exif(image)
+            shot = exif.read(image)
             if min(size) >= 2 * photos.decoding.side_px:
                 small = _small(photos.read(path).image)
             else:
@@ -94,7 +92,14 @@ def _seen(path: Path, photos: Photos) -> Seen | None:
                 small = _small(decode(file.read(), shrunk_to=SIDE_PX, bit_depth=photos.decoding.bit_depth))
     except (DataError, NetworkError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return Seen(*size, *_pixels(np.asarray(small, np.float32)), _detail(small), encoding, camera, taken)
+    return Seen(
+        *size,
+        *_pixels(np.asarray(small, np.float32)),
+        _detail(small),
+        encoding,
+        f"{shot.make} {shot.model}".strip(),
+        _days(shot),
+    )
 
 
 @contextlib.contextmanager
@@ -136,27 +141,7 @@ def _encoding(image: Image.Image) -> tuple[str, float]:
     return f"{image.format} {image.mode}", float(sum(tables.get(0, ())))
 
 
-def _exif(image: Image.Image) -> tuple[str, float]:
-    """The camera, and when the photo was taken."""
-    try:
-        exif = image.getexif()
-        camera = " ".join(str(exif.get(tag, "")).strip("\0 ") for tag in (MAKE, MODEL)).strip()
-        taken = str(exif.get_ifd(DETAILS).get(TAKEN) or exif.get(CHANGED) or "")
-    except Exception:  # a broken EXIF block raises anything
-        return "", np.nan
-    return camera, _days(taken)
-
-
-def _days(text: str) -> float:
-    """Days since 1970 of a date in EXIF; NaN where it is none.
-
-    >>> _days("1970:01:02 12:00:00"), _days("0000:00:00 00:00:00")
-    (1.5, nan)
-    """
-    if not re.match(r"\d{4}:\d\d:\d\d \d\d:\d\d:\d\d", text):
-        return np.nan
-    try:
-        date = datetime.strptime(text[:19], "%Y:%m:%d %H:%M:%S").replace(tzinfo=timezone.utc)
-    except ValueError:
-        return np.nan
-    return date.timestamp() / SECONDS_OF_A_DAY
+def _days(shot: exif.Shot) -> float:
+    """Days since 1970 of the moment when a photo was taken, or else changed; NaN where neither is said."""
+    found = shot.changed if shot.taken is None else shot.taken
+    return np.nan if found is None else found / SECONDS_OF_A_DAY

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -20,6 +21,26 @@ class Pair:
     kind: str
 
 
+class _Sets:
+    """Names, or numbers, that stand for the same: each has one that stands for all of its set."""
+
+    def __init__(self):
+        self._above: dict[Any, Any] = {}
+
+    def root(self, name: Any) -> Any:
+        """What stands for the set of a name."""
+        while (above := self._above.get(name, name)) != name:
+            self._above[name] = self._above.get(above, above)  # the next time the way is shorter
+            name = above
+        return name
+
+    def join(self, first: Any, second: Any) -> None:
+        """Make one set of two; what stands for the first stands for both."""
+        first, second = self.root(first), self.root(second)
+        if first != second:
+            self._above[second] = first
+
+
 def contents(sha256: Sequence[str]) -> np.ndarray:
     """A number for each file, the same for the same content. Shapes: sha256 (N,) -> (N,)."""
     return np.unique(np.asarray(sha256, "S64"), return_inverse=True)[1]
@@ -33,19 +54,12 @@ def families(contents: np.ndarray, pairs: Iterable[Pair]) -> np.ndarray:
     >>> families(np.array([7, 8, 7, 9]), [Pair(1, 2, NEAR_COPY)]).tolist()
     [0, 0, 0, 1]
     """
-    joined: dict[int, int] = {}  # a content to one that stands for it
-
-    def root(number: int) -> int:
-        while (above := joined.get(number, number)) != number:
-            joined[number] = joined.get(above, above)  # the next time the way is shorter
-            number = above
-        return number
-
+    sets, pairs = _Sets(), list(pairs)
+    if not pairs:
+        return np.unique(contents, return_inverse=True)[1]
     for pair in pairs:
-        first, second = root(int(contents[pair.row])), root(int(contents[pair.twin]))
-        if first != second:
-            joined[second] = first
-    found = np.array([root(int(number)) for number in contents], np.int64) if joined else contents
+        sets.join(int(contents[pair.row]), int(contents[pair.twin]))
+    found = np.array([sets.root(int(number)) for number in contents], np.int64)
     return np.unique(found, return_inverse=True)[1]
 
 
@@ -67,17 +81,11 @@ def together(groups: np.ndarray | None, contents: np.ndarray) -> np.ndarray | No
     files = np.where(is_copied, np.char.add(word, contents.astype(str)), "")
     if groups is None:
         return files
-    joined: dict[str, str] = {}  # a name to one that stands for it
-
-    def root(name: str) -> str:
-        while name in joined:
-            name = joined[name]
-        return name
-
+    sets = _Sets()
     for file, group in zip(files, groups):
-        if file and group and root(file) != root(group):
-            joined[root(file)] = root(group)
-    return np.array([root(str(group or file)) for file, group in zip(files, groups)])
+        if file and group:
+            sets.join(str(group), str(file))
+    return np.array([sets.root(str(group or file)) for file, group in zip(files, groups)])
 
 
 def seen(parts: np.ndarray, contents: np.ndarray) -> np.ndarray:
