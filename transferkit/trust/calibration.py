@@ -12,7 +12,7 @@ import numpy as np
 from transferkit import metrics
 from transferkit.tasks import Task
 
-SPREAD = 0.5  # of the logarithm of temperatures, before an image is seen: few images do not make one of 5
+SPREAD = 0.2  # of the logarithm of temperatures, before an image is seen: few images do not make one of 2
 MOST = 3.0  # of that logarithm
 ROUNDS, TRIED = 4, 21  # the range a tenth as wide each time
 
