@@ -1,7 +1,5 @@
 """The audit of a data set: one first pass as every run has it, then what its features, hashes and small photos tell."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from transferkit import caches, kinds, policy, seeds
@@ -13,7 +11,7 @@ from transferkit.data.source import Member
 from transferkit.messages import Reporter
 from transferkit.preparation import Prepared, numbers, problem_of, reader_of
 from transferkit.progress import Progress
-from transferkit.train import division, first_pass, head
+from transferkit.train import division, head
 from transferkit.train.context import FitContext
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.problem import Problem
@@ -30,10 +28,8 @@ def inspect(prepared: Prepared, progress: Progress) -> Findings:
     Raises: DataError if a class has no readable image left.
     """
     with prepared.arithmetic():
-        taken = first_pass.read_images(prepared.listing, reader_of(prepared), progress=progress)
         cache = caches.folder_of(prepared.given)
-        pairs = near_copies.find(taken, photos=prepared.photos, progress=progress, cache=cache)
-        taken = replace(taken, pairs=tuple(pairs))
+        taken = near_copies.read_images(prepared.listing, reader_of(prepared), progress=progress, cache=cache)
         judged, notes = _judged(prepared, taken, progress)
     seen = cues.look(taken.listing.paths, prepared.photos, progress=progress)
     told = []

@@ -24,7 +24,7 @@ from transferkit.model.freezer import FreezeReport, freeze
 from transferkit.model.head import reset_head
 from transferkit.model.precision import Precision
 from transferkit.progress import Progress
-from transferkit.train import division, first_pass, loader
+from transferkit.train import division, loader
 from transferkit.train.context import FitContext
 from transferkit.train.deadline import Deadline
 from transferkit.train.first_pass import FirstPass, Reader
@@ -151,11 +151,9 @@ def read_images(
 ) -> tuple[FirstPass, ResolvedConfig]:
     """Read all images, in a `pool` if there is one, set the bad ones aside, split the rest; the config with numbers."""
     given = prepared.given
-    taken = first_pass.read_images(prepared.listing, reader_of(prepared, pool), progress=progress)
+    reader, cache = reader_of(prepared, pool), caches.folder_of(given)
+    taken = near_copies.read_images(prepared.listing, reader, progress=progress, cache=cache)
     messages.left_out(taken.quarantine, progress)
-    folder = caches.folder_of(given)
-    pairs = near_copies.find(taken, photos=prepared.photos, progress=progress, cache=folder)
-    taken = replace(taken, pairs=tuple(pairs))
     taken = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
     return taken, numbers(prepared, images=int((taken.listing.parts == "train").sum()))
 

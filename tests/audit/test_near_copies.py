@@ -16,7 +16,7 @@ from transferkit.data.photos import Decoding, Photos
 from transferkit.messages import seen_words
 from transferkit.progress import Progress
 from transferkit.train.division import divide
-from transferkit.train.first_pass import FirstPass
+from transferkit.train.first_pass import FirstPass, Reader
 from transferkit.zoo import files
 
 TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none"}
@@ -44,10 +44,27 @@ def found(root, *, cache=None, heard=None):
     return {(*sorted((names[pair.row], names[pair.twin])), pair.kind) for pair in pairs}
 
 
+def printed(image):
+    return prints.of(prints.grey_of(image.convert("RGB")))
+
+
 def taken_with_pairs(root):
     taken = first_pass(root)
     pairs = near_copies.find(taken, photos=Photos(Decoding(384), workers=2), progress=Progress())
     return replace(taken, pairs=tuple(pairs))
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_photos_are_decoded_once_for_their_features_and_their_copies(workers, album, monkeypatch):
+    read = []
+    plain = Photos.read
+    monkeypatch.setattr(Photos, "read", lambda self, path: read.append(path) or plain(self, path))
+    card = tk.zoo.create("timm:test_resnet", weights="none", num_classes=3, image_size=32).card
+    photos = Photos(Decoding(384), workers=workers)
+    reader = Reader(photos=photos, preprocessing=card.preprocessing, device="cpu", extractor=None)
+    taken = near_copies.read_images(folder.read(album, to_train=False), reader, progress=Progress(), cache=None)
+    assert sorted(read) == sorted(taken.listing.paths)
+    assert list(taken.pairs) == list(taken_with_pairs(album).pairs) != []
 
 
 def test_every_changed_copy_is_found_and_nothing_else(album):
@@ -57,8 +74,8 @@ def test_every_changed_copy_is_found_and_nothing_else(album):
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_copy_is_as_good_as_the_photo_where_both_show_the_same(name):
     image = photo(50)
-    changed = prints.of(CHANGES[name](image).convert("RGB"))
-    likeness = [registration.likeness(prints.of(image), changed, mirrored=mirrored) for mirrored in (0, 1)]
+    changed = printed(CHANGES[name](image))
+    likeness = [registration.likeness(printed(image), changed, mirrored=mirrored) for mirrored in (0, 1)]
     assert max(likeness) > 0.9
     assert np.argmax(likeness) == (name == "mirrored")
 
@@ -67,7 +84,7 @@ def test_a_copy_that_is_mirrored_and_cropped_too_is_found_by_its_corners():
     image = photo(7)
     width, height = image.size
     turned = image.crop((width // 3, height // 4, width, height)).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-    made = [prints.of(each.convert("RGB")) for each in (image, turned, *(photo(n) for n in range(60, 70)))]
+    made = [printed(each) for each in (image, turned, *(photo(n) for n in range(60, 70)))]
     assert [0, 1, 1] in candidates.of(made).tolist()
     assert [0, 1, 1] not in candidates._by_look(candidates.looks(made)).tolist()
 

@@ -4,9 +4,9 @@ The answer is kept in the cache, by the files' contents and names.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import astuple
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +17,13 @@ from transferkit.audit.prints import Print
 from transferkit.audit.registration import likeness
 from transferkit.data import copies, remote, store
 from transferkit.data.copies import BURST, NEAR_COPY, Pair
+from transferkit.data.decode import Decoded
+from transferkit.data.listing import Listing
 from transferkit.data.photos import Photos
 from transferkit.data.source import Member
 from transferkit.progress import Progress
-from transferkit.train.first_pass import FirstPass
+from transferkit.train import first_pass
+from transferkit.train.first_pass import FirstPass, Reader
 from transferkit.zoo import cache_folder
 from transferkit.zoo.disk_cache import DiskCache
 
@@ -39,19 +42,43 @@ TOGETHER = 2048  # pairs compared before a stop is heard
 Compared = tuple[int, int, int]  # row, twin, whether the twin is mirrored
 
 
-def find(taken: FirstPass, *, photos: Photos, progress: Progress, cache: Path | None = None) -> list[Pair]:
+def read_images(listing: Listing, reader: Reader, *, progress: Progress, cache: Path | None) -> FirstPass:
+    """What the first pass takes in, with the near copies and bursts among it; a photo is decoded once for both.
+
+    Args and raises: as `first_pass.read_images` and `find`.
+    """
+    greys: dict[Path, np.ndarray] = {}
+
+    def look(path: Path, image: Decoded) -> None:
+        if len(greys) < MOST:
+            greys[path] = prints.grey_of(image)
+
+    taken = first_pass.read_images(listing, replace(reader, look=look), progress=progress)
+    return replace(taken, pairs=tuple(find(taken, photos=reader.photos, progress=progress, cache=cache, greys=greys)))
+
+
+def find(
+    taken: FirstPass,
+    *,
+    photos: Photos,
+    progress: Progress,
+    cache: Path | None = None,
+    greys: Mapping[Path, np.ndarray] = {},
+) -> list[Pair]:
     """The near copies and bursts among the readable images of all parts, sorted; one row of each file's content.
 
     They follow from pixels, names and EXIF data alone, not from the network, so runs with other backbones divide alike.
     Whatever goes wrong is said, and then there are none.
 
-    Args: cache, the folder in which the answer is kept.
+    Args: cache, the folder in which the answer is kept; greys, photos in small that are at hand.
     """
-    found = _kept(taken, photos, progress, cache) if ranks.is_first() else None
+    found = _kept(taken, photos, greys, progress, cache) if ranks.is_first() else None
     return [Pair(*pair) for pair in ranks.from_first(found)]
 
 
-def _kept(taken: FirstPass, photos: Photos, progress: Progress, cache: Path | None) -> list[tuple[int, int, str]]:
+def _kept(
+    taken: FirstPass, photos: Photos, greys: Mapping[Path, np.ndarray], progress: Progress, cache: Path | None
+) -> list[tuple[int, int, str]]:
     rows = np.unique(taken.contents, return_index=True)[1]
     rows.sort()
     members = [Member.of(taken.listing.paths[row]) for row in rows]
@@ -69,7 +96,7 @@ def _kept(taken: FirstPass, photos: Photos, progress: Progress, cache: Path | No
         kept.use(path)
     else:
         try:
-            found, lines = _found(taken, rows, photos, progress)
+            found, lines = _found(taken, rows, photos, greys, progress)
         except Exception as error:  # a run does without
             progress.say(f"near copies were not looked for: {type(error).__name__} {error}")
             return []
@@ -89,11 +116,13 @@ def _key(taken: FirstPass, rows: np.ndarray, photos: Photos) -> str:
     )
 
 
-def _found(taken: FirstPass, rows: np.ndarray, photos: Photos, progress: Progress) -> tuple[list[Pair], list[str]]:
+def _found(
+    taken: FirstPass, rows: np.ndarray, photos: Photos, greys: Mapping[Path, np.ndarray], progress: Progress
+) -> tuple[list[Pair], list[str]]:
     """The pairs, and what to say of those that are left out."""
     progress.start("looking for near copies", len(rows))
     read, made = [], []
-    for row, each in zip(rows, prints.read([taken.listing.paths[row] for row in rows], photos)):
+    for row, each in zip(rows, prints.read([taken.listing.paths[row] for row in rows], photos, greys=greys)):
         progress.advance(1)
         if each is not None:
             read.append(row)

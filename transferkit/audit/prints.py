@@ -1,6 +1,6 @@
 """What of a photo tells its copies: a small grey picture, and corners with what surrounds each, mirrored too."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,16 +41,19 @@ class Print:
         return np.ascontiguousarray(self.grey[:, ::-1]) if mirrored else self.grey
 
 
-def of(image: Decoded) -> Print:
-    """The print of a photo.
-
-    Source: ORB, Rublee et al. 2011, https://doi.org/10.1109/ICCV.2011.6126544, as OpenCV has it.
-    """
+def grey_of(image: Decoded) -> np.ndarray:
+    """A photo in small and grey; shape (h, w) uint8."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     scale = min(1.0, SIDE_PX / max(image.size))
     size = tuple(max(2, round(length * scale)) for length in image.size)
-    small = image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
-    grey = np.asarray(small.convert("L"))
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
+
+
+def of(grey: np.ndarray) -> Print:
+    """The print of a photo that is small and grey.
+
+    Source: ORB, Rublee et al. 2011, https://doi.org/10.1109/ICCV.2011.6126544, as OpenCV has it.
+    """
     return Print(grey, (_corners(grey), _corners(np.ascontiguousarray(grey[:, ::-1]))))
 
 
@@ -67,15 +70,18 @@ def _corners(grey: np.ndarray) -> Corners:
     return Corners(cv2.KeyPoint.convert(points).reshape(-1, 2), descriptors)
 
 
-def read(paths: Sequence[Path], photos: Photos) -> Iterator[Print | None]:
-    """The print of each photo, in order, made by as many threads as `photos` has; None where it cannot be read."""
+def read(paths: Sequence[Path], photos: Photos, *, greys: Mapping[Path, np.ndarray]) -> Iterator[Print | None]:
+    """The print of each photo, in order, made by as many threads as `photos` has; None where it cannot be read.
+
+    Args: greys, those that are at hand; other photos are read.
+    """
     import cv2
 
     cv2.setNumThreads(0)  # the threads here are the parallelism
 
     def make(path: Path) -> Print | None:
         try:
-            return of(photos.read(path).image)
+            return of(greys[path] if path in greys else grey_of(photos.read(path).image))
         except (DecodeError, TransferkitError, OSError, cv2.error):  # changed since the first pass
             return None
 

@@ -3,8 +3,9 @@
 import functools
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -58,7 +59,8 @@ class FirstPass:
 class Reader:
     """How images are read: decoded by `photos`, prepared for the network, put on `device`.
 
-    The processes of `pool` read them, if there are any; `extractor` computes features, where they are wanted.
+    The processes of `pool` read them, if there are any; `extractor` computes features, where they are wanted; `look` is
+    called with the path of each image that this process decodes, by its threads.
     """
 
     photos: Photos
@@ -66,6 +68,7 @@ class Reader:
     device: str
     extractor: Extractor | None
     pool: WorkerPool | None = None
+    look: Callable[[Path, Decoded], None] | None = None
 
     def batches(self, paths: PathTable, rows: list[np.ndarray]) -> Iterator[Batch]:
         """The images of `rows` as they are evaluated; without an extractor only to know that they can be read."""
@@ -73,6 +76,8 @@ class Reader:
             return self.pool.batches(paths, rows, epoch=None, is_seen=self.extractor is not None)
 
         def view(image: Decoded, row: int) -> np.ndarray:
+            if self.look:
+                self.look(paths[row], image)
             return eval_view(image, self.preprocessing) if self.extractor else UNSEEN
 
         return batches.batches(paths, rows, view, photos=self.photos)
