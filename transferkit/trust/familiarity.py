@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 NEIGHBOURS = 2
-FALSE_ALARMS = 0.04  # of images like those trained on, how many are called unlike
+FARTHEST = 0.06  # the images trained on that are least like the others: those no more like them are called unlike
+FALSE_ALARMS = 0.03  # of images like those trained on, how many are called unlike then
 RANK = 128  # of the space that features are kept in
 MOST = 4000  # images that are kept
 LEAST = 10  # images: of fewer nothing is known
@@ -39,9 +40,9 @@ class Familiarity(nn.Module):
 
 
 def learn(features: np.ndarray, folds: np.ndarray, *, widths: tuple[int, ...]) -> Familiarity | None:
-    """From the features of images trained on; the limit is what most of a fold are above, compared with the others.
+    """From the features of images trained on; the limit is the mean likeness of those that are least like other folds.
 
-    None of so few images that nothing can be said.
+    A mean, since of few images one quantile may lie far from the next. None of so few that nothing can be said.
 
     Args: folds, which keep images together that are copies of each other.
     Shapes: features (n, D), folds (n,).
@@ -53,9 +54,10 @@ def learn(features: np.ndarray, folds: np.ndarray, *, widths: tuple[int, ...]) -
     directions = x @ basis
     likeness, fold = directions @ directions.T, torch.from_numpy(folds)
     likeness[fold[:, None] == fold] = -1
-    limit = float(np.quantile(_nearest(likeness).numpy(), FALSE_ALARMS))
-    if not np.isfinite(limit):
+    nearest = _nearest(likeness).numpy()
+    if not np.isfinite(nearest).all():
         return None
+    limit = float(np.sort(nearest)[: max(1, round(FARTHEST * len(x)))].mean())
     return Familiarity(basis=basis, directions=directions, widths=widths, limit=limit)
 
 
