@@ -15,7 +15,7 @@ NARROW = 40  # columns; a narrower terminal breaks lines itself
 
 
 @click.command(cls=options.GroupedCommand)
-@click.argument("data")
+@click.argument("data", shell_complete=options.paths)
 @click.option("-o", "--out", metavar="OUT", help="Folder to write to; of --apply, the CSV.  [default: audits/NAME-N]")
 @click.option("--apply", "fixes", metavar="FIXES", help="Write DATA as a CSV, with the actions of this fixes.csv done.")
 @options.declared("backbone")

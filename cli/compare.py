@@ -6,9 +6,9 @@ from transferkit.cli import options, render
 
 
 @click.command()
-@click.argument("first", metavar="RUN1")
-@click.argument("second", metavar="RUN2")
-@click.argument("data", required=False)
+@click.argument("first", metavar="RUN1", shell_complete=options.paths)
+@click.argument("second", metavar="RUN2", shell_complete=options.paths)
+@click.argument("data", required=False, shell_complete=options.paths)
 @click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
 @options.json_option
 @options.quiet_option

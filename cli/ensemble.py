@@ -6,7 +6,7 @@ from transferkit.cli import options, render
 
 
 @click.command()
-@click.argument("models", metavar="RUN_OR_MODEL...", nargs=-1, required=True)
+@click.argument("models", metavar="RUN_OR_MODEL...", nargs=-1, required=True, shell_complete=options.paths)
 @click.option("-o", "--out", required=True, metavar="MODEL", help="The model folder to write.")
 @click.option("--data", metavar="DATA", help="Labelled images to score the members and the ensemble on.")
 @options.declared("device")

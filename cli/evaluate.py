@@ -6,8 +6,8 @@ from transferkit.cli import options, render
 
 
 @click.command()
-@click.argument("model", metavar="RUN_OR_MODEL")
-@click.argument("data")
+@click.argument("model", metavar="RUN_OR_MODEL", shell_complete=options.paths)
+@click.argument("data", shell_complete=options.paths)
 @click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
 @options.declared("bit_depth")
 @options.declared("device")

@@ -23,7 +23,7 @@ def _folders() -> str:
 
 
 @click.command()
-@click.argument("model", metavar="RUN_OR_MODEL")
+@click.argument("model", metavar="RUN_OR_MODEL", shell_complete=options.paths)
 @click.option("--format", type=click.Choice(exporters.names()), required=True, help=_help())
 @click.option("-o", "--out", required=True, metavar="OUT", help=f"The file, or for {_folders()} the folder, to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")

@@ -1,5 +1,6 @@
 """transferkit finetune"""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from transferkit.zoo.errors import UsageError
 
 
 @click.command(cls=options.GroupedCommand)
-@click.argument("data", required=False)
+@click.argument("data", required=False, shell_complete=options.paths)
 @options.every_declared
 @click.option("--config", "config_file", metavar="FILE", help="Options from a YAML or JSON file, or from a run.json.")
 @click.option("--dry-run", is_flag=True, help="Show what would be trained and what it takes; train nothing.")
@@ -89,5 +90,5 @@ def _show_result(folder: Path, metrics: dict[str, Any]) -> None:
             shown[name] = tasks.score_line(tasks.of_scores(metrics), metrics[part])
     shown["seconds"] = f"{metrics['seconds']['total']:.1f}"
     shown["report"] = str(folder / "report.html")
-    shown["next"] = f"transferkit predict {folder} PHOTO..."
+    shown["next"] = f"{shlex.join(['transferkit', 'predict', str(folder)])} PHOTO..."
     render.facts(shown)

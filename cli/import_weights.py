@@ -8,7 +8,7 @@ from transferkit.cli import options, render
 
 
 @click.command("import")
-@click.argument("source", metavar="FILE.pth")
+@click.argument("source", metavar="FILE.pth", shell_complete=options.paths)
 @click.option("-o", "--out", required=True, metavar="FILE.safetensors", help="The file to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @options.debug_option

@@ -14,7 +14,7 @@ USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_
 
 
 @click.command(cls=options.GroupedCommand)
-@click.argument("data")
+@click.argument("data", shell_complete=options.paths)
 @click.option("-o", "--out", metavar="FILE.png", default="lr.png", show_default=True, help="The picture.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @options.declared("backbone", help="As for `transferkit finetune`.")

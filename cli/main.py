@@ -1,6 +1,7 @@
 """The command `transferkit`: its sub-commands, and one line with an exit code for everything that goes wrong."""
 
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Callable
@@ -36,10 +37,19 @@ from transferkit.zoo.errors import (
 )
 from transferkit.zoo.text import printable
 
-TRAINING = {"finetune", "lr", "pretrain", "demo"}  # commands that import torch's compiler
+TRAINING = {"finetune", "train", "lr", "pretrain", "demo"}  # commands that import torch's compiler
+ALIASES = {"train": "finetune", "val": "evaluate"}  # what others call them
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+class Commands(click.Group):
+    """A group whose commands may be called by the names that other tools have for them."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> tuple[str | None, click.Command | None, list]:
+        """The command of the first argument, by its own name."""
+        return super().resolve_command(ctx, [ALIASES.get(args[0], args[0]), *args[1:]])
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="transferkit")
 @click.pass_context
 def cli(context: click.Context) -> None:
@@ -132,4 +142,5 @@ def _report(error: BaseException, message: str, exit_code: int, arguments: list[
 
 def _resume_hint(error: BaseException) -> str:
     folder = getattr(error, "run_folder", None)
-    return f"; resume with: transferkit finetune --resume -o {folder}" if folder else ""
+    words = ["transferkit", "finetune", "--resume", "-o", str(folder)]
+    return f"; resume with: {shlex.join(words)}" if folder else ""

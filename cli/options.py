@@ -1,20 +1,40 @@
 """Options that several commands share, and those of a fine-tuning run as transferkit/options.py declares them."""
 
+import glob
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from transferkit.option import GROUPS, RUN, dashed
 from transferkit.options import DECLARED, kind_of
 from transferkit.signature import default_words
 from transferkit.train import strategies
+from transferkit.zoo import catalog
+from transferkit.zoo.names import SIDE_BY_SIDE
 
 # what stands in a table above the ground floor, where options are declared
 CHOICES = {"strategy": [strategy.name for strategy in strategies.TABLE]}
 HELP = {"strategy": strategies.help_text()}
 
 Decorator = Callable[[Any], Any]
+Completions = list[CompletionItem]
+
+
+def paths(context: click.Context, parameter: click.Parameter, typed: str) -> Completions:
+    """What a shell offers for a file or folder."""
+    return [CompletionItem(typed, type="file")]
+
+
+def networks(context: click.Context, parameter: click.Parameter, typed: str) -> Completions:
+    """What a shell offers for a network: known names that begin so, else files."""
+    *before, last = typed.split(SIDE_BY_SIDE)
+    found = catalog.search(f"{glob.escape(last)}*") if last else []
+    return [CompletionItem(SIDE_BY_SIDE.join([*before, name])) for name in found] or paths(context, parameter, typed)
+
+
+COMPLETED = {"backbone": networks, "out": paths, "weights": paths, "augment": paths, "cache_dir": paths}
 
 
 class GroupedOption(click.Option):
@@ -58,7 +78,8 @@ def declared(name: str, *, choices: Sequence[str] = (), help: str = "", rule: st
 
     type_ = click.Choice(list(choices)) if choices and not about.metavar else kind
     names = filter(None, (about.short, dashed(name)))
-    return click.option(*names, type=type_, metavar=about.metavar, callback=checked, **given)
+    completed = COMPLETED.get(name)
+    return click.option(*names, type=type_, metavar=about.metavar, callback=checked, shell_complete=completed, **given)
 
 
 def help_of(name: str) -> str:

@@ -2,9 +2,10 @@
 
 import csv
 import os
+import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from itertools import chain
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,17 +15,20 @@ from transferkit.cli import options, render, streams
 from transferkit.data import tree
 from transferkit.data.cells import defused
 from transferkit.zoo.errors import DataError, UsageError
+from transferkit.zoo.files import check_free
 from transferkit.zoo.text import printable
 
 if TYPE_CHECKING:
     from transferkit.ship.classifier import Prediction
 
 MAX_TOP = 10_000  # columns of a CSV
+STDIN = "-"  # paths are read from there
+SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json"}
 
 
 @click.command()
-@click.argument("model", metavar="RUN_OR_MODEL")
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.argument("model", metavar="RUN_OR_MODEL", shell_complete=options.paths)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=options.paths)
 @click.option(
     "--top",
     type=click.IntRange(1, MAX_TOP),
@@ -33,10 +37,10 @@ MAX_TOP = 10_000  # columns of a CSV
 @click.option(
     "--format",
     type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="json: one object a line.",
+    help="json: one object a line.  [default: what the name in -o ends in; else table]",
 )
+@click.option("-o", "--out", metavar="FILE", help="Write the answers there, whole or not at all, not to stdout.")
+@click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
 @click.option(
     "--max-error",
     type=click.FloatRange(0, 1),
@@ -47,13 +51,15 @@ MAX_TOP = 10_000  # columns of a CSV
 @click.option("--no-abstain", is_flag=True, help="Name every photo, whether the answer is sure or not.")
 @options.declared("bit_depth")
 @options.declared("device")
+@options.quiet_option
 @options.debug_option
-def predict(model: str, paths: tuple[str, ...], top: int | None, format: str, max_error: float, no_abstain: bool,
-            bit_depth: int | None, device: str | None) -> None:  # fmt: skip
+def predict(model: str, paths: tuple[str, ...], top: int | None, format: str | None, out: str | None, overwrite: bool,
+            max_error: float, no_abstain: bool, bit_depth: int | None, device: str | None,
+            quiet: bool) -> None:  # fmt: skip
     """Say what is on each photo.
 
-    PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'. An unreadable file is
-    listed with the reason and stops nothing.
+    PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'; - reads paths from stdin, one
+    a line. An unreadable file is listed with the reason and stops nothing.
 
     "not sure" is a photo with an answer of a kind that is wrong too often; "unlike anything seen" one that resembles no
     photo that the classifier was trained on. The best answer stands beside it.
@@ -61,39 +67,60 @@ def predict(model: str, paths: tuple[str, ...], top: int | None, format: str, ma
     \b
     Examples:
       transferkit predict runs/photos-1 new.jpg
-      transferkit predict runs/photos-1 holiday/ --top 3 --format csv > holiday.csv
+      transferkit predict runs/photos-1 holiday/ --top 3 -o holiday.csv
+      find . -name '*.jpg' -newer last.csv | transferkit predict runs/photos-1 - -o new.csv
       transferkit predict runs/photos-1 holiday/ --max-error 0.01
     """
     from transferkit.ship.classifier import load
 
     _check(paths)
-    writer = {"table": _write_table, "csv": _write_csv, "json": _write_json}[format]
-    counts = {"read": 0, "refused": 0}
+    target = Path(out).expanduser() if out else None
+    if target:
+        check_free(target, overwrite=overwrite, sources=map(Path, paths))
+    writer = WRITERS[format or SUFFIXES.get(target.suffix.lower() if target else "", "table")]
+    counts, listed = {"read": 0, "refused": 0}, sys.stdin.read().splitlines() if STDIN in paths else []
+    is_told = not quiet and sys.stderr.isatty() and (target is not None or not sys.stdout.isatty())
+    progress = render.progress_for(quiet=not is_told)
 
     def counted(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
         for prediction in predictions:
             counts["refused" if prediction.fault else "read"] += 1
+            progress.advance(1)
             yield prediction
 
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
     names_one = classifier.task.names_one
     top = min(top or int(names_one), len(classifier.classes))
-    files = chain.from_iterable(map(tree.files, paths))
-    predictions = classifier.stream(files, top=max(1, top), max_error=max_error)
+    if is_told:
+        progress.start("predicting", sum(1 for _ in _files(paths, listed)))
+    predictions = classifier.stream(_files(paths, listed), top=max(1, top), max_error=max_error)
     if no_abstain:
         predictions = (replace(each, is_sure=None, is_familiar=None) for each in predictions)
-    writer(counted(predictions), top, names_one)
+    with streams.into(target):
+        writer(counted(predictions), top, names_one)
+    progress.finish()
     if words := classifier.depth_words(counts["read"]):
         render.say(words, err=True)
     if counts["refused"]:
         click.echo(f"{counts['refused']} of {sum(counts.values())} files could not be read", err=True)
     if not counts["read"]:
         raise DataError("no image could be read" if counts["refused"] else f"no files in {', '.join(paths)}")
+    if target:
+        render.say(f"{sum(counts.values()):,} answers are in {target}", err=True)
+
+
+def _files(paths: tuple[str, ...], listed: list[str]) -> Iterator[str]:
+    """Every file that is meant. Args: listed, what stands for `STDIN` among the paths."""
+    for path in paths:
+        if path == STDIN:
+            yield from filter(None, listed)
+        else:
+            yield from tree.files(path)
 
 
 def _check(paths: tuple[str, ...]) -> None:
     for path in paths:
-        if not os.path.lexists(path) and next(tree.files(path), None) is None:
+        if path != STDIN and not os.path.lexists(path) and next(tree.files(path), None) is None:
             tree.refuse_url(path)
             raise UsageError(f"no such file or folder: {path}")
 
@@ -140,3 +167,6 @@ def _write_json(predictions: "Iterable[Prediction]", top: int, names_one: bool) 
             if top:
                 value["top"] = [{"label": label, "probability": p} for label, p in prediction.top[:top]]
         render.data(value)
+
+
+WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json}

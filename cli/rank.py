@@ -9,7 +9,7 @@ from transferkit.cli import options, render
 
 
 @click.command(cls=options.GroupedCommand)
-@click.argument("data")
+@click.argument("data", shell_complete=options.paths)
 @click.option("--backbones", metavar="A,B,...", help="Which to try.  [default: all whose weights are here]")
 @click.option("--download", is_flag=True, help="Try strong networks of the hub too: other ones on a GPU than on a CPU.")
 @click.option("--commercial", is_flag=True, help="Only networks under an Apache, MIT or BSD licence.")

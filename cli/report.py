@@ -8,7 +8,7 @@ from transferkit.cli import options, render
 
 
 @click.command()
-@click.argument("run")
+@click.argument("run", shell_complete=options.paths)
 @click.option("--open", "is_opened", is_flag=True, help="Show it in a browser, where there is one.")
 @options.debug_option
 def report(run: str, is_opened: bool) -> None:

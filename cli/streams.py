@@ -3,8 +3,12 @@
 import io
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
 from typing import TextIO
 
+from transferkit.zoo import files
 from transferkit.zoo.errors import StorageError
 
 ESCAPED = "backslashreplace"  # what the encoding of a stream does not have
@@ -53,6 +57,20 @@ def as_utf8() -> TextIO:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPED)
     return sys.stdout
+
+
+@contextmanager
+def into(path: Path | None) -> Iterator[None]:
+    """The block in which results go to a file, which is there when it has ended, whole; None for stdout as it is."""
+    if path is None:
+        yield
+        return
+    with (
+        files.new_file(path) as scratch,
+        open(scratch, "w", encoding="utf-8", errors=ESCAPED, newline="") as file,
+        redirect_stdout(file),
+    ):
+        yield
 
 
 def _fill_gaps() -> bool:

@@ -7,6 +7,9 @@ import click
 
 from transferkit.cli import options, render
 from transferkit.zoo import catalog, sources
+from transferkit.zoo.errors import UsageError
+
+MEGABYTES_EACH = 4e-6  # of a parameter in single precision
 
 
 @click.group()
@@ -24,9 +27,14 @@ def list_networks(pattern: str | None) -> None:
     Examples:
       transferkit zoo list
       transferkit zoo list '*convnext*tiny*'
+      transferkit zoo list siglip2
     """
     if pattern:
-        for name in catalog.search(pattern):
+        found = catalog.search(pattern)
+        if not found:
+            near = catalog.suggest(pattern)
+            raise UsageError(f"no network is named like {pattern}" + f"; near it are {', '.join(near)}" * bool(near))
+        for name in found:
             render.say(name)
         return
     rows = []
@@ -40,7 +48,7 @@ def list_networks(pattern: str | None) -> None:
 
 
 @zoo.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.networks)
 @options.json_option
 @options.debug_option
 def show(name: str, as_json: bool) -> None:
@@ -53,7 +61,7 @@ def show(name: str, as_json: bool) -> None:
     render.facts({
         "name": card.name,
         "architecture": card.architecture,
-        "parameters": f"{card.parameters:,}",
+        "parameters": f"{card.parameters:,}, {MEGABYTES_EACH * card.parameters:,.0f} MB",
         "images": f"{size} px, {card.preprocessing.interpolation}, crop {card.preprocessing.crop_pct}",
         "mean, std": f"{card.preprocessing.mean}, {card.preprocessing.std}",
         "licence": card.license,
@@ -72,7 +80,7 @@ def _words(score: Any) -> str:
 
 
 @zoo.command()
-@click.argument("name")
+@click.argument("name", shell_complete=options.networks)
 @options.debug_option
 def fetch(name: str) -> None:
     """Download the weights of a network, so that it can be used without a connection."""

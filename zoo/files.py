@@ -59,7 +59,7 @@ def check_free(path: Path, *, overwrite: bool, sources: Iterable[Path] = ()) -> 
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[Path]:
+def new_file(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` for the block to fill; what is there replaces `path` when it ends without an error.
 
     The file gets mode 0666 less the umask. Raises: StorageError naming `path`.
@@ -82,7 +82,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
     Raises: StorageError naming the path.
     """
-    with _new_file(path) as scratch:
+    with new_file(path) as scratch:
         scratch.write_bytes(data)
 
 
@@ -205,7 +205,7 @@ def write_safetensors(path: Path, tensors: "dict[str, Tensor]", metadata: dict[s
     from safetensors.torch import save_file
 
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    with _new_file(path) as scratch:
+    with new_file(path) as scratch:
         try:
             save_file(contiguous, scratch, metadata)
         except SafetensorError as error:  # a full disk as well: it knows no other kind of error

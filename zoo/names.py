@@ -2,6 +2,7 @@
 
 import difflib
 import fnmatch
+import glob
 import os
 from itertools import islice
 from pathlib import Path
@@ -15,8 +16,18 @@ DEPTH = "@"  # before the name of a stage whose features the head has, too
 
 
 def search(pattern: str) -> list[str]:
-    """The names of all sources (timm's with tags) that match a shell pattern such as `*convnext*tiny*`."""
-    return fnmatch.filter(_known(), pattern)
+    """The names of all sources (timm's with tags) that match a shell pattern such as `*convnext*tiny*`, in any case.
+
+    A word alone is looked for anywhere in a name. timm tells two generations of SigLIP apart by the tag of the weights;
+    both names are found.
+    """
+    pattern = pattern.lower() if glob.has_magic(pattern) else f"*{pattern.lower()}*"
+    return [name for name in _known() if any(fnmatch.fnmatchcase(each.lower(), pattern) for each in _also(name))]
+
+
+def _also(name: str) -> list[str]:
+    """A name, and what its weights are called elsewhere."""
+    return [name, name.replace("siglip", "siglip2")] if ".v2_webli" in name else [name]
 
 
 def suggest(name: str) -> list[str]:
@@ -47,9 +58,9 @@ def with_stages(name: str) -> tuple[str, list[str]]:
     return network, stages
 
 
-def missing_folder(name: str) -> str:
+def missing_folder(name: str, *, what: str = "run, folder or network") -> str:
     """What to say of a path that is not there: how far it is there, and which folders beside it look alike."""
-    said = f"no such run, folder or network: {name}"
+    said = f"no such {what}: {name}"
     parent = Path(name).parent
     if not parent.is_dir():
         return f"{said}; there is no folder {parent}"

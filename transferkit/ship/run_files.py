@@ -12,7 +12,7 @@ from transferkit.data import manifest
 from transferkit.data.cells import original
 from transferkit.ship.run_schema import SCORES, EpochLine, Given, ProbeLine, Record, Share
 from transferkit.tasks import SINGLE_LABEL, Task
-from transferkit.zoo import files, schema
+from transferkit.zoo import files, names, schema
 from transferkit.zoo.errors import ModelFileError, UsageError
 
 PREDICTIONS = "predictions.csv"
@@ -37,7 +37,7 @@ def read_given(run: Path) -> dict[str, Any]:
 def read_scores(run: Path) -> dict[str, Any]:
     """The contents of RUN/metrics.json. Raises: as `read_record`."""
     path = run / "metrics.json"
-    scores = files.read_json(path, most=MAX_BYTES)
+    scores = _json(path)
     task = scores.get("task", SINGLE_LABEL.name) if isinstance(scores, dict) else ""
     _check(path, scores, SCORES.get(task if isinstance(task, str) else "", SCORES[SINGLE_LABEL.name]))
     count = len(scores["classes"])
@@ -110,9 +110,18 @@ def judged_images(run: Path) -> list[str]:
 
 def checked(path: Path, kind: type) -> dict[str, Any]:
     """The contents of a JSON file, which are of that kind. Raises: as `read_record`."""
-    value = files.read_json(path, most=MAX_BYTES)
+    value = _json(path)
     _check(path, value, kind)
     return value
+
+
+def _json(path: Path) -> Any:
+    """The value in a JSON file of a run. Raises: as `read_record`."""
+    if not path.parent.is_dir():
+        raise UsageError(names.missing_folder(str(path.parent), what="run"))
+    if not path.exists():
+        raise UsageError(f"{path.parent} is no run, or not one that is finished: it has no {path.name}")
+    return files.read_json(path, most=MAX_BYTES)
 
 
 def _check(path: Path, value: Any, kind: type) -> None:

@@ -1,0 +1,70 @@
+"""`transferkit predict`: where photos come from, and where answers go."""
+
+import io
+import json
+import sys
+
+import pytest
+
+import transferkit as tk
+from tests.conftest import write_digits
+from transferkit.cli.main import run as cli
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_digits(tmp_path_factory.mktemp("cli") / "digits", classes=(0, 1), per_class=12)
+
+
+@pytest.fixture(scope="module")
+def run(data, tmp_path_factory):
+    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
+    return tk.finetune(data, out=str(tmp_path_factory.mktemp("run") / "r"), **options).folder
+
+
+@pytest.mark.parametrize("name", ["said.csv", "said.JSON", "said.jsonl", "said.txt"])
+def test_what_o_names_has_the_bytes_that_stdout_would_have_and_is_not_replaced_unasked(
+    run, data, name, tmp_path, capsys
+):
+    photos, target = ["predict", str(run), str(data / "digit 0")], tmp_path / name
+    form = {".csv": "csv", ".JSON": "json", ".jsonl": "json"}.get(target.suffix, "table")
+    assert cli([*photos, "--format", form]) == 0
+    printed = capsys.readouterr().out
+    assert cli([*photos, "-o", str(target)]) == 0
+    out, err = capsys.readouterr()
+    assert (out, f"12 answers are in {target}" in err) == ("", True)
+    assert target.read_bytes().decode() == printed
+    assert cli([*photos, "-o", str(target)]) == 7
+    assert cli(["predict", str(run), str(data / "digit 1"), "-o", str(target), "--overwrite"]) == 0
+    assert "digit 0" not in [line.split(",")[0] for line in target.read_text().splitlines()]
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
+def test_a_predict_that_fails_leaves_no_file_and_what_was_there(run, data, tmp_path, capsys):
+    (tmp_path / "old.csv").write_text("old")
+    broken = tmp_path / "broken.png"
+    broken.write_bytes(b"no image")
+    assert cli(["predict", str(run), str(broken), "-o", str(broken), "--overwrite"]) == 7
+    assert "is the file that is read" in capsys.readouterr().err
+    assert (
+        cli(["predict", str(run / "model" / "nothing"), str(broken), "-o", str(tmp_path / "old.csv"), "--overwrite"])
+        == 2
+    )
+    assert (tmp_path / "old.csv").read_text() == "old"
+    assert broken.read_bytes() == b"no image"
+
+
+def test_paths_on_stdin_are_those_on_the_command_line(run, data, monkeypatch, capsys):
+    photos = sorted(map(str, (data / "digit 0").iterdir()))[:3]
+    assert cli(["predict", str(run), *photos, "--format", "json"]) == 0
+    named = capsys.readouterr().out
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\n".join([photos[0], "", photos[1], "/absent.png"]) + "\n"))
+    assert cli(["predict", str(run), "-", photos[2], "--format", "json"]) == 0
+    out, err = capsys.readouterr()
+    first, second, absent, last = map(json.loads, out.splitlines())
+    assert [first, second, last] == [json.loads(line) for line in named.splitlines()]
+    assert absent == {"path": "/absent.png", "fault": "no such file in /"}
+    assert "1 of 4 files could not be read" in err
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+    assert cli(["predict", str(run), "-"]) == 3
+    assert "no files in -" in capsys.readouterr().err
