@@ -64,7 +64,8 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     """
     listing = taken.listing
     rows, plain = fitted.rows, listing.task.mean(fitted.logits)
-    temperature = calibration.temperature(fitted.logits, listing.labels[rows], listing.task)
+    spread = calibration.SPREAD_OF_REFITS if fitted.is_refitted else calibration.SPREAD
+    temperature = calibration.temperature(fitted.logits, listing.labels[rows], listing.task, spread=spread)
     logits = listing.task.mean(calibration.divided(fitted.logits, temperature))
     task = listing.task.chosen_on(logits, listing.labels[rows])
     trust = _trust(fitted, taken, task, logits)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import transferkit as tk
+from transferkit import evaluate
 from tests.train.test_state import EXAMPLES, loader, start
 from transferkit.messages import Reporter
 from transferkit.train import descent, lbfgs, loop
@@ -60,9 +61,15 @@ def test_a_run_whose_answers_are_no_numbers_ends_as_diverged_and_keeps_the_model
     assert np.isfinite(prediction.probability)
 
 
-def test_a_last_fit_to_all_images_that_diverges_leaves_the_fit_before(digit_folder, tmp_path, poisoned):
+def test_a_last_fit_to_all_images_that_diverges_leaves_the_fit_before(digit_folder, tmp_path, poisoned, monkeypatch):
+    fitted, judge = [], evaluate.judge
+    monkeypatch.setattr(
+        evaluate, "judge", lambda found, *args, **about: fitted.append(found) or judge(found, *args, **about)
+    )
+    tk.finetune(digit_folder, out=str(tmp_path / "whole"), strategy="finetune", epochs=1, **FAST)
     poisoned(epoch=0, calls=2)
     run = tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="finetune", epochs=2, **FAST)
+    assert [each.is_refitted for each in fitted] == [True, False]
     assert any(note.startswith("not fitted to train and validation together: ") for note in run.metrics["notes"])
     plain = tk.load(run.folder).evaluate(run.folder / "manifest.csv", part="val")
     assert plain["loss"] == pytest.approx(run.metrics["val"]["loss"], abs=1e-5)

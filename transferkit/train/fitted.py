@@ -28,7 +28,8 @@ class Fitted:
     Fields: chosen, the way that won; rows, those that judge it, and the logits of each network for them, from a fit
     without the image; predict, those of each for other rows; features, what the final layers of the last network
     receive for rows; judged, in words which images the rows are, what judges them and what else they chose; notes,
-    lines for the reader; snapshots, tta, tried and learning_curve, those blocks of metrics.json.
+    lines for the reader; is_refitted, whether the networks were fitted once more, to the rows that judge too;
+    snapshots, tta, tried and learning_curve, those blocks of metrics.json.
 
     Shapes: rows (n,), logits (n, K) each.
     """
@@ -41,6 +42,7 @@ class Fitted:
     features: Callable[[np.ndarray], np.ndarray]
     judged: str = ""
     notes: tuple[str, ...] = ()
+    is_refitted: bool = False
     snapshots: dict[str, Any] | None = None
     tta: dict[str, Any] | None = None
     tried: dict[str, Any] | None = None
@@ -130,14 +132,14 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
         notes = (*notes, f"best epoch: {descended.epochs}")
     members, images = descended.members, len(problem.train.rows) + len(problem.val.rows)
     averaged = _mirrored(problem, _in_turn(problem, mode, members), problem.val.rows) if problem.images else None
-    longest = descended.epochs * descended.seconds * images / len(problem.train.rows)
+    is_refitted, longest = False, descended.epochs * descended.seconds * images / len(problem.train.rows)
     if images <= REFIT_IMAGES and not problem.context.deadline.allows(longest):
         notes = (*notes, "not fitted to train and validation together: --budget leaves no time for it")
     elif images <= REFIT_IMAGES:
         found = state.snapshot(mode.network)
         try:
             again = _refitted(problem, mode, epochs=descended.epochs, share=descended.share)
-            members = again if members else ()
+            members, is_refitted = again if members else (), True
             notes = (*notes, "then fitted to train and validation together")
         except DivergedError as error:
             mode.network.load_state_dict(found)
@@ -159,6 +161,7 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
         features=_features(problem, mode, copies[-1]),
         judged=f"{_by_training(problem, problem.val.rows)}; they also chose {chosen}",
         notes=notes,
+        is_refitted=is_refitted,
         snapshots=descended.snapshots,
     )
     return alone if averaged is None else _averaged(problem, alone, averaged)

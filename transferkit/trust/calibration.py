@@ -13,16 +13,17 @@ from transferkit import metrics
 from transferkit.tasks import Task
 
 SPREAD = 0.2  # of the logarithm of temperatures, before an image is seen: few images do not make one of 2
+SPREAD_OF_REFITS = 0.1  # where the network that ships was fitted once more, to those images too: they judge another
 MOST = 3.0  # of that logarithm
 ROUNDS, TRIED = 4, 21  # the range a tenth as wide each time
 
 
-def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task) -> float:
+def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *, spread: float = SPREAD) -> float:
     """By what the logits are divided so that the answers, of several networks their mean, have the least log loss.
 
     The images must be unseen by the fit that answers. Where all are named right they cannot say how often that fails:
     then it is 1. Of few images it is nearer to 1 than they alone would have it, as much as one expects beforehand that
-    its logarithm is normal with deviation `SPREAD`.
+    its logarithm is normal with deviation `spread`.
 
     Shapes: logits (n, K) of each network, labels (n, ...).
     """
@@ -32,7 +33,7 @@ def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task) ->
 
     def loss(log_temperature: float) -> float:
         answers = task.mean(divided(exact, math.exp(log_temperature)))
-        return float(task.log_losses(answers, labels).sum()) + (log_temperature / SPREAD) ** 2 / 2
+        return float(task.log_losses(answers, labels).sum()) + (log_temperature / spread) ** 2 / 2
 
     low, high = -MOST, MOST
     for _ in range(ROUNDS):
