@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import transferkit as tk
-from transferkit import evaluate
 from tests.train.test_state import EXAMPLES, loader, start
+from transferkit import evaluate
 from transferkit.messages import Reporter
 from transferkit.train import descent, lbfgs, loop
 from transferkit.train.context import FitContext
