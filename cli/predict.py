@@ -1,9 +1,11 @@
 """transferkit predict"""
 
-import csv
 import os
+import shlex
 import sys
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,24 +13,23 @@ from typing import TYPE_CHECKING
 import click
 
 from transferkit.choices import MAX_ERROR
-from transferkit.cli import options, render, streams
+from transferkit.cli import answers, options, render, streams
 from transferkit.data import tree
-from transferkit.data.cells import defused
+from transferkit.progress import Progress
 from transferkit.zoo.errors import DataError, UsageError
 from transferkit.zoo.files import check_free
-from transferkit.zoo.text import printable
 
 if TYPE_CHECKING:
-    from transferkit.ship.classifier import Prediction
+    from transferkit.ship.classifier import Classifier, Prediction
+    from transferkit.ship.sorting import Outcome, Sorter
 
 MAX_TOP = 10_000  # columns of a CSV
 STDIN = "-"  # paths are read from there
-SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json"}
 
 
 @click.command()
-@click.argument("model", metavar="RUN_OR_MODEL", shell_complete=options.paths)
-@click.argument("paths", metavar="PATH...", nargs=-1, required=True, shell_complete=options.paths)
+@click.argument("model", metavar="RUN_OR_MODEL", required=False, shell_complete=options.paths)
+@click.argument("paths", metavar="PATH...", nargs=-1, shell_complete=options.paths)
 @click.option(
     "--top",
     type=click.IntRange(1, MAX_TOP),
@@ -49,13 +50,27 @@ SUFFIXES = {".csv": "csv", ".json": "json", ".jsonl": "json"}
     help="Share of the answers given that may be wrong; the less, the more photos are not sure.",
 )
 @click.option("--no-abstain", is_flag=True, help="Name every photo, whether the answer is sure or not.")
+@click.option(
+    "--sort-into",
+    metavar="OUT",
+    shell_complete=options.paths,
+    help="Put each photo into a folder of its class in OUT, those not sure into OUT/review.",
+)
+@click.option(
+    "--by",
+    type=click.Choice(["copy", "hardlink", "move"]),
+    default="copy",
+    show_default=True,
+    help="How --sort-into does that.",
+)
+@click.option("--undo", metavar="OUT/undo.jsonl", shell_complete=options.paths, help="Take back what --sort-into did.")
 @options.declared("bit_depth")
 @options.declared("device")
 @options.quiet_option
 @options.debug_option
-def predict(model: str, paths: tuple[str, ...], top: int | None, format: str | None, out: str | None, overwrite: bool,
-            max_error: float, no_abstain: bool, bit_depth: int | None, device: str | None,
-            quiet: bool) -> None:  # fmt: skip
+def predict(model: str | None, paths: tuple[str, ...], top: int | None, format: str | None, out: str | None,
+            overwrite: bool, max_error: float, no_abstain: bool, sort_into: str | None, by: str, undo: str | None,
+            bit_depth: int | None, device: str | None, quiet: bool) -> None:  # fmt: skip
     """Say what is on each photo.
 
     PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'; - reads paths from stdin, one
@@ -69,53 +84,106 @@ def predict(model: str, paths: tuple[str, ...], top: int | None, format: str | N
       transferkit predict runs/photos-1 new.jpg
       transferkit predict runs/photos-1 holiday/ --top 3 -o holiday.csv
       find . -name '*.jpg' -newer last.csv | transferkit predict runs/photos-1 - -o new.csv
-      transferkit predict runs/photos-1 holiday/ --max-error 0.01
+      transferkit predict runs/photos-1 holiday/ --max-error 0.01 --sort-into sorted --by move
+      transferkit predict --undo sorted/undo.jsonl
     """
+    if undo:
+        _undo(Path(undo).expanduser(), given=(model, *paths), quiet=quiet)
+        return
+    if model is None or not paths:
+        raise UsageError("name a classifier and photos: transferkit predict RUN_OR_MODEL PATH...")
     from transferkit.ship.classifier import load
 
     _check(paths)
-    target = Path(out).expanduser() if out else None
+    target, into = (Path(path).expanduser() if path else None for path in (out, sort_into))
     if target:
         check_free(target, overwrite=overwrite, sources=map(Path, paths))
-    writer = WRITERS[format or SUFFIXES.get(target.suffix.lower() if target else "", "table")]
-    counts, listed = {"read": 0, "refused": 0}, sys.stdin.read().splitlines() if STDIN in paths else []
-    is_told = not quiet and sys.stderr.isatty() and (target is not None or not sys.stdout.isatty())
-    progress = render.progress_for(quiet=not is_told)
-
-    def counted(predictions: "Iterable[Prediction]") -> "Iterator[Prediction]":
-        for prediction in predictions:
-            counts["refused" if prediction.fault else "read"] += 1
-            progress.advance(1)
-            yield prediction
-
+    form = format or answers.SUFFIXES.get(target.suffix.lower() if target else "", "table")
+    is_printed = not target and (format or not into)
+    is_told = not quiet and sys.stderr.isatty() and not (is_printed and sys.stdout.isatty())
+    progress, counts = render.progress_for(quiet=not is_told), Counter()
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
     names_one = classifier.task.names_one
     top = min(top or int(names_one), len(classifier.classes))
-    if is_told:
-        progress.start("predicting", sum(1 for _ in _files(paths, listed)))
-    predictions = classifier.stream(_files(paths, listed), top=max(1, top), max_error=max_error)
+    files = _files(paths, into)
+    if is_told or into:  # all are known before the first is moved
+        files = list(files)
+        progress.start("predicting", len(files))
+    predictions = classifier.stream(files, top=max(1, top), max_error=max_error)
     if no_abstain:
         predictions = (replace(each, is_sure=None, is_familiar=None) for each in predictions)
-    with streams.into(target):
-        writer(counted(predictions), top, names_one)
+    with streams.into(target), _sorter(into, by, classifier) as sorter:
+        predictions = _counted(predictions, counts, progress)
+        if sorter:
+            predictions = sorter.each(predictions)
+        if is_printed or target:
+            answers.WRITERS[form](predictions, top, names_one)
+        else:
+            deque(predictions, maxlen=0)
     progress.finish()
+    if into and sorter:
+        _show(sorter.outcome, into)
     if words := classifier.depth_words(counts["read"]):
         render.say(words, err=True)
+    _say_read(counts, paths, target)
+
+
+def _sorter(into: Path | None, how: str, classifier: "Classifier") -> "AbstractContextManager[Sorter | None]":
+    """What sorts photos, if they are to be."""
+    from transferkit.ship import sorting
+
+    about = {"classes": classifier.classes, "names_one": classifier.task.names_one}
+    return sorting.sorting(into, how=how, **about) if into else nullcontext()
+
+
+def _counted(predictions: "Iterable[Prediction]", counts: Counter[str], progress: Progress) -> "Iterator[Prediction]":
+    for prediction in predictions:
+        counts["refused" if prediction.fault else "read"] += 1
+        progress.advance(1)
+        yield prediction
+
+
+def _say_read(counts: Counter[str], paths: tuple[str, ...], target: Path | None) -> None:
+    """Say how many were read, and where that is written. Raises: DataError if none could be."""
     if counts["refused"]:
-        click.echo(f"{counts['refused']} of {sum(counts.values())} files could not be read", err=True)
+        click.echo(f"{counts['refused']} of {counts.total()} files could not be read", err=True)
     if not counts["read"]:
         raise DataError("no image could be read" if counts["refused"] else f"no files in {', '.join(paths)}")
     if target:
-        render.say(f"{sum(counts.values()):,} answers are in {target}", err=True)
+        render.say(f"{counts.total():,} answers are in {target}", err=True)
 
 
-def _files(paths: tuple[str, ...], listed: list[str]) -> Iterator[str]:
-    """Every file that is meant. Args: listed, what stands for `STDIN` among the paths."""
+def _show(outcome: "Outcome", into: Path) -> None:
+    """Say where photos are now."""
+    if outcome.counts:
+        width = max(map(len, outcome.counts))
+        for name, count in sorted(outcome.counts.items()):
+            render.say(f"{name:<{width}}  {count:,}")
+        render.say(f"undo  {shlex.join(['transferkit', 'predict', '--undo', str(into / 'undo.jsonl')])}")
+    _say_left(outcome)
+
+
+def _undo(journal: Path, *, given: tuple[str | None, ...], quiet: bool) -> None:
+    if any(given):
+        raise UsageError("--undo takes back what was done, and nothing beside it: give it alone")
+    from transferkit.ship import sorting
+
+    outcome = sorting.undo(journal, progress=render.progress_for(quiet=quiet))
+    moved, made = outcome.counts["move"], outcome.counts["copy"] + outcome.counts["hardlink"]
+    render.say(f"{moved:,} photos are where they were, {made:,} copies and links are removed")
+    _say_left(outcome)
+
+
+def _say_left(outcome: "Outcome") -> None:
+    for path, reason in outcome.left:
+        render.say(f"left: {path}: {reason}", err=True)
+
+
+def _files(paths: tuple[str, ...], into: Path | None) -> Iterator[str]:
+    """Every file that is meant, but those sorted before."""
     for path in paths:
-        if path == STDIN:
-            yield from filter(None, listed)
-        else:
-            yield from tree.files(path)
+        found = filter(None, sys.stdin.read().splitlines()) if path == STDIN else tree.files(path)
+        yield from (each for each in found if into is None or into.resolve() not in Path(each).resolve().parents)
 
 
 def _check(paths: tuple[str, ...]) -> None:
@@ -123,50 +191,3 @@ def _check(paths: tuple[str, ...]) -> None:
         if path != STDIN and not os.path.lexists(path) and next(tree.files(path), None) is None:
             tree.refuse_url(path)
             raise UsageError(f"no such file or folder: {path}")
-
-
-def _write_table(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
-    for prediction in predictions:
-        listed = prediction.top[:top] or prediction.labels
-        said = "  ".join(f"{label} {probability:.3f}" for label, probability in listed) or "none"
-        if prediction.doubt:
-            said = f"{prediction.doubt} ({said})"
-        if prediction.fault:
-            said = f"unreadable: {prediction.fault}"
-        render.say(f"{printable(prediction.source)}  {said}")
-
-
-def _write_csv(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
-    from transferkit.tasks.multi_label import BAR
-
-    writer = csv.writer(streams.as_utf8(), lineterminator="\n")
-    said = ["label", "probability"] if names_one else ["labels", "probabilities"]
-    ranks = [f"{kind}{rank}" for rank in range(1 + names_one, top + 1) for kind in ("label", "probability")]
-    writer.writerow(["path", *said, *ranks, "doubt", "fault"])
-    for prediction in predictions:
-        names, probabilities = [name for name, _ in prediction.labels], [f"{p:.6f}" for _, p in prediction.labels]
-        cells = [BAR.join(names), BAR.join(probabilities)]
-        cells += [cell for label, p in prediction.top[names_one:top] for cell in (label, f"{p:.6f}")]
-        cells += [""] * (2 + len(ranks) - len(cells))
-        row = [prediction.source, *cells, prediction.doubt, prediction.fault or ""]
-        writer.writerow(defused(map(printable, row)))
-
-
-def _write_json(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
-    for prediction in predictions:
-        value: dict = {"path": printable(prediction.source)}
-        if prediction.fault:
-            value["fault"] = prediction.fault
-        else:
-            if names_one:
-                value |= {"label": prediction.label, "probability": prediction.probability}
-            else:
-                value["labels"] = [{"label": label, "probability": p} for label, p in prediction.labels]
-            known = ((name, getattr(prediction, name)) for name in ("is_sure", "is_familiar", "trained_on"))
-            value |= {name: answer for name, answer in known if answer is not None}
-            if top:
-                value["top"] = [{"label": label, "probability": p} for label, p in prediction.top[:top]]
-        render.data(value)
-
-
-WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json}

@@ -2,7 +2,9 @@
 
 import io
 import json
+import shutil
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -68,3 +70,32 @@ def test_paths_on_stdin_are_those_on_the_command_line(run, data, monkeypatch, ca
     monkeypatch.setattr(sys, "stdin", io.StringIO(""))
     assert cli(["predict", str(run), "-"]) == 3
     assert "no files in -" in capsys.readouterr().err
+
+
+def test_photos_are_sorted_by_what_is_said_of_them_and_put_back(run, data, tmp_path, capsys):
+    new = tmp_path / "new"
+    shutil.copytree(data, new)
+    (new / "text.png").write_bytes(b"no image")
+    before = {path: path.read_bytes() for path in new.rglob("*") if path.is_file()}
+    assert cli(["predict", str(run), str(new), "--format", "json", "--max-error", "0.2"]) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    sort = ["predict", str(run), str(new), "--sort-into", str(new / "sorted"), "--by", "move", "--max-error", "0.2"]
+    assert cli(sort) == 0
+    out, err = capsys.readouterr()
+    assert f"undo  transferkit predict --undo {new / 'sorted' / 'undo.jsonl'}" in out
+    assert f"left: {new / 'text.png'}: not an image" in err
+    read = [answer for answer in answers if "fault" not in answer]
+    doubtful = {answer["path"] for answer in read if not (answer["is_sure"] and answer["is_familiar"])}
+    assert sum(path.is_file() for path in (new / "sorted" / "review").glob("*")) == len(doubtful)
+    for answer in read:
+        if answer["path"] not in doubtful:
+            assert (new / "sorted" / answer["label"] / Path(answer["path"]).name).is_file()
+    assert cli(sort) == 3  # what is sorted is not sorted again
+    assert "no image could be read" in capsys.readouterr().err
+    assert cli(["predict", "--undo", str(new / "sorted" / "undo.jsonl"), "--quiet"]) == 0
+    assert "24 photos are where they were" in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in new.rglob("*") if path.is_file()} == before
+    assert cli(["predict", str(run), "--undo", "x"]) == 2
+    assert "give it alone" in capsys.readouterr().err
+    assert cli(["predict", str(run)]) == 2
+    assert "name a classifier and photos" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from transferkit.zoo.folding import fold, unfold
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
-from transferkit.zoo.names import DEPTH, SIDE_BY_SIDE
+from transferkit.zoo.names import DEPTH, SIDE_BY_SIDE, missing_folder
 from transferkit.zoo.packages import best
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
@@ -43,6 +43,7 @@ __all__ = [
     "files_of",
     "fold",
     "he_normal",
+    "missing_folder",
     "model_folder",
     "named",
     "new_head",

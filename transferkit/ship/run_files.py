@@ -12,7 +12,7 @@ from transferkit.data import manifest
 from transferkit.data.cells import original
 from transferkit.ship.run_schema import SCORES, EpochLine, Given, ProbeLine, Record, Share
 from transferkit.tasks import SINGLE_LABEL, Task
-from transferkit.zoo import files, names, schema
+from transferkit.zoo import files, schema
 from transferkit.zoo.errors import ModelFileError, UsageError
 
 PREDICTIONS = "predictions.csv"
@@ -118,7 +118,9 @@ def checked(path: Path, kind: type) -> dict[str, Any]:
 def _json(path: Path) -> Any:
     """The value in a JSON file of a run. Raises: as `read_record`."""
     if not path.parent.is_dir():
-        raise UsageError(names.missing_folder(str(path.parent), what="run"))
+        from transferkit.model.build import missing_folder  # which imports torch
+
+        raise UsageError(missing_folder(str(path.parent), what="run"))
     if not path.exists():
         raise UsageError(f"{path.parent} is no run, or not one that is finished: it has no {path.name}")
     return files.read_json(path, most=MAX_BYTES)
