@@ -3,13 +3,14 @@
 import dataclasses
 import difflib
 import functools
+import importlib.util
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from transferkit import config_file, durations, kinds
-from transferkit.choices import BEST
+from transferkit.choices import BEST, TRACKERS
 from transferkit.options import Options
 from transferkit.train import strategies
 from transferkit.train.strategies import Strategy
@@ -36,6 +37,11 @@ class FinetuneConfig(Options):
     def __post_init__(self):
         super().__post_init__()
         self.chosen_strategy  # noqa: B018 - it checks the options
+        for name in trackers_in(self.log):
+            if name not in TRACKERS:
+                raise UsageError(f"--log {name} is unknown; allowed, with commas between: {', '.join(TRACKERS)}")
+            if importlib.util.find_spec(name) is None:
+                raise UsageError(f"--log {name} needs its library: pip install 'transferkit[{name}]'")
         if self.budget is not None:
             durations.seconds(self.budget)
         if self.backbone == BEST and self.weights:
@@ -80,6 +86,15 @@ class FinetuneConfig(Options):
         (5, 32)
         """
         return ResolvedConfig(**dataclasses.asdict(self) | self.chosen_strategy.defaults(self, images))
+
+
+def trackers_in(log: str | None) -> list[str]:
+    """The names in `--log`.
+
+    >>> trackers_in("mlflow, tensorboard")
+    ['mlflow', 'tensorboard']
+    """
+    return [name.strip() for name in (log or "").split(",") if name.strip()]
 
 
 def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path | None = None) -> FinetuneConfig:

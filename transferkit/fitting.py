@@ -56,6 +56,7 @@ def train(
         else:
             prepared, taken, config, trial = policy.tried(prepared, taken, config, progress, pool=pool)
         if ranks.is_first():
+            run.listeners.open(run.place, asdict(config), name=str(run.path), say=progress.say)
             if not old:
                 about = {"config": asdict(config), "given": given, "device": prepared.device, "augmentation": trial}
                 record.start(run, about | {"hashes": prepared.hashes}, taken)
@@ -100,12 +101,16 @@ def _context(
     run: RunFolder, config: ResolvedConfig, prepared: Prepared, *, resume: bool, progress: Progress
 ) -> FitContext:
     """How the run is fitted: its metrics lines go to its folder, and what a person should know to `progress`."""
-    append = run.metrics.add if ranks.is_first() else None
+
+    def append(line: dict[str, Any]) -> None:
+        run.metrics.add(line)
+        run.listeners.line(line)
+
     strategy = prepared.strategy
     return FitContext(
         plan=_plan(config, strategy, progress),
         patience=config.patience,
-        reporter=Reporter(progress, append=append, epochs=config.epochs),
+        reporter=Reporter(progress, append=append if ranks.is_first() else None, epochs=config.epochs),
         checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
         resume=resume,
         deadline=prepared.deadline,

@@ -100,6 +100,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result, *, cach
     run.metrics.finish()
     cells.write(run.place / run_files.PREDICTIONS, result.task.prediction_columns(result.classes), result.judged)
     run.write_json("metrics.json", result.as_metrics())
+    run.listeners.result(result.as_metrics())
     heat_maps.write(run.place, cache=cache, device=next(networks[0].parameters()).device.type)
     write_report(run.place, name=run.path)
 

@@ -24,7 +24,8 @@ FILES = (
     "curves.png",
     "crash.txt",
 )
-PARTS = ("model", *FILES, "checkpoints")  # all that a run's folder holds of ours, in the order in which they move
+TENSORBOARD = "tensorboard"  # the folder of its event files
+PARTS = ("model", *FILES, "checkpoints", TENSORBOARD)  # all that a run holds of ours, in the order in which they move
 FOLDER = ".replacement"
 COMPLETE = "complete.json"
 

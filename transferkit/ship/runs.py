@@ -14,6 +14,7 @@ from typing import Any
 from transferkit import lock, ranks
 from transferkit.ship import replacement, run_files
 from transferkit.ship.metrics_log import MetricsLog
+from transferkit.ship.trackers import Listeners
 from transferkit.zoo import files, removal, stops
 from transferkit.zoo.errors import (
     RankLostError,
@@ -45,6 +46,11 @@ class RunFolder:
     def metrics(self) -> MetricsLog:
         """The lines of metrics.jsonl."""
         return MetricsLog(self.place / "metrics.jsonl")
+
+    @functools.cached_property
+    def listeners(self) -> Listeners:
+        """The trackers that hear of the run."""
+        return Listeners()
 
     def drop_checkpoints(self) -> None:
         """Remove the resume state: the run is complete."""
@@ -136,7 +142,9 @@ def open_run(path: Path, *, overwrite: bool, resume: bool) -> Iterator[RunFolder
         try:
             with stops.unmasked(), ranks.losses():
                 place = Path(ranks.from_first(str(place)))
-                yield RunFolder(path, place)
+                run = RunFolder(path, place)
+                with run.listeners:
+                    yield run
         except (KeyboardInterrupt, StoppedError, RankLostError) as error:
             if (place / "run.json").is_file() or replacement.is_complete(path):
                 vars(error)["run_folder"] = path  # what --resume needs
