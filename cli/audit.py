@@ -21,6 +21,7 @@ NARROW = 40  # columns; a narrower terminal breaks lines itself
 @options.declared("backbone")
 @options.declared("weights")
 @options.declared("group_by")
+@options.how_labels_are_found
 @options.how_images_are_read
 @options.json_option
 @options.quiet_option

@@ -81,6 +81,11 @@ def how_images_are_read(function: Any) -> Any:
     return function
 
 
+def how_labels_are_found(function: Any) -> Any:
+    """The options of a command that takes DATA, for where its names alone do not say which its labels are."""
+    return declared("label_column")(declared("label_from")(function))
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")

@@ -14,6 +14,7 @@ from transferkit.cli import options, render
 @click.option("--download", is_flag=True, help="Try strong networks of the hub too: other ones on a GPU than on a CPU.")
 @click.option("--commercial", is_flag=True, help="Only networks under an Apache, MIT or BSD licence.")
 @click.option("--most", type=click.IntRange(20), default=2000, show_default=True, help="Images to look at.")
+@options.how_labels_are_found
 @options.how_images_are_read
 @options.json_option
 @options.quiet_option

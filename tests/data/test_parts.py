@@ -70,7 +70,7 @@ def test_a_training_and_a_test_folder_among_classes_are_refused(tmp_path):
     assert "test/" in refusal(tree(tmp_path, "train/1.jpg", "test/2.jpg", "cat/3.jpg"))
 
 
-@pytest.mark.parametrize("upper", [("seg_train", "seg_test"), ("a", "b"), ("my train photos", "my other photos")])
+@pytest.mark.parametrize("upper", [("seg_train", "b_test"), ("a", "b"), ("my train photos", "my other photos")])
 def test_the_same_folders_everywhere_are_refused(tmp_path, upper):
     message = refusal(tree(tmp_path, *(f"{name}/{label}/1.jpg" for name in upper for label in ("cat", "dog"))))
     assert "CSV (path,label,split)" in message
