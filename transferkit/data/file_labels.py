@@ -51,7 +51,11 @@ def read(source: Path, pattern: str) -> Listing:
     found = [(path, class_name(label, source / path)) for path, label in zip(photos, labels) if label]
     missed = [path for path, label in zip(photos, labels) if not label]
     ignored += [(path, NOT_FOUND) for path in missed]
-    notes = [f"--label-from finds no class in {len(missed):,} photos, such as {missed[0]}: left out"] if missed else []
+    notes = (
+        [f"photos in which --label-from finds no class are left out: {len(missed):,}, such as {printable(missed[0])}"]
+        if missed
+        else []
+    )
     of_each = parts.by_first_folder([path for path, _ in found])
     notes += [f"folders taken as parts: {', '.join(sorted({*of_each}))}"] if any(of_each) else []
     classes = sorted({label for _, label in found})

@@ -111,9 +111,12 @@ def _read_parts(source: Path, folders: dict[str, str], found_parts: parts.Parts,
 
 
 def _unlabelled(source: Path, relative: str) -> str:
+    """What to say of a test part in which no folder says what a photo is."""
     count = len(entries.images(source / relative))
-    later = f"; predict them later: transferkit predict RUN {shlex.quote(str(source / relative))}" if count else ""
-    return f"{relative}/ has no class folders: its {count:,} images have no labels and are left out{later}"
+    if not count:
+        return f"{relative}/ has no class folders and is left out"
+    later = f"predict them later: transferkit predict RUN {shlex.quote(str(source / relative))}"
+    return f"{relative}/ has no class folders, so its photos ({count:,}) have no labels and are left out; {later}"
 
 
 def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, str]:

@@ -52,7 +52,7 @@ def read(source: Path, tables: Tables, hints: Hints) -> Listing:
     left = [path for path in files if entries.is_image(path) and os.path.realpath(source / path) not in named]
     notes = [f"labels are those of {', '.join(path.relative_to(source).as_posix() for path, _ in tables)}"]
     if left:
-        notes.append(f"{len(left):,} images are {NOT_NAMED}, such as {printable(left[0])}: left out")
+        notes.append(f"photos {NOT_NAMED} are left out: {len(left):,}, such as {printable(left[0])}")
     ignored += [(path, NOT_NAMED) for path in left]
     return replace(listing, ignored=tuple(ignored), notes=(*notes, *listing.notes))
 
