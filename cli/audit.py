@@ -67,13 +67,13 @@ def audit(data: str, out: str | None, fixes: str | None, as_json: bool, quiet: b
         render.data(found.contents | {"folder": str(found.folder)})
         return
     lines = found.lines or [("found", "nothing to look at")]
-    fixes_file = found.folder / "fixes.csv"
+    fixes_file, said = found.folder / "fixes.csv", options.as_given(given, "group_by", "label_column", "label_from")
     _show(
         [
             *lines,
             ("page", str(found.folder / "audit.html")),
             ("fixes", str(fixes_file)),
-            ("next", shlex.join(["transferkit", "audit", data, "--apply", str(fixes_file), "-o", "CLEAN.csv"])),
+            ("next", shlex.join(["transferkit", "audit", data, *said, "--apply", str(fixes_file), "-o", "CLEAN.csv"])),
         ]
     )
 

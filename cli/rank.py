@@ -1,5 +1,6 @@
 """transferkit rank"""
 
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -58,4 +59,5 @@ def rank(data: str, backbones: str | None, as_json: bool, quiet: bool, **given: 
         for each in found
     ]
     render.table(("backbone", "right", "95 %", "log loss", "LogME", "ms", "MB", "licence"), rows)
-    click.echo(f"\ntransferkit finetune {data} --backbone {found[0].backbone}")
+    said = options.as_given(given, "label_column", "label_from")
+    click.echo("\n" + shlex.join(["transferkit", "finetune", data, *said, "--backbone", found[0].backbone]))

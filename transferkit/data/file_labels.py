@@ -51,13 +51,12 @@ def read(source: Path, pattern: str) -> Listing:
     found = [(path, class_name(label, source / path)) for path, label in zip(photos, labels) if label]
     missed = [path for path, label in zip(photos, labels) if not label]
     ignored += [(path, NOT_FOUND) for path in missed]
-    notes = (
-        [f"photos in which --label-from finds no class are left out: {len(missed):,}, such as {printable(missed[0])}"]
-        if missed
-        else []
-    )
-    of_each = parts.by_first_folder([path for path, _ in found])
-    notes += [f"folders taken as parts: {', '.join(sorted({*of_each}))}"] if any(of_each) else []
+    of_each, notes = parts.by_first_folder([path for path, _ in found]), []
+    if missed:
+        words = f"{len(missed):,}, such as {printable(missed[0])}"
+        notes.append(f"photos in which --label-from finds no class are left out: {words}")
+    if any(of_each):
+        notes.append(f"folders taken as parts: {', '.join(sorted({*of_each}))}")
     classes = sorted({label for _, label in found})
     number = {label: index for index, label in enumerate(classes)}
     return Listing(

@@ -54,7 +54,7 @@ def read(
         raise StorageError(f"cannot read {error.filename or source}: {error.strerror}") from error
     if to_train:
         trainable.check(listing)
-    return listing
+    return replace(listing, hints=hints)
 
 
 def _read_folder(source: Path, hints: Hints) -> Listing:

@@ -15,5 +15,15 @@ class Hints:
     label_column: str | None = None
     label_from: str | None = None
 
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What says the same on a command line.
+
+        >>> Hints(label_column="breed").arguments
+        ('--label-column', 'breed')
+        """
+        given = [(f"--{name.replace('_', '-')}", value) for name, value in vars(self).items() if value is not None]
+        return tuple(word for pair in given for word in pair)
+
 
 NONE = Hints()

@@ -91,7 +91,9 @@ class TableRows:
     def _part(self, text: str, where: str) -> str:
         words = text.strip().casefold()
         if words and words not in parts.PART_OF:
-            raise DataError(f"{where}: split {text!r} is unknown; allowed: {', '.join(DOCUMENTED)} or nothing")
+            raise DataError(
+                f"{where}: split {printable(repr(text))[:60]} is unknown; allowed: {', '.join(DOCUMENTED)} or nothing"
+            )
         part = parts.PART_OF.get(words, "")
         note = f"{self.columns.split} {text!r} is {part}"
         if words not in ("", *DOCUMENTED) and note not in self.notes:
@@ -109,7 +111,7 @@ class TableRows:
             switches = Switches(self.source, found.others)
             first = {name: self._text(raw, name, where) for name in found.others}
             if column := switches.unswitched(first):
-                cell = f"{printable(repr(first[column]))[:120]} in column {printable(column)}"
+                cell = f"{printable(repr(first[column]))[:120]} in column {printable(column)[:60]}"
                 every = "without a column label, every other column is a class, with 0 or 1 in each row"
                 raise columns.lacks(self.source, self.names, ["label"], more=f"; line {line}: {cell}; {every}")
             return switches
