@@ -91,10 +91,10 @@ def by_first_folder(paths: Sequence[str]) -> list[str]:
     >>> by_first_folder(["train/1.jpg", "Test/2.jpg"]), by_first_folder(["train/1.jpg", "tram/2.jpg"])
     (['train', 'test'], ['', ''])
     """
-    of_folder = {path.partition("/")[0]: part_of(path.partition("/")[0]) if "/" in path else "" for path in paths}
-    meant = set(of_folder.values())
-    is_divided = "" not in meant and {"train"} < meant
-    return [of_folder[path.partition("/")[0]] if is_divided else "" for path in paths]
+    folders = [folder if slash else "" for folder, slash, _ in (path.partition("/") for path in paths)]
+    of_folder = {name: part_of(name) for name in set(folders)}
+    is_divided = {"train"} < set(of_folder.values()) <= {"train", "val", "test"}
+    return [of_folder[folder] if is_divided else "" for folder in folders]
 
 
 def _inner(relative: str, inside: Inside) -> str:

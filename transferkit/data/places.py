@@ -25,6 +25,8 @@ class Places:
 
     def __init__(self, table: Path, *, encoding: str = "utf-8"):
         self._table = table
+        self._root = str(table.parent)
+        self._own_part = part_of(table.stem) or "train"
         self._encoding = encoding
         self._listed: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
         self._folders: dict[str, list[str]] = {}
@@ -41,47 +43,52 @@ class Places:
 
         Raises: DataError if it is in two places, or on the web; the message begins with `where`.
         """
+        path = os.path.join(self._root, written)
+        if os.path.isfile(path):
+            self.found += 1
+            return path
         if Member.of(written) is not None:
             self.found += 1
             return join(self._table.parent, written)
         if tree.URL.match(written) and "://" in written:
             raise DataError(f"{where}: {printable(written)[:120]} is a URL; download the photos and name the files")
         slashed = written.replace("\\", "/")
-        literal = [os.path.join(self._table.parent, each) for each in self._spellings(written, slashed)]
-        for path in (*literal, join(self._table.parent, slashed)):
-            if os.path.isfile(path):
+        for other in self._spellings(written, slashed):
+            if os.path.isfile(other):
                 self.found += 1
-                return path
+                return other
         found = self._search(slashed, part)
         if len(found) > 1:
-            names = " or ".join(printable(self._relative(path)) for path in found[:3])
+            names = " or ".join(printable(self._relative(each)) for each in found[:3])
             raise DataError(f"{where}: {printable(repr(written))} may be {names}; write it with its folder and suffix")
         if found:
             self.found += 1
             self.example = self.example or f"{printable(repr(written))} is {printable(self._relative(found[0]))}"
             return found[0]
         self.first_missing = self.first_missing or written
-        return join(self._table.parent, written if os.path.lexists(literal[0]) else slashed)
+        return path if os.path.lexists(path) else join(self._table.parent, slashed)
 
     def searched(self, part: str) -> str:
         """The folders that are searched for photos of a part, in words."""
         inner = [f"{self._relative(folder)}/" for folder in self._within(part)[1:]]
-        return printable(str(self._table.parent)) + (f" and, in it, {', '.join(inner[:6])}" if inner else "")
+        return printable(self._root) + (f" and, in it, {', '.join(inner[:6])}" if inner else "")
 
     def _spellings(self, written: str, slashed: str) -> Iterator[str]:
-        yield written
+        """Paths that may be meant by one that is not there as it is written."""
         if slashed != written:
-            yield slashed
+            yield os.path.join(self._root, slashed)
+        if slashed.startswith("~"):
+            yield join(self._table.parent, slashed)
         if self._encoding == WINDOWS and not written.isascii():
-            yield os.fsdecode(written.encode(WINDOWS))  # a name on disk that is no UTF-8
+            yield os.path.join(self._root, os.fsdecode(written.encode(WINDOWS)))  # a name on disk that is no UTF-8
 
     def _search(self, written: str, part: str) -> list[str]:
         """The files of that name in the folders of a part, each once."""
         steps = [step for step in written.split("/") if step not in ("", ".")]
         if not steps or ".." in steps or os.path.isabs(written):
             return []
-        found = {os.path.realpath(path): path for folder in self._within(part) for path in self._matches(folder, steps)}
-        return list(found.values())
+        found = [path for folder in self._within(part) for path in self._matches(folder, steps)]
+        return found if len(found) < 2 else list({os.path.realpath(path): path for path in found}.values())
 
     def _matches(self, folder: str, steps: list[str]) -> Iterator[str]:
         names, stems = self._names(folder)
@@ -108,9 +115,9 @@ class Places:
 
     def _within(self, part: str) -> list[str]:
         """The folder of the table, and those in it that are searched for photos of a part."""
-        part = part or part_of(self._table.stem) or "train"
+        part = part or self._own_part
         if part not in self._folders:
-            self._folders[part] = [str(self._table.parent), *self._below(str(self._table.parent), part, DEEP)]
+            self._folders[part] = [self._root, *self._below(self._root, part, DEEP)]
         return self._folders[part]
 
     def _below(self, folder: str, part: str, deep: int) -> Iterator[str]:

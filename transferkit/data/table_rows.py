@@ -7,16 +7,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from transferkit.data import columns, parts, table_text
+from transferkit.data import columns, table_text
 from transferkit.data.columns import LABELS
 from transferkit.data.hints import Hints
 from transferkit.data.label_columns import SWITCHES, BarredLabels, LabelColumns, OneLabel, Switches
+from transferkit.data.listing import PARTS
+from transferkit.data.parts import ANY_WORD, PART_OF
 from transferkit.tasks.multi_label import BAR
 from transferkit.zoo.errors import DataError
 from transferkit.zoo.text import printable
 
-FLAG = re.compile(rf"is(?:{parts.ANY_WORD})(?:image|set)?")  # as is_valid
-DOCUMENTED = ("train", "val", "valid", "validation", "test")
+FLAG = re.compile(rf"is(?:{ANY_WORD})(?:image|set)?")  # as is_valid
+DOCUMENTED = tuple(PARTS)
 
 
 class Row(NamedTuple):
@@ -90,15 +92,15 @@ class TableRows:
 
     def _part(self, text: str, where: str) -> str:
         words = text.strip().casefold()
-        if words and words not in parts.PART_OF:
-            raise DataError(
-                f"{where}: split {printable(repr(text))[:60]} is unknown; allowed: {', '.join(DOCUMENTED)} or nothing"
-            )
-        part = parts.PART_OF.get(words, "")
-        note = f"{self.columns.split} {text!r} is {part}"
-        if words not in ("", *DOCUMENTED) and note not in self.notes:
+        if not words or words in DOCUMENTED:
+            return PARTS.get(words, "")
+        if words not in PART_OF:
+            shown = printable(repr(text))[:60]
+            raise DataError(f"{where}: split {shown} is unknown; allowed: {', '.join(DOCUMENTED)} or nothing")
+        note = f"{self.columns.split} {text!r} is {PART_OF[words]}"
+        if note not in self.notes:
             self.notes.append(note)
-        return part
+        return PART_OF[words]
 
     def _taker(self, line: int, raw: dict[str, Any]) -> LabelColumns:
         """What takes the labels of rows like the first one. Raises: DataError if it is not clear what they are."""
