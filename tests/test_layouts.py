@@ -2,7 +2,6 @@
 
 import json
 import os
-import shlex
 import subprocess
 import sys
 from collections import Counter
@@ -10,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import write_digits
 from transferkit.cli.main import run as cli
 from transferkit.data import folder
 from transferkit.zoo.errors import TransferkitError
@@ -20,7 +18,6 @@ TO_COME = {  # kinds of data that are not read yet
     "tar_gz_wrapped",
     "parquet_with_bytes",
 }
-FAST = ["--backbone", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--strategy", "probe"]
 SEEN_IN_PIXELS = {"test_copies_train", "one_photo_two_labels"}  # a run says it when it has read them
 
 
@@ -94,26 +91,3 @@ def test_what_is_refused_is_one_line_without_a_crash_and_nothing_is_written(layo
         assert not out.exists(), name
     assert set(root.rglob("*")) == before
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_run_on_photos_without_class_folders_and_one_on_a_table_are_judged_and_audited(tmp_path, capsys, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    photos = tmp_path / "photos"
-    photos.mkdir()
-    lines = ["id,species,breed"]
-    for number, path in enumerate(sorted(write_digits(tmp_path / "digits", classes=(0, 1), per_class=12).glob("*/*"))):
-        path.rename(photos / f"{path.parent.name}_{number}.png")
-        lines.append(f"{path.parent.name}_{number},digit,{path.parent.name}")
-    (tmp_path / "list.csv").write_text("\n".join(lines))
-    from_names, from_column = ["--label-from", "(.*)_"], ["--label-column", "breed"]
-    assert cli(["finetune", "photos", *from_names, *FAST, "-o", "run"]) == 0
-    assert "24 images, 2 classes: digit 0 (12), digit 1 (12)" in capsys.readouterr().err
-    for data, given in (("photos", from_names), ("list.csv", from_column)):
-        assert cli(["evaluate", "run", data]) == 3
-        assert " --label-" in capsys.readouterr().err
-        assert cli(["evaluate", "run", data, *given, "--part", "all", "--json"]) == 0
-        assert json.loads(capsys.readouterr().out)["n"] == 24
-    assert cli(["audit", "list.csv", *from_column, *FAST[:-2], "-o", "audit"]) == 0
-    again = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert again == ["next", "transferkit", "audit", "list.csv", *from_column, *again[6:]]
-    assert cli(["clean.csv" if word == "CLEAN.csv" else word for word in again[2:]]) == 0
