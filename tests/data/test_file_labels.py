@@ -8,7 +8,7 @@ import pytest
 from tests.data.test_folder import refusal, rows, tree
 from transferkit.data import folder
 from transferkit.data.hints import Hints
-from transferkit.zoo.errors import DataError, UsageError
+from transferkit.zoo.errors import UsageError
 
 NAMES = {
     "cat.0.jpg cat.1.jpg cat.20.jpg dog.0.jpg dog.10.JPG": {"cat": 3, "dog": 2},
@@ -34,7 +34,13 @@ def test_the_pattern_that_is_suggested_finds_the_classes_that_it_says(tmp_path, 
 
 
 @pytest.mark.parametrize(
-    "files", [("IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg"), ("1.jpg", "2.jpg", "12.jpg"), ("a1.jpg", "b1.jpg", "c2.jpg")]
+    "files",
+    [
+        ("IMG_1.jpg", "IMG_2.jpg", "IMG_3.jpg"),
+        ("1.jpg", "2.jpg", "12.jpg"),
+        ("a1.jpg", "b1.jpg", "c2.jpg"),
+        ("11.jpg", "12.jpg", "21.jpg", "22.jpg"),
+    ],
 )
 def test_where_names_show_no_classes_none_are_suggested(tmp_path, files):
     assert "say where with --label-from REGEX" in refusal(tree(tmp_path, *files))
@@ -89,5 +95,11 @@ def test_a_table_beside_photos_is_named_where_there_are_no_class_folders(tmp_pat
     tree(tmp_path, "1.jpg", "2.jpg")
     for name in ("test.csv", "train.csv"):
         (tmp_path / name).write_text("path,label\n1.jpg,a\n2.jpg,b\n")
-    with pytest.raises(DataError, match=r"if test\.csv or train\.csv lists them with their labels, name that file"):
-        folder.read(tmp_path)
+    names = f"{tmp_path / 'test.csv'} or {tmp_path / 'train.csv'}"
+    assert f"if {names} lists them with their labels, name that file" in refusal(tmp_path)
+    for name in ("1.jpg", "2.jpg"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / name).rename(tmp_path / "images" / name)
+    assert f"has one class ('images'); at least 2 are needed; did you mean {names}" in refusal(tmp_path)
+    (tmp_path / "images").rename(tmp_path / "train")
+    assert f"if {names} lists them" in refusal(tmp_path)

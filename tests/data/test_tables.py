@@ -44,6 +44,9 @@ def test_separators_in_names_are_no_separators(tmp_path):
     listing = read(tmp_path, 'path;label\na/1.jpg;"red; green"\na/2.jpg;red, green\n')
     assert listing.classes == ("red, green", "red; green")
     assert "in quotes" in refusal(tmp_path, "path,label\na/1.jpg,red, green\n")
+    assert read(tmp_path, '"path","label"\n"a/1.jpg","x;y;z"\n"a/2.jpg","y"\n').classes == ("x;y;z", "y")
+    several = read(tmp_path, "image;red, green;blue, or not\na/1.jpg;1;0\na/2.jpg;1;1\n")
+    assert several.classes == ("red, green", "blue, or not")
 
 
 def test_a_line_that_names_the_separator_and_rows_of_nothing_but_separators_are_passed_over(tmp_path):
@@ -188,6 +191,15 @@ def test_back_slashes_and_tildes_mean_folders_unless_a_file_is_called_so(tmp_pat
     listing = read(tmp_path, "path,label\na\\b\\1.jpg,x\n~/1.jpg,y\n~\\1.jpg,z\n~/2.jpg,x\n")
     found = ["a/b/1.jpg", "home/1.jpg", "home/1.jpg", "~/2.jpg"]
     assert [path.resolve() for path in listing.paths] == [(tmp_path / name).resolve() for name in found]
+
+
+def test_text_that_is_cut_off_and_paths_that_no_file_has_are_refused(tmp_path):
+    (tmp_path / "l.csv").write_bytes("path,label\na/1.jpg,x\na/2.jpg,y\n".encode("utf-16")[:-1])
+    with pytest.raises(DataError, match="cut off: not all of it is text in UTF-16"):
+        folder.read(tmp_path / "l.csv")
+    far = "path,label\n" + "a/1.jpg,x\n" * 600
+    assert "line 602: '~\\x00' cannot be the path of a file" in refusal(tmp_path, far + "~\0,y\n")
+    assert "cannot be the path of a file" in refusal(tmp_path, '{"path": "\\ud800.jpg", "label": "x"}')
 
 
 def test_a_photo_on_the_web_is_refused(tmp_path):

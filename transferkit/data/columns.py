@@ -87,10 +87,10 @@ def word(name: str) -> str:
     return BETWEEN.sub("", name.casefold())
 
 
-def is_labelled(header: Sequence[str]) -> bool:
-    """Whether a column is called as labels are, and one as photos are."""
+def fit(header: Sequence[str]) -> int:
+    """How many of what every table needs have columns of their own: a photo, and then a label; 0 to 2."""
     words = {word(name) for name in header}
-    return bool(words & {*PATHS}) and bool(words & {*ONE_LABEL, LABELS})
+    return bool(words & {*PATHS}) * (1 + bool(words & {*ONE_LABEL, LABELS}))
 
 
 def lacks(source: Path, header: Sequence[str], names: Sequence[str], *, more: str = "") -> DataError:

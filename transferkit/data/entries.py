@@ -75,6 +75,13 @@ def is_image(name: str) -> bool:
     return name.casefold().endswith(IMAGE_SUFFIXES)
 
 
+def tables(folder: Path) -> list[str]:
+    """The names of the files in a folder itself that are called as tables are, in order."""
+    with os.scandir(folder) as entries:
+        names = [entry.name for entry in entries if not _is_hidden(entry.name) and _is_table(entry.name)]
+    return sorted(names, key=by_name)
+
+
 def images(folder: Path) -> list[str]:
     """The names of the files in a folder itself that are called as images are, in order."""
     with os.scandir(folder) as entries:
@@ -99,6 +106,10 @@ def _is_foreign(folder: str, own: str, roots: list[str]) -> bool:
 
 def _holds(folder: str, path: str) -> bool:
     return path == folder or path.startswith(os.path.join(folder, ""))
+
+
+def _is_table(name: str) -> bool:
+    return name.casefold().endswith((".csv", ".tsv", ".jsonl"))
 
 
 def _is_hidden(name: str) -> bool:

@@ -18,7 +18,6 @@ from transferkit.zoo.errors import DataError, StorageError, UsageError
 LOOSE = "not in a class folder"
 NO_PART = "not train, val or test"
 NO_CLASSES = "no class folders in it"
-TABLES = (".csv", ".tsv", ".jsonl")
 
 
 def read(
@@ -70,7 +69,7 @@ def _read_folder(source: Path, hints: Hints) -> Listing:
     found_parts = parts.find(source, folders, inside)
     if found_parts.folders:
         return _grouped(_read_parts(source, folders, found_parts, ignored), hints)
-    _require_folders(source, folders)
+    _require_folders(source, source, folders)
     return _grouped(_listing(source, _files_by_class(source, {"": folders}, ignored, []), ignored), hints)
 
 
@@ -94,7 +93,7 @@ def _read_parts(source: Path, folders: dict[str, str], found_parts: parts.Parts,
             notes.append(_unlabelled(source, relative))
             ignored.append((relative, NO_CLASSES))
             continue
-        _require_folders(source / relative, found)
+        _require_folders(source, source / relative, found)
         class_folders[part] = found
         ignored += loose
     for name, relative in folders.items():
@@ -166,8 +165,8 @@ def _files_by_class(
     return found
 
 
-def _require_folders(folder: Path, class_folders: dict[str, str]) -> None:
-    """Raises: DataError, with a hint, if there is no class folder."""
+def _require_folders(source: Path, folder: Path, class_folders: dict[str, str]) -> None:
+    """Raises: DataError, with a hint, if there is no class folder in a folder of DATA, which is `source`."""
     if class_folders:
         return
     names, images = os.listdir(folder), entries.images(folder)
@@ -175,9 +174,9 @@ def _require_folders(folder: Path, class_folders: dict[str, str]) -> None:
     advice = f"put the images of each class into a folder of its own: {folder.name}/CLASS/IMAGE"
     if images:
         advice += file_labels.advice(images)
-    tables = sorted(name for name in names if name.casefold().endswith(TABLES))
+    tables = list(dict.fromkeys(str(each / name) for each in (source, folder) for name in entries.tables(each)))
     if tables:
-        advice += f"; if {' or '.join(tables[:3])} lists them with their labels, name that file instead of the folder"
+        advice += f"; if {' or '.join(tables[:3])} lists them with their labels, name that file instead"
     raise DataError(f"{folder} has no class folders: {found}; {advice}")
 
 

@@ -66,4 +66,4 @@ def _in(folder: Path) -> Path | None:
 
 
 def _is_labelled(path: Path) -> bool:
-    return columns.is_labelled(table_text.read(path, is_wanted=columns.is_labelled).columns)
+    return columns.fit(table_text.read(path, fit=columns.fit).columns) == 2

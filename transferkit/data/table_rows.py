@@ -18,6 +18,7 @@ from transferkit.zoo.errors import DataError
 from transferkit.zoo.text import printable
 
 FLAG = re.compile(rf"is(?:{ANY_WORD})(?:image|set)?")  # as is_valid
+NO_PATH = re.compile("[\0\ud800-\udc7f\udd00-\udfff]")  # a zero, or half a character of JSON
 DOCUMENTED = tuple(PARTS)
 
 
@@ -37,7 +38,7 @@ class TableRows:
 
     def __init__(self, source: Path, hints: Hints):
         """Raises: DataError if it is no table that can be used, UsageError if a hint names no column."""
-        self._table = table_text.read(source, is_wanted=columns.is_labelled)
+        self._table = table_text.read(source, fit=columns.fit)
         self._hints = hints
         self.source = source
         self.encoding = self._table.encoding
@@ -58,6 +59,8 @@ class TableRows:
             path, part = self._text(raw, found.path, where), self._text(raw, found.split, where)
             if not path:
                 raise DataError(f"{where}: the path is empty")
+            if NO_PATH.search(path):
+                raise DataError(f"{where}: {printable(repr(path))[:120]} cannot be the path of a file")
             yield Row(
                 where=where,
                 path=path,

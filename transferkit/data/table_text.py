@@ -1,6 +1,7 @@
 """The rows of a text: CSV by any usual separator, or JSON Lines; in UTF-8, UTF-16 or the code page of Windows."""
 
 import codecs
+import contextlib
 import csv
 import io
 import json
@@ -26,7 +27,7 @@ ESCAPED = re.compile("[\udc80-\udcff]+")  # bytes that are no UTF-8, by PEP 383
 SEPARATOR_LINE = re.compile("sep=(.)\r?\n", re.IGNORECASE)  # which Excel reads, and writes
 NOT_READ = {".parquet": "Parquet", ".arrow": "Arrow", ".feather": "Arrow", ".xlsx": "an Excel workbook"}
 
-Usable = Callable[[Sequence[str]], bool]
+Fit = Callable[[Sequence[str]], int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,14 +67,12 @@ class Table:
             except csv.Error as error:
                 line = reader.line_num + skipped
                 raise DataError(f"{self.source}, line {line}: not valid CSV: {error}") from error
-            except UnicodeError as error:
-                raise _damaged(self.source, self.encoding) from error
 
 
-def read(source: Path, *, is_wanted: Usable) -> Table:
+def read(source: Path, *, fit: Fit) -> Table:
     """What kind of table a file is, and its columns.
 
-    Args: is_wanted, whether a list of columns is one that can be used; it decides between separators.
+    Args: fit, how well a list of columns can be used; it decides between separators.
     Raises: DataError if it is no text, or no table.
     """
     with open(source, "rb") as file:
@@ -81,25 +80,27 @@ def read(source: Path, *, is_wanted: Usable) -> Table:
     _check_start(source, head)
     encoding, notes = _encoding(source, head)
     with _opened(source, encoding) as file:
-        try:
-            start = file.read(HEAD_BYTES).lstrip()
-        except UnicodeError as error:
-            raise _damaged(source, encoding) from error
+        start = file.read(HEAD_BYTES).lstrip()
     if start.startswith("[") and source.suffix.casefold() in (".json", ".jsonl", ".ndjson"):
         raise DataError(f"{source} is one JSON array; JSON Lines is read: an object in each line, in no brackets")
     if start.startswith("{"):
         names = {name: None for _, row in _objects(source, encoding) for name in row}  # a row may lack some
         return Table(source=source, encoding=encoding, separator="", columns=tuple(names), notes=notes)
     found = {separator: _header(source, encoding, separator) for separator in SEPARATORS}
-    separator = next(
-        (each for each, header in found.items() if is_wanted(header)), max(found, key=lambda each: len(found[each]))
-    )
+    separator = max(found, key=lambda each: (fit(found[each]), len(found[each])))
     return Table(source=source, encoding=encoding, separator=separator, columns=tuple(found[separator]), notes=notes)
 
 
-def _opened(source: Path, encoding: str) -> io.TextIOWrapper:
+@contextlib.contextmanager
+def _opened(source: Path, encoding: str) -> Iterator[io.TextIOWrapper]:
+    """The file as text. Raises: DataError where not all that is read of it is."""
     errors = "surrogateescape" if encoding.startswith(UTF_8) else "strict"  # a path may be any bytes
-    return open(source, encoding=encoding, errors=errors, newline="")
+    try:
+        with open(source, encoding=encoding, errors=errors, newline="") as file:
+            yield file
+    except UnicodeError as error:
+        words = f"not all of it is text in {encoding.upper()}"
+        raise DataError(f"{source} is damaged or cut off: {words}; save it as UTF-8") from error
 
 
 def _skip_separator_line(file: io.TextIOWrapper) -> int:
@@ -113,11 +114,10 @@ def _skip_separator_line(file: io.TextIOWrapper) -> int:
 def _header(source: Path, encoding: str, separator: str) -> list[str]:
     with _opened(source, encoding) as file:
         _skip_separator_line(file)
-        reader = csv.reader(file, delimiter=separator, strict=True)
         try:
-            return [original(cell) for cell in next(reader, [])]
-        except csv.Error as error:
-            raise DataError(f"{source}, line {reader.line_num}: not valid CSV: {error}") from error
+            return [original(cell) for cell in next(csv.reader(file, delimiter=separator, strict=True), [])]
+        except csv.Error:  # as of "path","label" by semicolons
+            return []
 
 
 def _objects(source: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -179,7 +179,7 @@ def _encoding(source: Path, head: bytes) -> tuple[str, tuple[str, ...]]:
             while file.read(BLOCK_CHARACTERS):
                 pass
         shown = example.encode(errors="surrogateescape").decode(WINDOWS).split("\n")
-    except UnicodeError:  # five bytes mean nothing there
+    except (DataError, UnicodeError):  # five bytes mean nothing there
         return UTF_8, ()
     words = printable(max(shown, key=lambda part: not part.isascii()).strip())
     return WINDOWS, (f"{source.name} is not in UTF-8, so it is read as Windows has it ({WINDOWS}): {words!r}",)
@@ -194,7 +194,3 @@ def _wide(head: bytes) -> str:
         if zeros.count(0) > 0.6 * len(zeros) and not letters.count(0):
             return encoding
     return ""
-
-
-def _damaged(source: Path, encoding: str) -> DataError:
-    return DataError(f"{source} is damaged or cut off: not all of it is text in {encoding.upper()}; save it as UTF-8")
