@@ -16,6 +16,7 @@ from transferkit.zoo.errors import TransferkitError
 TO_COME = {  # kinds of data that are not read yet
     "zip_of_classes",
     "tar_gz_wrapped",
+    "zip_that_climbs",
     "parquet_with_bytes",
 }
 SEEN_IN_PIXELS = {"test_copies_train", "one_photo_two_labels"}  # a run says it when it has read them
@@ -68,7 +69,7 @@ def test_every_layout_is_read_as_it_is_meant_or_refused(layouts):
         try:
             found = differences(root, name, entry)
         except TransferkitError as error:
-            words = str(error)
+            words = str(error).replace(str(root / entry["data"]), "DATA")
             found = [] if "refuse" in verdicts and says(words, verdicts["refuse"]) and words.isprintable() else [words]
         if found:
             wrong[name] = found

@@ -53,6 +53,8 @@ def test_captions_beside_class_folders_are_no_labels(tmp_path):
     tree(tmp_path, *(f"train/{label}/1.jpg" for label in "ab"))
     write(tmp_path, "train/metadata.csv", text="file_name,text\na/1.jpg,a house\nb/1.jpg,a boat\n")
     assert folder.read(tmp_path).classes == ("a", "b")
+    (tmp_path / "train/metadata.csv").write_bytes(bytes(range(256)))
+    assert folder.read(tmp_path).classes == ("a", "b")
     write(tmp_path, "train/metadata.csv", text="file_name,text\na/1.jpg,house\nb/1.jpg,boat\n")
     assert folder.read(tmp_path, Hints(label_column="text")).classes == ("boat", "house")
 

@@ -3,6 +3,7 @@
 Source: https://huggingface.co/docs/datasets/image_dataset#imagefolder
 """
 
+import contextlib
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -66,4 +67,7 @@ def _in(folder: Path) -> Path | None:
 
 
 def _is_labelled(path: Path) -> bool:
-    return columns.fit(table_text.read(path, fit=columns.fit).columns) == 2
+    """Whether a file is a table with labels; one that is no table is none, and is told so if it has to be read."""
+    with contextlib.suppress(DataError):
+        return columns.fit(table_text.read(path, fit=columns.fit).columns) == 2
+    return False
