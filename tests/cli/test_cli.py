@@ -219,7 +219,7 @@ def unsorted(data, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "given"), [("photos", ["--label-from", "(.*)_"]), ("list.csv", ["--label-column", "breed"])]
+    ("name", "given"), [("photos", ["--label-from", "(.*)_"]), ("list.csv", ["--label-column", "sort"])]
 )
 def test_where_labels_are_can_be_said_to_every_command(run, unsorted, name, given, capsys):
     data = str(unsorted / name)
