@@ -71,7 +71,9 @@ def test_folders_called_like_parts_are_parts_if_every_photo_lies_in_one(tmp_path
 
 def test_the_class_is_the_first_group_or_all_that_is_found(tmp_path):
     tree(tmp_path, "1 red.jpg", "2 blue.jpg", "3 .jpg")
-    assert folder.read(tmp_path, Hints(label_from="red|blue")).classes == ("blue", "red")
+    listing = folder.read(tmp_path, Hints(label_from="red|blue"))
+    assert listing.classes == ("blue", "red")
+    assert listing.arguments == (str(tmp_path), "--label-from", "red|blue")
     assert folder.read(tmp_path, Hints(label_from=r"\d (.*)\.")).classes == ("blue", "red")
 
 
