@@ -21,6 +21,7 @@ NARROW = 40  # columns; a narrower terminal breaks lines itself
 @options.declared("backbone")
 @options.declared("weights")
 @options.declared("group_by")
+@options.how_labels_are_found
 @options.how_images_are_read
 @options.json_option
 @options.quiet_option
@@ -66,13 +67,13 @@ def audit(data: str, out: str | None, fixes: str | None, as_json: bool, quiet: b
         render.data(found.contents | {"folder": str(found.folder)})
         return
     lines = found.lines or [("found", "nothing to look at")]
-    fixes_file = found.folder / "fixes.csv"
+    fixes_file, said = found.folder / "fixes.csv", options.as_given(given, "group_by", "label_column", "label_from")
     _show(
         [
             *lines,
             ("page", str(found.folder / "audit.html")),
             ("fixes", str(fixes_file)),
-            ("next", shlex.join(["transferkit", "audit", data, "--apply", str(fixes_file), "-o", "CLEAN.csv"])),
+            ("next", shlex.join(["transferkit", "audit", data, *said, "--apply", str(fixes_file), "-o", "CLEAN.csv"])),
         ]
     )
 

@@ -9,13 +9,14 @@ from transferkit.cli import options, render
 @click.argument("model", metavar="RUN_OR_MODEL", shell_complete=options.paths)
 @click.argument("data", shell_complete=options.paths)
 @click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
+@options.how_labels_are_found
 @options.declared("bit_depth")
 @options.declared("device")
 @options.json_option
 @options.quiet_option
 @options.debug_option
 def evaluate(
-    model: str, data: str, part: str | None, bit_depth: int | None, device: str | None, as_json: bool, quiet: bool
+    model: str, data: str, bit_depth: int | None, device: str | None, as_json: bool, quiet: bool, **given: str | None
 ) -> None:
     """Score a classifier on the labelled images in DATA; classes are matched by name.
 
@@ -30,7 +31,7 @@ def evaluate(
     from transferkit.ship.classifier import load
 
     classifier = load(model, device=device or "auto", bit_depth=bit_depth)
-    scores = classifier.evaluate(data, part=part, progress=render.progress_for(quiet=quiet))
+    scores = classifier.evaluate(data, progress=render.progress_for(quiet=quiet), **given)
     for path, reason in scores["refused"]:
         render.say(f"left out: {path}: {reason}", err=True)
     if as_json:

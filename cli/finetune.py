@@ -34,14 +34,17 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
     """Fit a classifier to the images in DATA.
 
     DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each
-    of class folders; or a CSV with the columns path,label and optionally split, or path,labels where images have
-    several ("beach|dog"); or WebDataset shards, such as "photos-{000..099}.tar" or a URL of them.
+    of class folders; or a CSV or JSON Lines with the columns path,label and optionally split, or path,labels where
+    images have several ("beach|dog"); or WebDataset shards, such as "photos-{000..099}.tar" or a URL of them. Other
+    usual names of folders and columns are understood, and said.
 
     \b
     Examples:
       transferkit finetune photos
       transferkit finetune photos --strategy probe -o runs/first
       transferkit finetune photos --budget 10m
+      transferkit finetune labels.csv --label-column species
+      transferkit finetune photos --label-from "([a-z]+)[.][0-9]+[.]jpg$"
       transferkit finetune photos --strategy probe --dropconnect 0.5 --snapshots 5
       transferkit finetune photos --backbone resnet18.a1_in1k --freeze layer2 --epochs 10
       transferkit finetune --config runs/first/run.json --seed 1

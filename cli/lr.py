@@ -29,6 +29,7 @@ USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_
 @options.declared("freeze", help="Through the network: freeze up to and including this stage.")
 @options.declared("batch_size")
 @click.option("--steps", type=click.IntRange(*LR_STEPS), default=100, show_default=True, help="At each learning rate.")
+@options.how_labels_are_found
 @options.declared("image_size")
 @options.declared("bit_depth")
 @options.declared("seed")

@@ -1,7 +1,7 @@
 """Options that several commands share, and those of a fine-tuning run as transferkit/options.py declares them."""
 
 import glob
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
@@ -100,6 +100,16 @@ def how_images_are_read(function: Any) -> Any:
     for name in reversed(names):
         function = declared(name)(function)
     return function
+
+
+def how_labels_are_found(function: Any) -> Any:
+    """The options of a command that takes DATA, for where its names alone do not say which its labels are."""
+    return declared("label_column")(declared("label_from")(function))
+
+
+def as_given(given: Mapping[str, Any], *names: str) -> list[str]:
+    """Those of some options that were given, as they are written on the command line."""
+    return [word for name in names if name in given for word in (dashed(name), str(given[name]))]
 
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")

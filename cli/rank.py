@@ -1,5 +1,6 @@
 """transferkit rank"""
 
+import shlex
 from dataclasses import asdict
 from typing import Any
 
@@ -14,6 +15,7 @@ from transferkit.cli import options, render
 @click.option("--download", is_flag=True, help="Try strong networks of the hub too: other ones on a GPU than on a CPU.")
 @click.option("--commercial", is_flag=True, help="Only networks under an Apache, MIT or BSD licence.")
 @click.option("--most", type=click.IntRange(20), default=2000, show_default=True, help="Images to look at.")
+@options.how_labels_are_found
 @options.how_images_are_read
 @options.json_option
 @options.quiet_option
@@ -57,4 +59,5 @@ def rank(data: str, backbones: str | None, as_json: bool, quiet: bool, **given: 
         for each in found
     ]
     render.table(("backbone", "right", "95 %", "log loss", "LogME", "ms", "MB", "licence"), rows)
-    click.echo(f"\ntransferkit finetune {data} --backbone {found[0].backbone}")
+    said = options.as_given(given, "label_column", "label_from")
+    click.echo("\n" + shlex.join(["transferkit", "finetune", data, *said, "--backbone", found[0].backbone]))

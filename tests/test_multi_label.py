@@ -135,7 +135,8 @@ def test_evaluate_says_which_classes_no_image_has(run, table, tmp_path):
         said = []
         patch.setattr(heard, "say", said.append)
         run.classifier.evaluate(tmp_path / "bars.csv", progress=heard)
-    assert said == ["no image has dot, frame: where one is named, that counts as wrong"]
+    assert said[0].startswith("multi-label: 0 to 1 labels an image")
+    assert said[1:] == ["no image has dot, frame: where one is named, that counts as wrong"]
 
 
 def test_answers_that_are_no_numbers_are_refused(run, table):

@@ -1,5 +1,7 @@
 """The audit of a data set: one first pass as every run has it, then what its features, hashes and small photos tell."""
 
+import shlex
+
 import numpy as np
 
 from transferkit import caches, kinds, policy, seeds
@@ -96,7 +98,7 @@ def at_a_glance(prepared: Prepared, taken: FirstPass, rows: np.ndarray, logits: 
         lines = [*_looks(prepared, taken), *_wrong_labels(taken, rows, logits)]
     except Exception as error:  # whatever is wrong with a photo, a run goes on
         lines = [f"the images were not looked at: {type(error).__name__}: {error}"]
-    return [*lines, f"all of it: transferkit audit {taken.listing.source}"] if lines else []
+    return [*lines, f"all of it: {shlex.join(['transferkit', 'audit', *taken.listing.arguments])}"] if lines else []
 
 
 def _wrong_labels(taken: FirstPass, rows: np.ndarray, logits: np.ndarray) -> list[str]:

@@ -173,10 +173,11 @@ class Options:
         metavar="N",
     )
     group_by: str | None = option(
-        None,
-        DATA,
-        "Divide no images with the same text in a CSV column or found in their path.",
-        metavar="REGEX|COLUMN",
+        None, DATA, "Divide no images with the same text in a table's column or path.", metavar="REGEX|COLUMN"
+    )
+    label_column: str | None = option(None, DATA, "The column of a table that is the label.", metavar="NAME")
+    label_from: str | None = option(
+        None, DATA, "The class is what this finds in a photo's path, or its first group in brackets.", metavar="REGEX"
     )
     test_fraction: float | None = option(
         None, DATA, "Share set aside to test, before all else, if DATA has no test/.", low=0.01, high=0.9, metavar="F"

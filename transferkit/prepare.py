@@ -9,6 +9,7 @@ from transferkit import config as configs
 from transferkit.choices import BEST
 from transferkit.config import FinetuneConfig
 from transferkit.data import folder
+from transferkit.data.hints import Hints
 from transferkit.data.listing import Listing
 from transferkit.progress import Progress
 
@@ -49,7 +50,8 @@ def found(
 ) -> tuple[FinetuneConfig, Listing]:
     """The options, checked, and the images, of which none is opened. Raises: UsageError, DataError."""
     config = configs.make(data, options, file=config_file)
-    listing = folder.read(config.data, group_by=config.group_by, cache=caches.folder_of(config), progress=progress)
+    hints = Hints(group_by=config.group_by, label_column=config.label_column, label_from=config.label_from)
+    listing = folder.read(config.data, hints, cache=caches.folder_of(config), progress=progress)
     listing.task.check(config)
     _say(listing, progress)
     return config, listing

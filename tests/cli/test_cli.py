@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 
@@ -202,6 +204,37 @@ def test_a_class_the_classifier_does_not_know_is_named(run, tmp_path, capsys):
     write_digits(tmp_path / "other", classes=(1, 7), per_class=2)
     assert cli(["evaluate", str(run), str(tmp_path / "other")]) == 3
     assert "class 'digit 7' is unknown to this classifier; it knows: digit 0, digit 1" in capsys.readouterr().err
+
+
+@pytest.fixture
+def unsorted(data, tmp_path):
+    """The same photos in one folder, `photos`, with their class in their name; and in `list.csv`, by ids."""
+    (tmp_path / "photos").mkdir()
+    lines = ["id,kind,sort"]
+    for number, path in enumerate(sorted(data.glob("*/*"))):
+        shutil.copy(path, tmp_path / "photos" / f"{path.parent.name}_{number}.png")
+        lines.append(f"{path.parent.name}_{number},digit,{path.parent.name}")
+    (tmp_path / "list.csv").write_text("\n".join(lines))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("name", "given"), [("photos", ["--label-from", "(.*)_"]), ("list.csv", ["--label-column", "sort"])]
+)
+def test_where_labels_are_can_be_said_to_every_command(run, unsorted, name, given, capsys):
+    data = str(unsorted / name)
+    assert cli(["evaluate", str(run), data, *given, "--part", "all", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["n"] == 24
+    assert cli(["finetune", data, *given, *FAST, "--dry-run"]) == 0
+    assert "24 images, 2 classes: digit 0 (12), digit 1 (12)" in capsys.readouterr().err
+
+
+def test_the_command_that_an_audit_ends_with_says_where_labels_are(unsorted, monkeypatch, capsys):
+    monkeypatch.chdir(unsorted)
+    assert cli(["audit", "photos", "--label-from", "(.*)_", *FAST[:-2], "-o", "audit"]) == 0
+    again = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert again[:6] == ["next", "transferkit", "audit", "photos", "--label-from", "(.*)_"]
+    assert cli(["clean.csv" if word == "CLEAN.csv" else word for word in again[2:]]) == 0
 
 
 def test_one_class_is_enough_to_evaluate(run, tmp_path, capsys):

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from transferkit import config
-from transferkit.data import folder
+from transferkit.data import entries, folder
 from transferkit.data.folder import PathTable
 from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.errors import DataError, StorageError, UsageError
@@ -88,13 +88,13 @@ def test_hidden_system_and_loose_entries_are_left_out_with_a_reason(tmp_path):
     listing = folder.read(tree(tmp_path, "a/1.jpg", "b/2.jpg", "readme.txt", "a/@eaDir/1.jpg", *hidden))
     assert rows(listing) == {("a/1.jpg", "a", ""), ("b/2.jpg", "b", "")}
     assert dict(listing.ignored) == {
-        ".ipynb_checkpoints": folder.HIDDEN,
-        "__MACOSX": folder.HIDDEN,
-        "a/._1.jpg": folder.HIDDEN,
-        "a/Thumbs.db": folder.HIDDEN,
-        "a/@eaDir": folder.HIDDEN,
-        "b/.DS_Store": folder.HIDDEN,
-        "b/desktop.ini": folder.HIDDEN,
+        ".ipynb_checkpoints": entries.HIDDEN,
+        "__MACOSX": entries.HIDDEN,
+        "a/._1.jpg": entries.HIDDEN,
+        "a/Thumbs.db": entries.HIDDEN,
+        "a/@eaDir": entries.HIDDEN,
+        "b/.DS_Store": entries.HIDDEN,
+        "b/desktop.ini": entries.HIDDEN,
         "readme.txt": folder.LOOSE,
     }
 
@@ -112,10 +112,10 @@ def test_pipes_sockets_broken_links_and_loops_of_links_are_left_out(tmp_path, mo
         listing = folder.read(tmp_path)
     assert rows(listing) == {("a/1", "a", ""), ("b/2", "b", ""), ("b/linked", "b", "")}
     assert dict(listing.ignored) == {
-        "a/pipe.jpg": folder.SPECIAL,
-        "a/broken.jpg": folder.SPECIAL,
-        "a/loop": folder.LOOPED,
-        "b/socket": folder.SPECIAL,
+        "a/pipe.jpg": entries.SPECIAL,
+        "a/broken.jpg": entries.SPECIAL,
+        "a/loop": entries.LOOPED,
+        "b/socket": entries.SPECIAL,
     }
 
 
@@ -135,7 +135,7 @@ def test_what_cannot_be_a_data_set_is_refused_in_one_line(tmp_path):
     empty = tree(tmp_path / "empty", "a/1", "b/2", "c/.hidden")
     assert str(empty / "c") in refusal(empty)
     assert "'c'" in refusal(tree(tmp_path / "extra", "train/a/1", "train/b/2", "test/c/3"))
-    assert str(tmp_path / "bare" / "test") in refusal(tree(tmp_path / "bare", "train/a/1", "train/b/2", "test/3.jpg"))
+    assert str(tmp_path / "bare" / "val") in refusal(tree(tmp_path / "bare", "train/a/1", "train/b/2", "val/3.jpg"))
     assert "keep one" in refusal(tree(tmp_path / "two", "train/a/1", "train/b/2", "val/a/3", "valid/a/4"))
 
 
@@ -188,15 +188,15 @@ def test_labels_of_a_csv_are_normalised_and_a_byte_order_mark_is_no_letter(tmp_p
     [
         ("", "path,label"),
         ("just a text file\nwith lines\n", "path,label"),
-        ("path,class\n1,a\n", "[,group] or path,labels: it lacks label, its first line has 'path', 'class'"),
-        ("path;label\n1;a\n", "separated by semicolons"),
-        ("path\tlabel\n1\ta\n", "separated by tabs"),
+        ("path,kind\n1,a\n", "[,group] or path,labels: it lacks label, its first line has 'path', 'kind'; line 2: 'a'"),
+        ("path|label\n1|a\n", "with bars where commas"),
+        ("a/1.jpg,ant\na/2.jpg,bee\n", "put a line with the names of the columns before it"),
         ("'path','label'\n1,a\n", "it lacks path and label, its first line has"),
         ("path,label,Path,LABEL,label\n1,a,2,b,c\n", "2 columns called label"),
         ("path,label\n", "no rows"),
         ("path,label\n1,a\n2,\n", "line 3: the label"),
         ("path,label\n,a\n", "line 2: the path"),
-        ("path,label,split\n1,a,dev\n", "line 2: split 'dev'"),
+        ("path,label,split\n1,a,later\n", "line 2: split 'later'"),
         ("path,label\n1,a\n2,b,c\n", "line 3: 3 values"),
         ('path,label\n"1"x,a\n', "line 2: not valid CSV"),
         ("path,label\n1,a\n2,a\n", "one class"),
@@ -231,7 +231,7 @@ def test_blanks_are_kept_where_the_header_has_none(tmp_path):
         (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(range(256)), "is a photo; name the folder"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(256)), "is a photo; name the folder"),
         (b"PK\x03\x04" + bytes(range(256)), "is ZIP"),
-        ("path,label\n1,a\n".encode("utf-16"), "UTF-16"),
+        ("path,label\n1,a\n".encode("utf-16")[:-1], "not all of it is text in UTF-16"),
         (bytes(range(256)) * 10, "is no text"),
     ],
 )

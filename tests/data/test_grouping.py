@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from transferkit.data import folder
+from transferkit.data.hints import Hints
 from transferkit.tasks import SINGLE_LABEL
 from transferkit.zoo.errors import UsageError
 
@@ -18,32 +19,32 @@ def table(tmp_path):
 
 def test_a_pattern_groups_by_what_it_finds_in_brackets_or_by_all_of_it(digit_folder):
     paths = [path.name for path in folder.read(digit_folder).paths]
-    ten = folder.read(digit_folder, group_by=r"/(\d\d)\d\.png").groups
+    ten = folder.read(digit_folder, Hints(group_by=r"/(\d\d)\d\.png")).groups
     assert ten.tolist() == [name[:2] for name in paths]
-    some = folder.read(digit_folder, group_by=r"01\d").groups
+    some = folder.read(digit_folder, Hints(group_by=r"01\d")).groups
     assert some.tolist() == [name[:3] if name.startswith("01") else "" for name in paths]
 
 
 def test_a_column_groups_by_its_values_and_is_no_class(table):
-    listing = folder.read(table, group_by="patient")
+    listing = folder.read(table, Hints(group_by="patient"))
     assert listing.groups.tolist() == [f"p{n % 3}" for n in range(12)]
     assert listing.notes[-1] == "--group-by: 12 images in 3 groups"
     table.write_text("path,cat,dog,patient\na.png,1,0,7\nb.png,0,1,7\nc.png,0,1,\n")
-    listing = folder.read(table, group_by="patient")
+    listing = folder.read(table, Hints(group_by="patient"))
     assert listing.classes == ("cat", "dog")
     assert listing.groups.tolist() == ["7", "7", ""]
 
 
 def test_groups_of_the_csv_are_joined_with_those_asked_for(table):
     table.write_text("path,label,group,camera\na.png,x,1,n\nb.png,x,1,\nc.png,y,,n\nd.png,y,,m\n")
-    groups = folder.read(table, group_by="camera").groups
+    groups = folder.read(table, Hints(group_by="camera")).groups
     assert groups[0] == groups[1] == groups[2] != groups[3]
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_groups_asked_for_are_never_divided(table, seed):
-    listing = folder.read(table, group_by=r"^(\d+)")
-    given = folder.read(table, group_by="patient")
+    listing = folder.read(table, Hints(group_by=r"^(\d+)"))
+    given = folder.read(table, Hints(group_by="patient"))
     assert len(set(listing.groups)) == 12
     parts = SINGLE_LABEL.assign_parts(given.labels, given.parts, fraction=0.4, seed=seed, groups=given.groups)
     assert {*parts} == {"train", "val"}
@@ -61,10 +62,10 @@ def test_groups_asked_for_are_never_divided(table, seed):
 )
 def test_what_groups_nothing_is_refused_in_one_line(table, pattern, words):
     with pytest.raises(UsageError, match=words) as caught:
-        folder.read(table, group_by=pattern)
+        folder.read(table, Hints(group_by=pattern))
     assert "\n" not in str(caught.value)
 
 
 def test_a_folder_has_no_columns(digit_folder):
     with pytest.raises(UsageError, match=r"^--group-by 'patient' is found in no path, such as digit 0/000.png$"):
-        folder.read(digit_folder, group_by="patient")
+        folder.read(digit_folder, Hints(group_by="patient"))

@@ -46,10 +46,10 @@ def test_one_class_is_enough_where_some_images_are_without_it(tmp_path):
         ("path,labels\na.png,\nb.png,\n", "has no label; at least 1"),
         ("path,labels\na.png,cat|dog\nb.png,dog|cat\n", "every label on every image"),
         ("path,labels,split\na.png,cat,train\nb.png,dog,test\nc.png,,\n", "without a training image: 'dog'"),
-        ("path,label,labels\na.png,cat,dog\n", "a column label and a column labels; keep one"),
+        ("path,label,labels\na.png,cat,dog\n", "has label and labels, either of which could be the label"),
         ("path,cat,dog\na.png,1,0\nb.png,1,2\n", "line 3: '2' in column dog; a class has 0 or 1"),
         ("path,cat,dog\na.png,1,0\nb.png,,1\n", "line 3: '' in column cat"),
-        ("path,class\na.png,cat\nb.png,dog\n", "it lacks label"),
+        ("path,kind\na.png,cat\nb.png,dog\n", "it lacks label"),
         ("path,cat,cat\na.png,1,0\nb.png,0,0\n", "has 2 columns called cat; keep one"),
         ("path,caf\u00e9,cafe\u0301\na.png,1,0\nb.png,0,1\n", "'caf\u00e9' cannot be the name of a class"),
         ("path,a|b\na.png,1\nb.png,0\n", "'a|b' cannot be the name of a class"),
@@ -59,7 +59,7 @@ def test_one_class_is_enough_where_some_images_are_without_it(tmp_path):
             "'good' in column note; without a column label, every other column",
         ),
         ("path,cat,dog\na.png,-1,1\nb.png,1,1\n", "line 2: '-1' in column cat; "),
-        (",path,cat\n0,a.png,1\n1,b.png,0\n", "has a column without a name"),
+        ("path,,cat\na.png,0,1\nb.png,0,0\n", "has a column without a name"),
     ],
 )
 def test_what_cannot_be_understood_is_said_with_the_line(tmp_path, text, reason):

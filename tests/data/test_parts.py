@@ -10,7 +10,7 @@ from transferkit.data.parts import part_of
 
 TRAIN = ("train", "Training", "train_set", "training-set", "TrainingSet", "train data", "train1", "Train (2)")
 VAL = ("val", "Valid", "validation_set", "dev", "Dev Set", "val 01")
-TEST = ("test", "Testing", "test_set", "testset", "TEST_IMAGES", "eval", "evaluation", "test1", "test-2")
+TEST = ("test", "Testing", "test_set", "testset", "TEST_IMAGES", "eval", "evaluation", "test1", "test-2", "Hold-out")
 NONE = ("train station", "test tube", "devil", "trainers", "latest", "contest", "evaluator", "value", "2020", "", "_")
 
 
@@ -51,10 +51,54 @@ def test_a_part_may_lie_beside_other_folders_where_it_has_the_same_classes(tmp_p
     assert ("docs", folder.NO_PART) in listing.ignored
 
 
-def test_photos_without_labels_beside_train_are_left_out_with_a_word(tmp_path):
-    listing = folder.read(tree(tmp_path, "train/a/1", "train/b/2", "test1/1.jpg", "test1/2.jpg"))
+@pytest.mark.parametrize("name", ["test", "Test", "test1", "testing"])
+def test_photos_without_labels_beside_train_are_left_out_with_a_word(tmp_path, name):
+    tree(tmp_path, "train/a/1.jpg", "train/b/2.jpg", *(f"{name}/{number}.jpg" for number in range(3)))
+    listing = folder.read(tmp_path)
     assert set(listing.parts) == {"train"}
-    assert [path for path, _ in listing.ignored] == ["test1"]
+    assert [path for path, _ in listing.ignored] == [name]
+    assert f"{name}/ has no class folders, so its photos (3) have no labels and are left out" in listing.notes[-1]
+    assert listing.notes[-1].endswith(f"transferkit predict RUN {tmp_path / name}")
+
+
+def test_photos_without_labels_in_test_and_in_a_folder_of_its_name_are_left_out(tmp_path):
+    listing = folder.read(tree(tmp_path, "train/train/a/1.jpg", "train/train/b/2.jpg", "test/test/3.jpg"))
+    assert rows(listing) == {("train/train/a/1.jpg", "a", "train"), ("train/train/b/2.jpg", "b", "train")}
+    assert any("test/test/ has no class folders, so its photos (1)" in note for note in listing.notes)
+
+
+@pytest.mark.parametrize(
+    ("train", "test"), [("seg_train/seg_train", "seg_test/seg_test"), ("my-train", "my-test"), ("train/train", "test")]
+)
+def test_names_with_more_in_them_and_folders_of_one_name_are_parts_where_they_hold_the_same(tmp_path, train, test):
+    files = [f"{part}/{label}/1.jpg" for part in (train, test) for label in ("cat", "dog")]
+    listing = folder.read(tree(tmp_path, *files, f"{train.split('/')[0]}/note.txt", "seg_pred/seg_pred/1.jpg"))
+    expected = {
+        (f"{name}/{k}/1.jpg", k, part) for name, part in ((train, "train"), (test, "test")) for k in ("cat", "dog")
+    }
+    assert rows(listing) == expected
+    assert {("seg_pred", folder.NO_PART), (f"{train.split('/')[0]}/note.txt", folder.LOOSE)} <= set(listing.ignored)
+
+
+def test_eval_beside_test_is_validation(tmp_path):
+    tree(tmp_path, *(f"{part}/{label}/1.jpg" for part in ("train", "eval", "test") for label in "ab"))
+    assert {(path.split("/")[0], part) for path, _, part in rows(folder.read(tmp_path))} == {
+        ("train", "train"), ("eval", "val"), ("test", "test")
+    }  # fmt: skip
+    tree(tmp_path, "val/a/1.jpg")
+    assert ("eval", "no class folders, or not the only test part") in folder.read(tmp_path).ignored
+
+
+def test_an_empty_class_in_a_part_that_is_not_trained_on_stops_nothing_and_is_said(tmp_path):
+    tree(tmp_path, "train/a/1", "train/b/2", "test/a/3")
+    for name in ("test/b", "test/c", "val/a"):
+        (tmp_path / name).mkdir(parents=True)
+    listing = folder.read(tmp_path)
+    assert listing.classes == ("a", "b")
+    assert {row[2] for row in rows(listing)} == {"train", "test"}
+    assert listing.notes == ("test/b/, test/c/ hold no images", "val/a/ holds no images")
+    (tmp_path / "train/d").mkdir()
+    assert "train/d holds no images" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -70,7 +114,7 @@ def test_a_training_and_a_test_folder_among_classes_are_refused(tmp_path):
     assert "test/" in refusal(tree(tmp_path, "train/1.jpg", "test/2.jpg", "cat/3.jpg"))
 
 
-@pytest.mark.parametrize("upper", [("seg_train", "seg_test"), ("a", "b"), ("my train photos", "my other photos")])
+@pytest.mark.parametrize("upper", [("seg_train", "b_test"), ("a", "b"), ("my train photos", "my other photos")])
 def test_the_same_folders_everywhere_are_refused(tmp_path, upper):
     message = refusal(tree(tmp_path, *(f"{name}/{label}/1.jpg" for name in upper for label in ("cat", "dog"))))
     assert "CSV (path,label,split)" in message

@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.data.test_folder import refusal, rows, tree
-from transferkit.data import folder
+from transferkit.data import entries, folder
 from transferkit.data.decode import DecodeError, decode
 from transferkit.data.tree import files, walk
 
@@ -109,7 +109,7 @@ def test_a_link_brings_no_photos_of_another_class(tmp_path):
     listing = folder.read(tmp_path)
     expected = {("cat/1", "cat", ""), ("cat/more/2", "cat", ""), ("cat/pool/5", "cat", "")}
     assert rows(listing) == expected | {("dog/3", "dog", ""), ("dog/sub/4", "dog", "")}
-    foreign = {path for path, reason in listing.ignored if reason == folder.FOREIGN}
+    foreign = {path for path, reason in listing.ignored if reason == entries.FOREIGN}
     assert foreign == {"cat/up", "cat/other", "cat/within", "dog/upper"}
 
 
@@ -130,7 +130,7 @@ def test_a_link_to_itself_is_left_out_wherever_it_lies(tmp_path):
     for place in ("loop.jpg", "cat/loop.jpg"):
         os.symlink("loop.jpg", tmp_path / place)
     ignored = dict(folder.read(tmp_path).ignored)
-    assert ignored == {"loop.jpg": folder.LOOSE, "cat/loop.jpg": folder.SPECIAL}
+    assert ignored == {"loop.jpg": folder.LOOSE, "cat/loop.jpg": entries.SPECIAL}
     (tmp_path / "bird").mkdir()
     os.symlink("x", tmp_path / "bird" / "x")
     assert "bird" in refusal(tmp_path)

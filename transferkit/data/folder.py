@@ -1,89 +1,121 @@
 """DATA to a listing of images: a folder of class folders, one with train/ and val/ and test/, a CSV, or shards."""
 
+import functools
 import os
-import unicodedata
-from collections.abc import Iterator
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import grouping, parts, shards, table, trainable
-from transferkit.data.listing import IMAGE_SUFFIXES, Listing, PathTable, class_name
+from transferkit.data import entries, file_labels, grouping, metadata, parts, shards, table, trainable
+from transferkit.data.entries import Ignored
+from transferkit.data.hints import NONE, Hints
+from transferkit.data.listing import Listing, PathTable, class_name
 from transferkit.progress import Progress
 from transferkit.zoo.errors import DataError, StorageError, UsageError
 
-SYSTEM_NAMES = (
-    "__macosx",
-    "thumbs.db",
-    "ehthumbs.db",
-    "desktop.ini",
-    "@eadir",
-    "$recycle.bin",
-    "system volume information",
-)
-
-HIDDEN = "hidden or system entry"
 LOOSE = "not in a class folder"
-SPECIAL = "not a regular file"
 NO_PART = "not train, val or test"
-FOREIGN = "link to the folder of another class, or to one that holds it"
-LOOPED = "folder read before (a link)"
-Ignored = list[tuple[str, str]]  # (path, reason)
+NO_CLASSES = "no class folders in it"
 
 
 def read(
     data: Path | str,
+    hints: Hints = NONE,
     *,
     to_train: bool = True,
-    group_by: str | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> Listing:
     """The images of DATA with their classes, in an order that depends on names alone.
 
-    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do; group_by,
-    a column of the CSV or a pattern of `grouping`; cache, the folder for what is learned about shards.
-    Raises: UsageError if there is no such path, DataError if it cannot be used, StorageError if it may not be read,
-    NetworkError.
+    Args: to_train, whether two classes with training images are needed; to score, any labelled image will do; cache,
+    the folder for what is learned about shards.
+    Raises: UsageError if there is no such path, or a hint does not fit; DataError if it cannot be used, StorageError if
+    it may not be read, NetworkError.
     """
     data = os.path.expanduser(data)
     source = Path(data)
     try:
         if source.is_dir():
-            listing = _read_folder(source)
+            listing = _read_folder(source, hints)
         elif shards.is_shards(data):
-            listing = shards.read(data, cache=cache, progress=progress)
+            _refuse(hints.label_column, "--label-column", "tables", data)
+            _refuse(hints.label_from, "--label-from", "folders", data)
+            listing = _grouped(shards.read(data, cache=cache, progress=progress), hints)
         elif source.is_file():
-            listing = table.read(source, group_by=group_by)
+            _refuse(hints.label_from, "--label-from", "folders", data)
+            listing = table.read(source, hints)
         else:
             raise UsageError(f"no such folder or CSV file: {source}")
     except OSError as error:
         raise StorageError(f"cannot read {error.filename or source}: {error.strerror}") from error
-    if group_by and (source.is_dir() or shards.is_shards(data)):
-        listing = grouping.by_pattern(listing, group_by)
     if to_train:
         trainable.check(listing)
-    return listing
+    return replace(listing, hints=hints)
 
 
-def _read_folder(source: Path) -> Listing:
+def _read_folder(source: Path, hints: Hints) -> Listing:
+    if hints.label_from is not None:
+        _refuse(hints.label_column, "--label-column", "tables", source)
+        return _grouped(file_labels.read(source, hints.label_from), hints)
     ignored: Ignored = []
     folders = _class_folders(source, "", ignored)
-    found_parts = parts.find(source, folders, lambda relative: _folder_names(source, relative))
-    if not found_parts.folders:
-        _require_folders(source, folders)
-        return _listing(source, _files_by_class(source, {"": folders}, ignored), ignored)
+    inside = functools.partial(entries.folder_names, source)
+    if tables := metadata.find(source, folders, hints):
+        return metadata.read(source, tables, hints)
+    _refuse(hints.label_column, "--label-column", "tables", source)
+    found_parts = parts.find(source, folders, inside)
+    if found_parts.folders:
+        return _grouped(_read_parts(source, folders, found_parts, ignored), hints)
+    _require_folders(source, source, folders)
+    return _grouped(_listing(source, _files_by_class(source, {"": folders}, ignored, []), ignored), hints)
+
+
+def _refuse(hint: str | None, option: str, kind: str, data: Path | str) -> None:
+    """Raise UsageError for an option that says nothing of DATA of another kind."""
+    if hint is not None:
+        raise UsageError(f"{option} is for {kind}, which {data} is not; drop it, or name one of the {kind}")
+
+
+def _grouped(listing: Listing, hints: Hints) -> Listing:
+    return grouping.by_pattern(listing, hints.group_by) if hints.group_by else listing
+
+
+def _read_parts(source: Path, folders: dict[str, str], found_parts: parts.Parts, ignored: Ignored) -> Listing:
+    """The images of parts that hold class folders; of a test part without any, what is left out is noted."""
+    notes, class_folders = [*found_parts.notes], {}
+    for part, relative in found_parts.folders.items():
+        loose: Ignored = []
+        found = _class_folders(source, relative, loose)
+        if part == "test" and not found:
+            notes.append(_unlabelled(source, relative))
+            ignored.append((relative, NO_CLASSES))
+            continue
+        _require_folders(source, source / relative, found)
+        class_folders[part] = found
+        ignored += loose
     for name, relative in folders.items():
-        if relative not in found_parts.folders.values():
+        inner = [each for each in found_parts.folders.values() if f"{each}/".startswith(f"{relative}/")]
+        if inner and relative not in inner:
+            _class_folders(source, relative, ignored)  # what lies beside the inner folder
+        elif not inner:
             part = parts.part_of(name)
             ignored.append((relative, f"no class folders, or not the only {part} part" if part else NO_PART))
-    class_folders = {}
-    for part, relative in found_parts.folders.items():
-        class_folders[part] = _class_folders(source, relative, ignored)
-        _require_folders(source / relative, class_folders[part])
-    found = _files_by_class(source, class_folders, ignored)
-    return replace(_listing(source, found, ignored), notes=found_parts.notes)
+            if part == "test" and not any(entries.folder_names(source, relative)):
+                notes.append(_unlabelled(source, relative))
+    by_class = _files_by_class(source, class_folders, ignored, notes)
+    return replace(_listing(source, by_class, ignored), notes=tuple(notes))
+
+
+def _unlabelled(source: Path, relative: str) -> str:
+    """What to say of a test part in which no folder says what a photo is."""
+    count = len(entries.images(source / relative))
+    if not count:
+        return f"{relative}/ has no class folders and is left out"
+    later = f"predict them later: transferkit predict RUN {shlex.quote(str(source / relative))}"
+    return f"{relative}/ has no class folders, so its photos ({count:,}) have no labels and are left out; {later}"
 
 
 def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, str]:
@@ -92,8 +124,8 @@ def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, s
     Raises: DataError if two names are the same in NFC, or one is not valid Unicode.
     """
     found: dict[str, str] = {}
-    for name, is_folder, _ in _entries(source, relative, ignored):
-        path = _join(relative, name)
+    for name, is_folder, _ in entries.of(source, relative, ignored):
+        path = entries.join(relative, name)
         if not is_folder:
             ignored.append((path, LOOSE))
             continue
@@ -106,98 +138,45 @@ def _class_folders(source: Path, relative: str, ignored: Ignored) -> dict[str, s
     return dict(sorted(found.items()))
 
 
-def _folder_names(source: Path, relative: str) -> list[str]:
-    """The names in NFC of the folders in a folder."""
-    with os.scandir(source / relative) as entries:  # no more is asked of each: there may be 100,000 photos
-        names = [entry.name for entry in entries if not _is_hidden(entry.name) and _kind(entry)[0]]
-    return sorted(unicodedata.normalize("NFC", name) for name in names)
-
-
 def _files_by_class(
-    source: Path, folders: dict[str, dict[str, str]], ignored: Ignored
+    source: Path, folders: dict[str, dict[str, str]], ignored: Ignored, notes: list[str]
 ) -> dict[str, dict[str, list[str]]]:
     """The files of each part's class folders and their sub-folders, relative to `source`, by NFC name.
 
-    Raises: DataError naming a class folder without files.
+    A class without files in a part that is not trained on is left out there, which goes to `notes`.
+
+    Raises: DataError naming a class folder without files in one that is.
     """
     roots = [os.path.realpath(source / relative) for part in folders.values() for relative in part.values()]
-    found = {}
+    found: dict[str, dict[str, list[str]]] = {}
     for part, classes in folders.items():
-        found[part] = {
-            label: sorted(_files(source, path, roots, ignored), key=_by_name) for label, path in classes.items()
-        }
+        found[part], empty = {}, []
         for label, relative in classes.items():
-            if not found[part][label]:
+            files = sorted(entries.files(source, relative, roots, ignored), key=entries.by_name)
+            if files:
+                found[part][label] = files
+            elif part in ("", "train"):
                 raise DataError(f"class folder {source / relative} holds no images; add some or remove it")
+            else:
+                empty.append(f"{relative}/")
+        if empty:
+            words = ", ".join(empty[:3]) + (f" and {len(empty) - 3} more" if len(empty) > 3 else "")
+            notes.append(f"{words} {'holds' if len(empty) == 1 else 'hold'} no images")
     return found
 
 
-def _files(source: Path, relative: str, roots: list[str], ignored: Ignored) -> Iterator[str]:
-    """The files of a class folder; `roots` are the real paths of all class folders, none of which a link may reach."""
-    own = os.path.realpath(source / relative)
-    waiting, read_before = [relative], set()
-    while waiting:
-        folder = waiting.pop()
-        status = os.stat(source / folder)
-        identity = (status.st_dev, status.st_ino)
-        if identity in read_before:
-            ignored.append((folder, LOOPED))
-            continue
-        read_before.add(identity)
-        for name, is_folder, is_file in _entries(source, folder, ignored):
-            path = f"{folder}/{name}"
-            if is_folder and os.path.islink(source / path) and _is_foreign(os.path.realpath(source / path), own, roots):
-                ignored.append((path, FOREIGN))
-            elif is_folder:
-                waiting.append(path)
-            elif is_file:
-                yield path
-            else:
-                ignored.append((path, SPECIAL))
-
-
-def _is_foreign(folder: str, own: str, roots: list[str]) -> bool:
-    """Whether a folder holds a class folder, or is in one that is not `own`."""
-    return not _holds(own, folder) and any(_holds(folder, root) or _holds(root, folder) for root in roots)
-
-
-def _holds(folder: str, path: str) -> bool:
-    return path == folder or path.startswith(os.path.join(folder, ""))
-
-
-def _entries(source: Path, relative: str, ignored: Ignored) -> Iterator[tuple[str, bool, bool]]:
-    """(name, is a folder, is a regular file) of what is not hidden, by name; links are followed."""
-    with os.scandir(source / relative) as entries:
-        found = sorted(((entry.name, *_kind(entry)) for entry in entries), key=lambda e: _by_name(e[0]))
-    for name, is_folder, is_file in found:
-        if _is_hidden(name):
-            ignored.append((_join(relative, name), HIDDEN))
-        else:
-            yield name, is_folder, is_file
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.casefold() in SYSTEM_NAMES
-
-
-def _kind(entry: os.DirEntry) -> tuple[bool, bool]:
-    try:
-        is_folder = entry.is_dir()
-        return is_folder, not is_folder and entry.is_file()
-    except OSError:  # a link to itself, or into a folder that may not be read
-        return False, False
-
-
-def _require_folders(folder: Path, class_folders: dict[str, str]) -> None:
-    """Raises: DataError, with a hint, if there is no class folder."""
+def _require_folders(source: Path, folder: Path, class_folders: dict[str, str]) -> None:
+    """Raises: DataError, with a hint, if there is no class folder in a folder of DATA, which is `source`."""
     if class_folders:
         return
-    names = os.listdir(folder)
-    images = sum(name.lower().endswith(IMAGE_SUFFIXES) for name in names)
-    found = f"it holds {images} images directly" if images else "it holds other files" if names else "it is empty"
+    names, images = os.listdir(folder), entries.images(folder)
+    found = f"it holds {len(images)} images directly" if images else "it holds other files" if names else "it is empty"
     advice = f"put the images of each class into a folder of its own: {folder.name}/CLASS/IMAGE"
     if images:
-        advice += "; if their labels are in the file names, list them in a CSV (path,label)"
+        advice += file_labels.advice(images)
+    tables = list(dict.fromkeys(str(each / name) for each in (source, folder) for name in entries.tables(each)))
+    if tables:
+        advice += f"; if {' or '.join(tables[:3])} lists them with their labels, name that file instead"
     raise DataError(f"{folder} has no class folders: {found}; {advice}")
 
 
@@ -221,11 +200,3 @@ def _listing(source: Path, found: dict[str, dict[str, list[str]]], ignored: Igno
         classes=tuple(classes),
         ignored=tuple(ignored),
     )
-
-
-def _by_name(name: str) -> tuple[str, str]:
-    return unicodedata.normalize("NFC", name), name
-
-
-def _join(relative: str, name: str) -> str:
-    return f"{relative}/{name}" if relative else name

@@ -28,6 +28,10 @@ class LabelColumns(ABC):
     def add(self, row: dict[str, str], where: str) -> None:
         """Take in a row. Raises: DataError, beginning with `where`."""
 
+    def takes(self, other: "LabelColumns") -> bool:
+        """Whether rows that are for another one can be added to this."""
+        return type(self) is type(other)
+
     @abstractmethod
     def encoded(self) -> tuple[np.ndarray, tuple[str, ...]]:
         """The labels as the task has them, and the classes in order."""
@@ -101,6 +105,9 @@ class Switches(LabelColumns):
         for name in self._classes:
             if BAR in name or self._classes.count(name) > 1:
                 raise DataError(f"{source}: {name!r} cannot be the name of a class; each has a column of its own name")
+
+    def takes(self, other: LabelColumns) -> bool:
+        return isinstance(other, Switches) and sorted(other._columns) == sorted(self._columns)
 
     def unswitched(self, row: dict[str, str]) -> str | None:
         """The first column of a row with neither 0 nor 1; None if there is none."""

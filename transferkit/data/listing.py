@@ -10,6 +10,7 @@ from typing import SupportsIndex
 
 import numpy as np
 
+from transferkit.data.hints import NONE, Hints
 from transferkit.data.source import Member
 from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.zoo.errors import DataError
@@ -61,7 +62,7 @@ class Listing:
     `task` says what the labels are; `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of
     label; images of one name in `groups` must not be divided ("" is no group); `ignored` and `refused` pair a path
     relative to `source` with the reason: what is no image, and an image that cannot be used; `notes` say how DATA was
-    understood. `source` is a str where DATA is a pattern of shards.
+    understood, `hints` what was said of it. `source` is a str where DATA is a pattern of shards.
 
     Shapes: paths of length N; labels (N,) int64, or as the task has them; parts (N,) str; groups (N,) str or None.
     """
@@ -76,6 +77,12 @@ class Listing:
     ignored: tuple[tuple[str, str], ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    hints: Hints = NONE
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """DATA, and what was said of it, as a command takes them."""
+        return (str(self.source), *self.hints.arguments)
 
     def subset(self, rows: np.ndarray) -> "Listing":
         """The listing of some rows; classes stay, also those that have no image left."""

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit.data import entries
 from transferkit.data.listing import Listing
 from transferkit.zoo.errors import DataError
 
@@ -31,4 +32,7 @@ def _nesting_hint(listing: Listing) -> str:
         return ""
     steps = [listing.relative(row).split("/") for row in range(len(listing.paths))]
     inner = {names[1] for names in steps if len(names) > 2}
-    return f"; did you mean {source / steps[0][0]}, which holds {len(inner)} folders?" if len(inner) > 1 else ""
+    if len(inner) > 1:
+        return f"; did you mean {source / steps[0][0]}, which holds {len(inner)} folders?"
+    tables = [str(source / name) for name in entries.tables(source)]
+    return f"; did you mean {' or '.join(tables[:3])}, if that lists the images with their labels?" if tables else ""

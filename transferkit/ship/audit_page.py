@@ -181,7 +181,7 @@ def _next(found: Findings, fixes: int) -> str:
         "Every image in doubt stands in fixes.csv beside a suggestion; nothing happens until its action is changed "
         "from keep to remove or to label:CLASS. Then this writes a cleaned data set; no photo is changed."
     )
-    command = shlex.join(["transferkit", "audit", str(found.every.source), "--apply", "fixes.csv", "-o", "CLEAN.csv"])
+    command = shlex.join(["transferkit", "audit", *found.every.arguments, "--apply", "fixes.csv", "-o", "CLEAN.csv"])
     return section("What to do", f"<pre>{shown(command)}</pre><pre>transferkit finetune CLEAN.csv</pre>", lead=lead)
 
 

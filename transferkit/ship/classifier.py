@@ -17,6 +17,7 @@ from transferkit.choices import MAX_ERROR
 from transferkit.data import folder, manifest
 from transferkit.data.decode import DecodeError, eval_view
 from transferkit.data.depth import LARGEST, dim_words
+from transferkit.data.hints import NONE, Hints
 from transferkit.data.photos import Decoding
 from transferkit.data.source import read_file
 from transferkit.model import build
@@ -138,23 +139,35 @@ class Classifier:
         return dim_words(largest.elements(), of=images, what="images")
 
     def evaluate(
-        self, data: str | Path, *, part: str | None = None, progress: Progress | None = None
+        self,
+        data: str | Path,
+        *,
+        part: str | None = None,
+        label_column: str | None = None,
+        label_from: str | None = None,
+        progress: Progress | None = None,
     ) -> dict[str, Any]:
         """Scores on labelled images, classes matched by name.
 
-        Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all.
+        Args: part, "test", "val", "train" or "all"; by default test if there is one, else validation, else all;
+        label_column and label_from, as for `finetune`.
         Returns: the block of scores that metrics.json has too, with "task", "part", "classes" and "refused": [[path,
         reason], ...]; that of an ensemble has "members", the accuracy and log loss of each. "seen" counts the images
         that the run has trained or validated on, "unseen" is the score without them; of a model without a run nothing
         is known.
         Raises: DataError if the images have a class that the classifier does not know, or none of them is readable.
         """
-        return self.judge(data, part=part, progress=progress).scores()
+        hints = Hints(label_column=label_column, label_from=label_from)
+        return self.judge(data, hints, part=part, progress=progress).scores()
 
-    def judge(self, data: str | Path, *, part: str | None = None, progress: Progress | None = None) -> Judged:
+    def judge(
+        self, data: str | Path, hints: Hints = NONE, *, part: str | None = None, progress: Progress | None = None
+    ) -> Judged:
         """What it says of each labelled image. Args and raises: as `evaluate`."""
         progress = progress or Progress()
-        listing = folder.read(data, to_train=False, progress=progress)
+        listing = folder.read(data, hints, to_train=False, progress=progress)
+        for note in listing.notes:
+            progress.say(note)
         if listing.task.name != self.task.name:
             raise DataError(f"the labels of {data} are {listing.task.name}, the classifier is {self.task.name}")
         numbers = [self._index(name) for name in listing.classes]
