@@ -19,6 +19,8 @@ from PIL import Image
 from transferkit.data.source import DecodeError
 from transferkit.zoo.text import printable
 
+HEADER_BYTES = 4096  # of which the file's own elements take a few hundred
+ADVICE = "save it uncompressed, as gdcmconv --raw does"
 DEFLATED = "1.2.840.10008.1.2.1.99"
 FRAME_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 FRAME_PARTS = ("FrameVOILUTSequence", "PixelValueTransformationSequence")
@@ -33,13 +35,13 @@ def image(data: bytes) -> Image.Image:
     pydicom = _library()
     if pydicom is None:
         raise DecodeError("DICOM image: pip install 'transferkit[medical]' to read it")
-    _check_syntax(pydicom, data)
+    syntax = _syntax(pydicom, data)
     found = pydicom.dcmread(io.BytesIO(data))
     if "Rows" not in found or "Columns" not in found or not _has_pixels(found):
         raise DecodeError("DICOM file without an image")
     if found.Rows * found.Columns > MOST_PIXELS:
         raise DecodeError("more pixels than the limit of 179 million")
-    pixels = pydicom.pixels.pixel_array(found, index=0)
+    pixels = _pixels(pydicom, found, syntax)
     if found.PhotometricInterpretation == "PALETTE COLOR":
         indexed = pydicom.pixels.apply_color_lut(pixels, found)
         made = indexed[..., :3] / np.iinfo(indexed.dtype).max
@@ -63,18 +65,28 @@ def _library() -> ModuleType | None:
     return library
 
 
-def _check_syntax(pydicom: ModuleType, data: bytes) -> None:
-    """Refuse what cannot be unpacked, or what may unpack to any size."""
-    syntax = pydicom.filereader.read_file_meta_info(io.BytesIO(data)).get("TransferSyntaxUID")
-    if syntax is None or (syntax.is_transfer_syntax and not syntax.is_compressed and syntax != DEFLATED):
-        return
+def _syntax(pydicom: ModuleType, data: bytes) -> str:
+    """How the pixels are compressed, "" if they are not. Raises: DecodeError for what is not read."""
+    _, mark, rest = data[132:HEADER_BYTES].partition(b"\x02\0\x10\0UI")  # (0002,0010), always little-endian
+    length = int.from_bytes(rest[:2], "little")
+    syntax = pydicom.uid.UID(rest[2 : 2 + length].decode("ascii", "replace").strip("\0 "))
+    if not mark or (syntax.is_transfer_syntax and not syntax.is_compressed and syntax != DEFLATED):
+        return ""
     try:
-        is_read = syntax != DEFLATED and pydicom.pixels.get_decoder(syntax).is_available
+        is_read = syntax != DEFLATED and pydicom.pixels.get_decoder(syntax).is_available  # deflated is of any size
     except NotImplementedError:
         is_read = False
     if not is_read:
-        name = printable(syntax.name)
-        raise DecodeError(f"DICOM compressed by {name}, which is not read; save it uncompressed (gdcmconv --raw)")
+        raise DecodeError(f"DICOM compressed by {printable(syntax.name)}, which is not read; {ADVICE}")
+    return syntax.name
+
+
+def _pixels(pydicom: ModuleType, found: Any, syntax: str) -> np.ndarray:
+    """The stored values of the first frame; colours in RGB."""
+    try:
+        return pydicom.pixels.pixel_array(found, index=0)
+    except RuntimeError as error:  # of the packages that unpack
+        raise DecodeError(f"DICOM compressed by {syntax}, damaged or of a kind that is not read; {ADVICE}") from error
 
 
 def _has_pixels(found: Any) -> bool:
@@ -88,8 +100,7 @@ def _grey(pydicom: ModuleType, found: Any, stored: np.ndarray) -> np.ndarray:
     if "WindowCenter" in window and "WindowWidth" in window:
         shares = _windowed(values.astype(float), window)
     elif "VOILUTSequence" in window:
-        table = window.VOILUTSequence[0]
-        shares = pydicom.pixels.apply_voi(values.astype(np.int64), window) / (2.0 ** table.LUTDescriptor[2] - 1)
+        shares = _looked_up(values, window.VOILUTSequence[0])
     elif stored.dtype.kind == "u":
         shares = stored / (2.0**found.BitsStored - 1)
     else:
@@ -99,6 +110,17 @@ def _grey(pydicom: ModuleType, found: Any, stored: np.ndarray) -> np.ndarray:
         raise DecodeError("pixel values that are not finite")
     shares = np.clip(shares, 0, 1)
     return 1 - shares if found.PhotometricInterpretation == "MONOCHROME1" else shares
+
+
+def _looked_up(values: np.ndarray, table: Any) -> np.ndarray:
+    """Shares of white by a table; those outside have its first or last. Source: DICOM PS3.3, C.11.2.1.1.
+
+    pydicom 3.0.2 counts the entries of tables of 8 bits in 8 bits.
+    """
+    _, first, bits = table.LUTDescriptor
+    entries = table.LUTData
+    entries = np.frombuffer(entries, "<u2") if isinstance(entries, bytes) else np.asarray(entries)
+    return entries[np.clip(values - first, 0, len(entries) - 1).astype(int)] / (2.0**bits - 1)
 
 
 def _windowed(values: np.ndarray, window: Any) -> np.ndarray:
