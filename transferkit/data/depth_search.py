@@ -9,11 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from transferkit import runtime
-from transferkit.data import depth, stated
+from transferkit.data import depth, remote, stated
 from transferkit.data.decode import decode
 from transferkit.data.source import Member, read_file
 from transferkit.progress import Progress
-from transferkit.zoo.errors import DataError, NetworkError
+from transferkit.zoo.errors import DataError
 
 SAMPLE = 32  # images that are looked at first: of most data sets none has 16 bits, or one of these is bright
 TOGETHER = 64  # images between two looks at what was found
@@ -63,8 +63,11 @@ def _seen(paths: Sequence[Path], progress: Progress) -> list[int]:
 
 def _largest(path: Path) -> int | None:
     """The largest value of an image of 16 bits that does not say how many of them it uses; None of every other."""
-    with contextlib.suppress(DataError, NetworkError, OSError):
-        if Member.of(path) or stated.may_be_deep(_start(path)):
+    member = Member.of(path)
+    if member and remote.is_remote(member.shard):  # to ask for many of them would take long
+        return None
+    with contextlib.suppress(DataError, OSError):
+        if member or stated.may_be_deep(_start(path)):
             data = read_file(path)
             if stated.may_be_deep(data):
                 return decode(data).info.get(depth.LARGEST)
