@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit import candidates, ranks, runtime
 from transferkit.candidates import Choice
 from transferkit.choices import LR_STEPS
-from transferkit.prepare import found, prepare
+from transferkit.prepare import found, prepare, with_depth
 from transferkit.progress import Progress
 from transferkit.ship import begun, runs
 from transferkit.ship.begun import Begun
@@ -158,6 +158,7 @@ def rank(
     progress = progress or Progress()
     with runtime.device_errors(), stops.working():
         config, listing = found(data, progress=progress, **options)
+        config = with_depth(config, listing, progress)
         from transferkit import ranking  # after the data is found: torch takes seconds to import
 
         chosen = candidates.chosen(backbones, choice, config, progress)

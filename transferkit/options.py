@@ -167,7 +167,7 @@ class Options:
         None,
         DATA,
         "Bits of the values in 16-bit files that do not say it, as 12.",
-        rule="those the model remembers, or 16",
+        rule="8, 10 or 12 where no image has more; those the model remembers; else 16",
         low=8,
         high=16,
         metavar="N",

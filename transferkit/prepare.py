@@ -32,6 +32,7 @@ def prepare(
     """
     progress = progress or Progress()
     config, listing = found(data, config_file=config_file, progress=progress, **options)
+    config = with_depth(config, listing, progress)
     from transferkit import preparation  # after the data is found: torch takes seconds to import
 
     if config.test_fraction:
@@ -55,6 +56,22 @@ def found(
     listing.task.check(config)
     _say(listing, progress)
     return config, listing
+
+
+def with_depth(config: FinetuneConfig, listing: Listing, progress: Progress) -> FinetuneConfig:
+    """The options, with the bits of 16-bit images whose largest value is small, unless the user has named them."""
+    if config.bit_depth is not None:
+        return config
+    from transferkit.data import depth_search  # after the data is found: numpy
+
+    seen = depth_search.search(listing.paths, progress)
+    if seen is None:
+        return config
+    progress.say(
+        f"{seen.images:,} images are files of 16 bits without a value above {seen.largest:,}: read as values of "
+        f"{seen.bits} bits; say --bit-depth 16 if they are so dark"
+    )
+    return replace(config, bit_depth=seen.bits)
 
 
 def _say(listing: Listing, progress: Progress) -> None:

@@ -155,7 +155,7 @@ def test_other_colour_modes_become_the_rgb_that_pillow_makes_of_them(mode, kind)
     assert np.array_equal(np.asarray(decode(encoded(image, kind))), np.asarray(image.convert("RGB")))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "MPO"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF", "MPO", "PPM", "JPEG2000"])
 def test_a_format_goes_by_content_not_by_name(tmp_path, kind):
     data = encoded(smooth_photo(), kind)
     (tmp_path / "photo.txt").write_bytes(data)
@@ -183,13 +183,20 @@ def test_a_heic_photo_is_read_with_the_extra():
     assert np.abs(np.asarray(decode(file.getvalue())).astype(int) - np.asarray(photo)).mean() < 8
 
 
-def test_the_refusal_of_a_heic_photo_names_the_extra(monkeypatch):
-    from transferkit.data import decode as module
+@pytest.mark.parametrize(
+    ("data", "package", "extra"),
+    [
+        (struct.pack(">I", 24) + b"ftyp" + b"mif1" + bytes(4) + b"mif1heic", "pillow_heif", "heic"),
+        (b"\xff\x0a", "pillow_jxl", "jxl"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "pillow_jxl", "jxl"),
+    ],
+)
+def test_the_refusal_of_a_photo_that_needs_an_extra_names_it(monkeypatch, data, package, extra):
+    from transferkit.data import formats
 
-    monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    monkeypatch.setattr(module, "_has_heic_reader", module._has_heic_reader.__wrapped__)
-    box = struct.pack(">I", 24) + b"ftyp" + b"mif1" + bytes(4) + b"mif1heic"
-    assert "pip install 'transferkit[heic]'" in refusal(box + bytes(200))
+    monkeypatch.setitem(sys.modules, package, None)
+    monkeypatch.setattr(formats, "_has", formats._has.__wrapped__)
+    assert f"pip install 'transferkit[{extra}]'" in refusal(data + bytes(200))
 
 
 def test_what_is_no_image_is_refused_with_what_it_seems_to_be(tmp_path):
@@ -204,7 +211,7 @@ def test_what_is_no_image_is_refused_with_what_it_seems_to_be(tmp_path):
 
 
 def test_formats_with_a_history_of_holes_are_refused():
-    for kind in ("EPS", "PPM", "ICO", "TGA", "PCX"):
+    for kind in ("EPS", "ICO", "TGA", "PCX"):
         assert "not an image" in refusal(encoded(smooth_photo(), kind))
 
 
@@ -245,6 +252,8 @@ SAMPLES = [
         ("GIF", {}),
         ("TIFF", {"compression": "tiff_lzw"}),
         ("AVIF", {}),
+        ("JPEG2000", {}),
+        ("PPM", {}),
     ]
 ]
 

@@ -121,12 +121,8 @@ def test_files_of_8_bits_have_no_other_depth():
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
-        (tiff(np.stack([bits(16)] * 3, -1), photometric=2, planar=True), "16 bits a colour with the colours in planes"),
         (tiff(np.zeros((8, 8), np.int8), kind=2), "signed 8-bit"),
-        (tiff(np.full((8, 8), -5, np.int16), kind=2), "below zero"),
         (tiff(np.zeros((8, 8), np.float32), kind=3, photometric=0), "zero is white"),
-        (png(np.stack([bits(12)] * 3, -1), significant=12), "upper 8"),
-        (tiff(np.stack([bits(12)] * 3, -1), photometric=2, largest=4095), "upper 8"),
     ],
 )
 def test_what_pillow_would_misread_is_refused_with_the_reason(data, reason):
@@ -134,14 +130,91 @@ def test_what_pillow_would_misread_is_refused_with_the_reason(data, reason):
         decode(data)
 
 
-def test_colours_of_16_bits_keep_their_upper_8():
-    colours = np.stack([bits(16), bits(16)[::-1], bits(16)[:, ::-1]], -1)
-    for data in (png(colours), tiff(colours, photometric=2), png(colours, significant=16)):
-        assert np.abs(np.asarray(decode(data)).astype(float) - colours / 257).max() <= 1
-    dim = np.stack([bits(12)] * 3, -1)
-    assert decode(png(dim)).info[LARGEST] == 4095
-    with pytest.raises(DecodeError, match="upper 8"):
-        decode(png(dim), bit_depth=12)
+def colours(count):
+    return np.stack([bits(count), bits(count)[::-1], bits(count)[:, ::-1]], -1)
+
+
+def far(data, values, white, **options):
+    """The largest difference, of 255, from values up to white."""
+    return np.abs(np.asarray(decode(data, **options)).astype(float) - values * (255 / white)).max()
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("planar", [False, True])
+def test_colours_of_16_bits_keep_their_upper_8(planar, order):
+    values = colours(16)
+    assert far(tiff(values, photometric=2, planar=planar, order=order), values, 65535) <= 1
+    assert far(png(values), values, 65535) <= 1
+    assert far(png(values, significant=16), values, 65535) <= 1
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("planar", [False, True])
+def test_colours_of_12_bits_in_16_keep_them_where_their_depth_is_known(planar, order):
+    values = colours(12)
+    plain = tiff(values, photometric=2, planar=planar, order=order)
+    for data in (plain, png(values)):
+        assert decode(data).info[LARGEST] == 4095
+        assert far(data, values, 4095, bit_depth=12) <= 0.51
+    assert far(tiff(values, photometric=2, planar=planar, order=order, largest=4095), values, 4095) <= 0.51
+    assert far(png(values, significant=12), values, 4095) <= 0.51
+    assert far(png(values << 4, significant=12), values, 4095) <= 1
+    with pytest.raises(DecodeError, match="a value of 4095, which 10 bits do not hold"):
+        decode(png(values), bit_depth=10)
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "tiff_adobe_deflate"])
+def test_compressed_colours_of_12_bits_are_those_that_opencv_reads(compression):
+    cv2 = pytest.importorskip("cv2")
+    code = {"tiff_lzw": 5, "tiff_adobe_deflate": 8}[compression]
+    data = cv2.imencode(".tif", colours(12), [cv2.IMWRITE_TIFF_COMPRESSION, code])[1].tobytes()
+    assert far(data, colours(12)[..., ::-1], 4095, bit_depth=12) <= 0.51
+
+
+def test_a_pillow_image_of_12_bits_in_16_says_that_its_lower_bits_are_lost():
+    opened = Image.open(io.BytesIO(tiff(colours(12), photometric=2, largest=4095)))
+    with pytest.raises(DecodeError, match="only the upper 8 can be read"):
+        decode(opened)
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "black", "white"),
+    [
+        (np.linspace(-1024, 3071, 64), np.int16, -1024, 3071),
+        (np.linspace(-0.9, 0.8, 64), np.float32, -1, 1),
+        (np.linspace(-30, 50, 64), np.float32, -30, 50),
+        (np.full(64, -5), np.int16, -5, -4),
+    ],
+)
+def test_values_below_zero_go_from_black_to_white_by_the_rule(values, kind, black, white):
+    made = values.astype(kind).reshape(8, 8)
+    data = tiff(made, kind=2 if kind is np.int16 else 3)
+    assert np.abs(grey(data) - (made.astype(float) - black) * 255 / (white - black)).max() <= 0.51
+
+
+def test_greymaps_and_pixmaps_say_what_is_white():
+    for values, white in ((bits(12), 4095), (bits(16), 65535), (bits(8), 255)):
+        kind = ">u2" if white > 255 else "u1"
+        head = b"%d %d\n# a note 9 9\n%d\n" % (32, 24, white)
+        assert np.abs(grey(b"P5 " + head + values.astype(kind).tobytes()) - GREY8).max() <= 1
+        plain = b"P2 " + head + " ".join(map(str, values.ravel())).encode() + b"\n"
+        assert np.abs(grey(plain) - GREY8).max() <= 1
+    values = colours(16)
+    assert far(b"P6 32 24 65535\n" + values.astype(">u2").tobytes(), values, 65535) <= 1
+    values = colours(12)
+    assert far(b"P6 32 24 4095\n" + values.astype(">u2").tobytes(), values, 4095) <= 1
+    assert far(b"P6 32 24 65535\n" + values.astype(">u2").tobytes(), values, 4095, bit_depth=12) <= 0.51
+    assert decode(b"P5 32 24 65535\n" + bits(12).astype(">u2").tobytes()).info[LARGEST] == 4095
+
+
+def test_jpeg_2000_of_more_than_8_bits_is_as_bright_as_it_says():
+    cv2 = pytest.importorskip("cv2")
+    big = np.repeat(np.repeat(bits(16), 4, 0), 4, 1)
+    data = cv2.imencode(".jp2", big, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
+    assert np.abs(grey(data)[::4, ::4] - GREY8).max() <= 1
+    dim = cv2.imencode(".jp2", big >> 4, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
+    assert decode(dim).info[LARGEST] == 4095
+    assert np.abs(grey(dim, bit_depth=12)[::4, ::4] - GREY8).max() <= 1
 
 
 def test_words_are_said_where_most_images_of_a_part_are_dim():
@@ -173,18 +246,21 @@ def scans(digit_folder, tmp_path_factory):
     return root
 
 
-def test_a_run_says_that_its_files_are_dim_each_time_and_remembers_the_depth_it_is_given(scans, digit_folder, tmp_path):
+def test_a_run_finds_the_depth_of_its_files_says_so_once_and_remembers_it(scans, digit_folder, tmp_path):
     options = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "cache_dir": tmp_path / "cache"}
     for name in ("first", "again"):
         heard = Heard()
-        tk.finetune(scans, out=tmp_path / name, progress=heard, **options)
-        assert "72 of 72 images are files of 16 bits without a value above 4,080" in str(heard.lines)
-    heard = Heard()
-    run = tk.finetune(scans, out=tmp_path / "deep", bit_depth=12, progress=heard, **options)
-    assert "16 bits" not in str(heard.lines)
+        run = tk.finetune(scans, out=tmp_path / name, progress=heard, **options)
+        assert str(heard.lines).count("16 bits") == 1
+        assert "72 images are files of 16 bits without a value above 4,080: read as values of 12 bits" in str(
+            heard.lines
+        )
     config = json.loads((run.folder / "model" / "config.json").read_text())
     assert config["transferkit"]["preprocessing"]["bit_depth"] == 12
     assert "one of 12 bits" in (run.folder / "model" / "README.md").read_text()
+    heard = Heard()
+    tk.finetune(scans, out=tmp_path / "dark", progress=heard, bit_depth=16, **options)
+    assert "16 bits" not in str(heard.lines)
 
     photos = sorted(scans.rglob("*.png"))[:5]
     twins = [digit_folder / photo.relative_to(scans) for photo in photos]

@@ -12,13 +12,13 @@ import zlib
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from tests.faults.conftest import environment
 from transferkit.data.decode import DecodeError, decode, eval_view
 from transferkit.zoo.card import Preprocessing
 
-FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP")
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "GIF", "BMP", "JPEG2000", "PPM")
 SEED = int(os.environ.get("TRANSFERKIT_SEED", "1"))
 SECONDS = 5  # for an image of 96 x 80 pixels on a busy machine
 MEMORY_KB = 1_500_000  # of the process that decodes all of them
@@ -35,6 +35,7 @@ def originals():
     kinds += [(picture, "TIFF", {"compression": name}) for name in ("tiff_lzw", "tiff_adobe_deflate", "jpeg")]
     kinds += [(picture, "GIF", {"save_all": True, "append_images": [picture.rotate(90)]})]
     kinds += [(picture.convert("RGBA"), "WEBP", {"lossless": True}), (picture.convert("1"), "BMP", {})]
+    kinds += [(picture, "JPEG", {"icc_profile": ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()})]
     for image, name, options in kinds:
         file = io.BytesIO()
         image.save(file, name, **options)

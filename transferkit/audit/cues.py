@@ -12,7 +12,8 @@ import numpy as np
 from PIL import Image
 
 from transferkit.audit import exif
-from transferkit.data.decode import FORMATS, decode
+from transferkit.data import formats
+from transferkit.data.decode import decode
 from transferkit.data.listing import PathTable
 from transferkit.data.photos import Photos
 from transferkit.data.source import Member, read_file
@@ -82,7 +83,7 @@ def _seen(path: Path, photos: Photos) -> Seen | None:
     """What is seen of a photo; None if it cannot be read any more, which stops nothing."""
     try:
         with _source(path) as file:
-            image = Image.open(file, formats=(*FORMATS, *({"HEIF"} & {*Image.OPEN})))  # that of phones needs a plugin
+            image = formats.peeked(file)
             size, encoding = image.size, _encoding(image)
             shot = exif.read(image)
             if min(size) >= 2 * photos.decoding.side_px:

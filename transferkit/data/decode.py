@@ -1,23 +1,16 @@
 """Any source to upright RGB pixels, and those to what the network sees: the one path of every command."""
 
-import functools
-import importlib
-import io
 import math
 import os
-import re
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from transferkit.data import depth, sniff
-from transferkit.data.quiet import silence_libtiff
+from transferkit.data import colour, depth, formats
 from transferkit.data.source import DecodeError, read_file
 from transferkit.zoo.card import Preprocessing
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "AVIF")  # MPO, as phones write it, opens as JPEG
 MIN_SIDE_PX = 2
 MAX_ASPECT = 64  # a longer strip is trimmed before its shorter side is scaled up, or memory would follow its length
 
@@ -31,8 +24,6 @@ UPRIGHT = {  # EXIF 2.32, section 4.6.4: the turn that undoes each orientation
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-PILLOW_FILTER = ("ignore", None, Warning, re.compile(r"PIL\."), 0)  # as `warnings.filterwarnings` would store it
-
 
 Decoded = Image.Image | np.ndarray  # an upright RGB photo, of Pillow or (H, W, 3) uint8
 
@@ -42,8 +33,9 @@ def decode(
 ) -> Image.Image:
     """The upright RGB image of a file, of a file's bytes, of a uint8 array or of a Pillow image.
 
-    EXIF orientation is applied, more bits than 8 scaled to 8 (`data/depth.py`), transparency laid on white, the first
-    frame of an animation taken. Formats go by content, not by name. Safe to call from many threads.
+    EXIF orientation is applied, more bits than 8 scaled to 8 (`data/depth.py`), colours of another profile brought to
+    sRGB, transparency laid on white, the first frame of an animation taken. Formats go by content, not by name
+    (`data/formats.py`). Safe to call from many threads.
 
     Args: shrunk_to, the shorter side of what is returned if that of the source is at least twice as long; anything
     smaller keeps every bit. A JPEG file is then decoded at a half, a quarter or an eighth of its size. bit_depth, of
@@ -52,22 +44,18 @@ def decode(
     Shapes: an array is (H, W), (H, W, 3) or (H, W, 4).
     Raises: DecodeError with the reason.
     """
-    _silence_pillow()
     if isinstance(source, np.ndarray):
         source = _from_array(source)
     if isinstance(source, Image.Image):
-        image = _loaded(source, b"", bit_depth)
-        return _shrunk(image, shrunk_to) if shrunk_to and _is_large(image, shrunk_to) else image
+        formats.silence()
+        return _photo(source, b"", shrunk_to, bit_depth)
     data = read_file(source) if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(data, bytes):
         raise DecodeError(f"a {type(source).__name__} is no image; a path, bytes, a uint8 array or a Pillow image is")
     if not data:
         raise DecodeError("empty file")
-    with _opened(data) as image:
-        if not shrunk_to or not _is_large(image, shrunk_to):
-            return _loaded(image, data, bit_depth)
-        image.draft("RGB", (shrunk_to, shrunk_to))  # changes the size of a JPEG, never to less than this
-        return _shrunk(_loaded(image, data, bit_depth), shrunk_to)
+    with formats.opened(data) as image:
+        return _photo(image, data, shrunk_to, bit_depth)
 
 
 def eval_view(image: Decoded, preprocessing: Preprocessing) -> np.ndarray:
@@ -109,11 +97,6 @@ def seen_box(size: tuple[int, int], preprocessing: Preprocessing) -> tuple[float
     return box[0], box[1], box[2], box[3]
 
 
-def _is_large(image: Image.Image, side: int) -> bool:
-    """Whether to shrink it: below twice `side` that would cost more time than it saves the view that is made next."""
-    return min(image.size) >= 2 * side
-
-
 def _shrunk(image: Image.Image, side: int) -> Image.Image:
     """The image with its shorter side `side` long, averaged over the pixels that fall together."""
     shorter = min(image.size)
@@ -148,47 +131,16 @@ def _offset(have: int, want: int) -> int:
     return round((have - want) / 2) if have >= want else -((want - have) // 2)
 
 
-def _silence_pillow() -> None:
-    """Ignore what is printed and warned inside Pillow from now on: what matters in it is refused by us with a reason.
+def _photo(image: Image.Image, data: bytes, shrunk_to: int | None, bit_depth: int | None) -> Image.Image:
+    """The photo in an opened image; its profile is looked at last, when few pixels are left.
 
-    `warnings.catch_warnings` is no way out: it changes the filters of all threads, in whatever order they leave it.
+    Below twice `shrunk_to` the resize would cost more time than it saves the view that is made next.
     """
-    silence_libtiff()
-    if PILLOW_FILTER not in warnings.filters:
-        warnings.filterwarnings("ignore", module=PILLOW_FILTER[3].pattern)
-
-
-def _opened(data: bytes) -> Image.Image:
-    """The image with its header read, pixels not yet."""
-    formats = FORMATS
-    if sniff.is_heic(data):
-        if not _has_heic_reader():
-            raise DecodeError("HEIC photo: pip install 'transferkit[heic]' to read it")
-        formats = ("HEIF",)
-    try:
-        return Image.open(io.BytesIO(data), formats=formats)
-    except Image.DecompressionBombError as error:
-        raise DecodeError("more pixels than the limit of 179 million") from error
-    except UnidentifiedImageError as error:
-        raise DecodeError(sniff.kind(data)) from error
-    except Exception as error:  # the plugins raise anything on hostile bytes
-        raise DecodeError(_damage(error)) from error
-
-
-@functools.cache
-def _has_heic_reader() -> bool:
-    try:
-        heif = importlib.import_module("pillow_heif")
-    except ImportError:
-        return False
-    heif.register_heif_opener()
-    return True
-
-
-def _damage(error: Exception) -> str:
-    if isinstance(error, MemoryError):
-        return "too large for the memory of this machine"
-    return "truncated" if "truncated" in str(error).lower() else "damaged"
+    side = shrunk_to if shrunk_to and min(image.size) >= 2 * shrunk_to else None
+    if side and data:
+        image.draft("RGB", (side, side))  # changes the size of a JPEG, never to less than this
+    photo = _loaded(image, data, bit_depth)
+    return colour.in_srgb(_shrunk(photo, side) if side else photo, image.info.get("icc_profile"))
 
 
 def _loaded(image: Image.Image, data: bytes, bit_depth: int | None) -> Image.Image:
@@ -197,11 +149,11 @@ def _loaded(image: Image.Image, data: bytes, bit_depth: int | None) -> Image.Ima
     try:
         depth.check_layout(image)
         image.load()
-        rgb = _as_rgb(image, data, bit_depth)
+        rgb = colour.as_rgb(image, data, bit_depth)
     except DecodeError:
         raise
     except Exception as error:  # as above
-        raise DecodeError(_damage(error)) from error
+        raise DecodeError(formats.damage(error)) from error
     turn = UPRIGHT.get(_orientation(image))
     return rgb if turn is None else rgb.transpose(turn)
 
@@ -212,30 +164,6 @@ def _orientation(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION_TAG, 1))
     except Exception:  # a broken EXIF block raises anything, and says nothing about the pixels
         return 1
-
-
-def _as_rgb(image: Image.Image, data: bytes, bit_depth: int | None) -> Image.Image:
-    """A new RGB image of any mode: transparency on white, more than 8 bits scaled."""
-    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
-        grey, white, is_stated = depth.values(image, data, bit_depth)
-        scaled = np.clip(grey * (255.0 / white), 0, 255)
-        rgb = Image.fromarray(np.round(scaled).astype(np.uint8)).convert("RGB")
-        largest = None if is_stated or white <= 255 or image.mode == "F" else int(grey.max())
-    else:
-        rgb = _colours(image)
-        largest = depth.check_colour(image, data, bit_depth)
-    rgb.info.pop(depth.LARGEST, None)  # a text in the file may have that name
-    if largest is not None:
-        rgb.info[depth.LARGEST] = largest
-    return rgb
-
-
-def _colours(image: Image.Image) -> Image.Image:
-    if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        canvas = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(canvas, rgba).convert("RGB")
-    return image.convert("RGB")
 
 
 def _from_array(pixels: np.ndarray) -> Image.Image:

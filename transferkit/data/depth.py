@@ -12,14 +12,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from transferkit.data import stated
 from transferkit.data.source import DecodeError
 
-BITS, COMPRESSION, PHOTOMETRIC, MAX_SAMPLE, PLANAR, FORMAT, SMAX_SAMPLE = 258, 259, 262, 281, 284, 339, 341  # TIFF tags
+BITS, COMPRESSION, PHOTOMETRIC, MAX_SAMPLE, PLANAR, FORMAT = 258, 259, 262, 281, 284, 339  # TIFF tags
+SMIN_SAMPLE, SMAX_SAMPLE = 340, 341
 WHITE_IS_ZERO, APART, UNSIGNED, SIGNED = 0, 2, 1, 2
 USUAL_BITS = (8, 10, 12, 14, 16)  # of a sensor; a largest value that is measured, not meant, is rounded up to one
 DIM_BELOW = 4096  # values that 12 bits hold
 LARGEST = "transferkit largest value"  # in Image.info, of an image whose file does not say how many bits it has
-COLOUR_ADVICE = "of 16 bits a colour only the upper 8 can be read; save it with 8 bits a colour"
 
 
 class Values(NamedTuple):
@@ -38,7 +39,7 @@ def check_layout(image: Image.Image) -> None:
     tags = _tags(image)
     bits, formats = _all(tags, BITS, 1), _all(tags, FORMAT, UNSIGNED)
     is_compressed = tags.get(COMPRESSION, 1) != 1
-    if max(bits) > 8 and len(bits) > 1 and tags.get(PLANAR) == APART and not is_compressed:
+    if max(bits) > 8 and set(bits) != {16} and len(bits) > 1 and tags.get(PLANAR) == APART and not is_compressed:
         raise DecodeError(f"TIFF of {max(bits)} bits a colour with the colours in planes; save it interleaved")
     if SIGNED in formats and max(bits) <= 8:
         raise DecodeError("TIFF of signed 8-bit values; save it unsigned")
@@ -51,45 +52,58 @@ def check_layout(image: Image.Image) -> None:
 def values(image: Image.Image, data: bytes, bit_depth: int | None) -> Values:
     """The values of a loaded image of mode I;16, I or F.
 
+    Values below zero count from the smallest that a TIFF states to its largest (SMinSampleValue, SMaxSampleValue), else
+    fractions within -1 and 1 between these, all others from the photo's own least to its own largest.
+
     Args: data, the file it is from, empty if that is not known; bit_depth, what the user says of such files.
-    Raises: DecodeError if a value is not finite, below zero, or more than `bit_depth` allows.
+    Raises: DecodeError if a value is not finite, or more than `bit_depth` allows.
     """
     found = np.asarray(image)
     if not np.isfinite(found).all():
         raise DecodeError("pixel values that are not finite")
+    if found.min() < 0:
+        low, high = _signed_range(image, found)
+        return Values(found.astype(float) - low, high - low, is_stated=True)
     largest = float(found.max())
-    if found.dtype.kind == "i" and found.min() < 0:
-        raise DecodeError("pixel values below zero, of which none says what is black")
-    stated = _stated_white(image, data, found)
-    if stated is None and bit_depth and found.dtype.kind != "f":
-        stated = 2**bit_depth - 1
-        if largest > stated:
+    said = _stated_white(image, data, found)
+    if said is None and bit_depth and found.dtype.kind != "f":
+        said = 2**bit_depth - 1
+        if largest > said:
             raise DecodeError(f"a value of {largest:.0f}, which {bit_depth} bits do not hold; see --bit-depth")
-    white = stated or _usual_white(image, found)
+    white = said or _usual_white(image, found)
     if _tags(image).get(PHOTOMETRIC) == WHITE_IS_ZERO and image.mode.startswith("I;16"):
         found = np.maximum(white - found.astype(np.int64), 0)
-    return Values(found, white, stated is not None)
+    return Values(found, white, said is not None)
 
 
-def check_colour(image: Image.Image, data: bytes, bit_depth: int | None) -> int | None:
-    """The largest value, as far as Pillow reads it, of a loaded colour image of 16 bits a sample; None of any other.
+def colour_white(image: Image.Image, data: bytes, bit_depth: int | None) -> tuple[int | None, int | None]:
+    """Of a loaded colour image of 16 bits a sample whose values fill fewer: its white, if that is known to be less.
 
-    Raises: DecodeError if the values lie in the lower bits, which Pillow leaves out.
+    Returns: white, None where Pillow's upper 8 bits are the colours; the largest value, as far as Pillow reads it, None
+    where the file or the user says how many bits there are, and of every other image.
     """
     tags = _tags(image)
-    if (max(_all(tags, BITS, 8)) <= 8 and _png_bits(data) <= 8) or not image.mode.startswith("RGB"):
-        return None
+    if not image.mode.startswith("RGB") or (max(_all(tags, BITS, 8)) <= 8 and not _is_deep(data)):
+        return None, None
     bands = [band for band in image.convert("RGB").getextrema() if isinstance(band, tuple)]  # least and largest
     largest = 256 * max(high for _, high in bands) + 255
     white = _meant(tags.get(SMAX_SAMPLE) or tags.get(MAX_SAMPLE), image.mode)
-    stated = int(white).bit_length() if white else _significant_bits(data)
-    if stated and stated < 16:
-        is_low = 255 < largest < 2**stated
+    said = int(white).bit_length() if white else stated.significant_bits(data)
+    if said:
+        is_low = said < 16 and largest < 2**said
     else:
-        is_low = bool(bit_depth) and bit_depth < 16
-    if is_low:
-        raise DecodeError(f"values of {stated or bit_depth} bits in a file of 16: {COLOUR_ADVICE}")
-    return None if stated or bit_depth else largest
+        said, is_low = bit_depth, bool(bit_depth) and bit_depth < 16
+    return (2**said - 1 if said and is_low else None), (None if said else largest)
+
+
+def bits_of(largest: list[int], *, of: int) -> int | None:
+    """The bits of values of `of` images, if most do not say it and none of these uses more than 12; else None.
+
+    Args: largest, the largest value of each whose file does not say how many bits it has.
+    """
+    if not largest or max(largest) >= DIM_BELOW or 2 * len(largest) < of:
+        return None
+    return next(bits for bits in USUAL_BITS if max(largest) < 2**bits)
 
 
 def dim_words(largest: Iterable[int], *, of: int, what: str) -> str:
@@ -98,9 +112,9 @@ def dim_words(largest: Iterable[int], *, of: int, what: str) -> str:
     Args: largest, the largest value of each whose file does not say how many bits it has.
     """
     found = list(largest)
-    if not found or max(found) >= DIM_BELOW or 2 * len(found) < of:
+    bits = bits_of(found, of=of)
+    if bits is None:
         return ""
-    bits = next(bits for bits in USUAL_BITS if max(found) < 2**bits)
     return (
         f"{len(found):,} of {of:,} {what} are files of 16 bits without a value above {max(found):,}, which makes them "
         f"nearly black; say --bit-depth {bits} if their values have {bits} bits, --bit-depth 16 if they are so dark"
@@ -114,7 +128,9 @@ def _stated_white(image: Image.Image, data: bytes, found: np.ndarray) -> float |
         bits = _all(tags, BITS, 1)[0]
         white = 2**bits - 1 if 8 < bits < 16 else _meant(tags.get(SMAX_SAMPLE) or tags.get(MAX_SAMPLE), image.mode)
         return white if white and largest <= white else None
-    bits = _significant_bits(data)
+    if stated.is_scaled(data):
+        return 65535
+    bits = stated.significant_bits(data)
     if not bits:
         return None
     if bits == 16 or largest >= 2**bits or _is_scaled(found, bits):
@@ -122,15 +138,32 @@ def _stated_white(image: Image.Image, data: bytes, found: np.ndarray) -> float |
     return 2**bits - 1
 
 
+def _signed_range(image: Image.Image, found: np.ndarray) -> tuple[float, float]:
+    """Which values are black and white where some are below zero."""
+    tags, least, largest = _tags(image), float(found.min()), float(found.max())
+    low, high = (_number(tags.get(tag)) for tag in (SMIN_SAMPLE, SMAX_SAMPLE))
+    if low is not None and high is not None and low <= least < largest <= high:
+        return low, high
+    if found.dtype.kind == "f" and least >= -1 and largest <= 1:
+        return -1.0, 1.0
+    return least, max(largest, least + 1)
+
+
 def _meant(value: Any, mode: str) -> float | None:
     """The white that a TIFF's largest sample value means."""
-    value = value[0] if isinstance(value, tuple) and value else value
-    if not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    value = _number(value)
+    if value is None or value <= 0:
         return None
     if mode == "F" or value > 65535:
         return float(value)
     bits = int(value).bit_length()
     return 2.0 ** (bits if bits >= 8 and value == 2**bits - 1 else next(b for b in USUAL_BITS if value < 2**b)) - 1
+
+
+def _number(value: Any) -> float | None:
+    """A tag's number, the first of several; None if it is none."""
+    value = value[0] if isinstance(value, tuple) and value else value
+    return float(value) if isinstance(value, (int, float)) and math.isfinite(value) else None
 
 
 def _is_scaled(found: np.ndarray, bits: int) -> bool:
@@ -150,6 +183,11 @@ def _usual_white(image: Image.Image, found: np.ndarray) -> float:
     return next((step for step in steps if largest <= step), largest)
 
 
+def _is_deep(data: bytes) -> bool:
+    """Whether it is a PNG or a pixmap of 16 bits a colour."""
+    return stated.png_bits(data) == 16 or (data.startswith(b"P6") and stated.pnm_white(data) == 65535)
+
+
 def _tags(image: Image.Image) -> Any:
     return getattr(image, "tag_v2", {})
 
@@ -157,22 +195,3 @@ def _tags(image: Image.Image) -> Any:
 def _all(tags: Any, tag: int, default: int) -> tuple[Any, ...]:
     found = tags.get(tag, default)
     return found if isinstance(found, tuple) and found else (found,)
-
-
-def _png_bits(data: bytes) -> int:
-    """The bits of a sample in a PNG; 0 if it is none."""
-    return data[24] if data.startswith(b"\x89PNG\r\n\x1a\n") and len(data) > 24 else 0
-
-
-def _significant_bits(data: bytes) -> int:
-    """The most significant bits of a colour that a 16-bit PNG states; 0 if it states none."""
-    at = 8 if _png_bits(data) == 16 else len(data)
-    while at + 8 <= len(data):
-        length, kind = int.from_bytes(data[at : at + 4], "big"), data[at + 4 : at + 8]
-        if kind == b"sBIT":
-            bits = max(data[at + 8 : at + 8 + min(length, 3)], default=0)
-            return bits if 8 <= bits <= 16 else 0
-        if kind in (b"IDAT", b"PLTE"):
-            break
-        at += 12 + length
-    return 0

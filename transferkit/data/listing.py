@@ -16,6 +16,7 @@ from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.zoo.errors import DataError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic")
+IMAGE_SUFFIXES += (".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".j2k", ".jxl", ".dcm")
 PARTS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}  # as written, as meant
 
 

@@ -8,7 +8,23 @@ STRANGERS = (
     (b"8BPS", "Photoshop"),
     (b"%!PS", "PostScript"),
 )
-IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+CONVERTED = (  # pictures of formats that are not read
+    (b"v/1\x01", "OpenEXR"),
+    (b"SIMPLE  =", "FITS"),
+    (b"#?RADIANCE", "Radiance"),
+    (b"NRRD000", "NRRD"),
+    (b"\x93NUMPY", "NumPy"),
+    (b"MATLAB 5.0", "MATLAB"),
+    (b"BPG\xfb", "BPG"),
+    (b"gimp xcf", "GIMP"),
+    (b"\x89HDF", "HDF5"),
+    (b"II\xbc\1", "JPEG XR"),
+    (b"IIU\0", "raw camera"),
+    (b"FUJIFILMCCD-RAW", "raw camera"),
+    (b"IIRO", "raw camera"),
+)
+JPEG_2000 = (b"\xff\x4f\xff\x51", b"\0\0\0\x0cjP  \r\n\x87\n")
+IMAGE_STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", *JPEG_2000)
 
 
 def is_heic(data: bytes) -> bool:
@@ -18,6 +34,21 @@ def is_heic(data: bytes) -> bool:
     """
     box = data[: min(int.from_bytes(data[:4], "big"), 256)]
     return box[4:8] == b"ftyp" and any(box[at : at + 4] in HEIC_BRANDS for at in range(8, len(box), 4))
+
+
+def is_jpeg_xl(data: bytes) -> bool:
+    """Whether it begins as a codestream or a container of JPEG XL. Source: ISO/IEC 18181-2."""
+    return data.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL \r\n\x87\n"))
+
+
+def is_jpeg_2000(data: bytes) -> bool:
+    """Whether it begins as a codestream or a file of JPEG 2000. Source: ISO/IEC 15444-1, A.4.1 and I.5.1."""
+    return data.startswith(JPEG_2000)
+
+
+def is_dicom(data: bytes) -> bool:
+    """Whether the mark of DICOM stands behind a preamble of 128 bytes. Source: DICOM PS3.10, 7.1."""
+    return data[128:132] == b"DICM"
 
 
 def kind(data: bytes) -> str:
@@ -30,4 +61,9 @@ def kind(data: bytes) -> str:
     for magic, name in STRANGERS:
         if start.startswith(magic):
             return f"not an image ({name})"
+    for magic, name in CONVERTED:
+        if data.startswith(magic):
+            return f"a file of {name}, which is not read; convert it to PNG or JPEG"
+    if data[344:348] in (b"n+1\0", b"ni1\0"):
+        return "a file of NIfTI, which is not read; convert its slices to PNG"
     return "damaged header" if data.startswith(IMAGE_STARTS) else "not an image"

@@ -23,7 +23,7 @@ from PIL import features
 from transferkit.progress import Progress
 from transferkit.zoo.disk_cache import DiskCache
 
-RULE = 2  # of data/decode.py; to be raised with every change that makes other pixels of some file
+RULE = 3  # of data/decode.py; to be raised with every change that makes other pixels of some file
 MAGIC = b"tkpixels"
 HEADER = struct.Struct("<8sIIII")  # magic, height, width, checksum of the pixels, checksum of all this and the key
 CLOCK_SECONDS = 2  # by so much the times of files may lie behind our clock
@@ -32,11 +32,13 @@ CLOCK_SECONDS = 2  # by so much the times of files may lie behind our clock
 @functools.cache
 def decode_rule() -> str:
     """What decides the pixels of a photo beside its bytes: our own rule and the versions of the decoders."""
-    codecs = [features.version(name) or "0" for name in ("pil", "libjpeg_turbo", "jpg", "webp", "avif")]
-    try:
-        codecs.append(metadata.version("pillow_heif"))
-    except metadata.PackageNotFoundError:
-        codecs.append("0")
+    own = ("pil", "libjpeg_turbo", "jpg", "webp", "avif", "jpg_2000", "littlecms2")
+    codecs = [features.version(name) or "0" for name in own]
+    for name in ("pillow_heif", "pillow_jxl_plugin", "pydicom"):
+        try:
+            codecs.append(metadata.version(name))
+        except metadata.PackageNotFoundError:
+            codecs.append("0")
     return "-".join([str(RULE), *codecs])
 
 

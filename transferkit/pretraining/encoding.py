@@ -6,7 +6,7 @@ import io
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from transferkit.data import decode, sniff
+from transferkit.data import formats, sniff
 
 
 def describe(content: bytes) -> str:
@@ -19,9 +19,9 @@ def describe(content: bytes) -> str:
     """
     if sniff.is_heic(content):
         return "HEIC"
-    with Image.open(io.BytesIO(content), formats=decode.FORMATS) as image:
+    with formats.opened(content) as image:
         if not isinstance(image, JpegImageFile):
-            return image.format
+            return str(image.format)
         tables = image.quantization
     same = (quality for quality in range(1, 101) if _has_tables(quality, tables))
     quality = next(same, None)
