@@ -175,6 +175,7 @@ def scans(digit_folder, tmp_path_factory):
 
 def test_a_run_says_that_its_files_are_dim_each_time_and_remembers_the_depth_it_is_given(scans, digit_folder, tmp_path):
     options = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "cache_dir": tmp_path / "cache"}
+    options |= {"l2": 0.01, "precision": "fp32"}
     for name in ("first", "again"):
         heard = Heard()
         tk.finetune(scans, out=tmp_path / name, progress=heard, **options)
