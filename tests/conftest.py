@@ -1,21 +1,21 @@
 """Fixtures: small real image folders made from scikit-learn's digits, and the shared weights where they are present."""
 
+import itertools
 import os
 import re
 import signal
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from tests.photos import CHANGES, photo
-from transferkit.zoo import packages
 
-torch.set_num_threads(1)  # the networks here are too small for two
-
+SLOW_SECONDS = 10  # of a test that is not marked slow
+SUITE_SECONDS, ALL_TESTS = 720, 3000  # of work, on all cores together, and how many tests make it the whole suite
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -50,9 +50,19 @@ def _own_cache(tmp_path_factory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    """The networks here are too small for two. Imported here: the process that hands tests to others runs none."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     """Random weights are the same in every run: a test that passes once passes always."""
+    import torch
+
     torch.manual_seed(0)
 
 
@@ -79,6 +89,8 @@ def album(tmp_path_factory):
 @pytest.fixture
 def install(tmp_path, monkeypatch):
     """Puts a distribution with a network's weights before those that are installed: a file of these bytes, or none."""
+    from transferkit.zoo import packages
+
     monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "weights of packages"))
     monkeypatch.syspath_prepend(tmp_path)
 
@@ -102,11 +114,28 @@ def shared() -> Path:
     return SHARED
 
 
-def pytest_terminal_summary(terminalreporter) -> None:
-    """What the fault tests came to; here, as the process that gathers from workers reads this file alone."""
+def pytest_terminal_summary(terminalreporter, config) -> None:
+    """What takes too long and what the fault tests came to: who gathers from workers reads this file alone."""
+    if "not slow" in config.option.markexpr:
+        _tell_what_takes_long(terminalreporter)
     reports = [report for name in ("passed", "failed") for report in terminalreporter.getreports(name)]
     lines = sorted({value for report in reports for name, value in report.user_properties if name == "figure"})
     if lines:
         terminalreporter.section("what the faults came to")
         for line in lines:
+            terminalreporter.write_line(line)
+
+
+def _tell_what_takes_long(terminalreporter) -> None:
+    """Tests that are slow and not marked so; of the whole suite, whether it takes longer than it may."""
+    spent = Counter()
+    for report in itertools.chain(*terminalreporter.stats.values()):
+        if isinstance(report, pytest.TestReport):
+            spent[report.nodeid] += report.duration
+    slow = [f"{seconds:.0f} s: {name}" for name, seconds in spent.most_common() if seconds > SLOW_SECONDS]
+    if len(spent) > ALL_TESTS and spent.total() > SUITE_SECONDS:
+        slow.append(f"all: {spent.total():.0f} s of work, more than the {SUITE_SECONDS} that two cores do in 6 minutes")
+    if slow:
+        terminalreporter.section("make these cheaper, or mark them slow (CONTRIBUTING.md)")
+        for line in slow:
             terminalreporter.write_line(line)

@@ -51,7 +51,7 @@ def test_what_is_no_span_of_time_is_refused_with_an_example(text):
 
 
 def test_a_run_that_fits_is_the_run_without_a_budget(data, tmp_path):
-    options = {**TINY, "strategy": "lp-ft", "epochs": 2}
+    options = {**TINY, "strategy": "finetune", "epochs": 1}
     runs = [
         flow.finetune(data, out=str(tmp_path / name), **options, **more)
         for name, more in (("a", {}), ("b", {"budget": "10h"}))
@@ -75,7 +75,7 @@ def test_measuring_leaves_the_network_as_it_was(data, tmp_path, options):
 
 def test_features_that_are_kept_take_no_time(data, tmp_path, monkeypatch):
     monkeypatch.setattr(known, "MARGIN_NS", 0)  # files that have just been written are known all the same
-    options = {**TINY, "strategy": "probe", "cache_dir": str(tmp_path / "cache")}
+    options = {**TINY, "strategy": "probe", "l2": 0.01, "cache_dir": str(tmp_path / "cache")}
     new = forecast.measure(prepare(data, **options), started=time.monotonic())
     flow.finetune(data, out=str(tmp_path / "run"), **options)
     kept = forecast.measure(prepare(data, **options), started=time.monotonic())

@@ -110,7 +110,7 @@ def test_licences_are_told_before_anything_is_fetched_and_what_cannot_be_had_is_
 
 
 def test_without_a_hub_the_rest_is_ranked_and_each_that_is_missing_has_its_line(hub, folder, capsys):
-    assert run(["rank", str(folder), "--download", "--commercial", "--device", "cpu"]) == 0
+    assert run(["rank", str(folder), "--download", "--commercial", "--device", "cpu", "--precision", "fp32"]) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[1].startswith("cifar_resnet *")
     missing = [line.partition(" is not ranked: ")[0] for line in err.splitlines() if "no connection to" in line]
@@ -153,7 +153,7 @@ def test_what_is_not_free_is_left_out_of_best_and_of_a_commercial_ranking(hub, f
 
 def test_commercial_holds_for_named_networks_too(hub, folder):
     choice = Choice(commercial=True)
-    (only,) = flow.rank(folder, [RESTRICTED, "cifar_resnet"], choice=choice, device="cpu")
+    (only,) = flow.rank(folder, [RESTRICTED, "cifar_resnet"], choice=choice, device="cpu", precision="fp32")
     assert only.backbone == "cifar_resnet"
     with pytest.raises(UsageError, match="no backbone is left whose licence is Apache, MIT or BSD"):
         flow.rank(folder, [RESTRICTED], choice=choice)
@@ -193,7 +193,7 @@ def test_the_licence_of_a_repository_is_read_from_its_configuration_before_its_w
 
 def test_a_named_network_that_cannot_be_had_is_an_error_and_so_is_a_ranking_of_none(hub, folder):
     with pytest.raises(NetworkError, match="no connection to"):
-        flow.rank(folder, ["cifar_resnet", TINY], device="cpu", most=20)
+        flow.rank(folder, ["cifar_resnet", TINY], device="cpu", precision="fp32", most=20)
     with pytest.raises(NetworkError, match="no connection to"):
         ranking.rank(*found(folder, progress=Told()), Candidates(names=(TINY,)), Told())
 

@@ -63,8 +63,15 @@ def test_a_head_alone_has_nothing_to_compile(data):
         tk.finetune(data, strategy="probe", compile=True)
 
 
-@pytest.mark.parametrize(("number", "stop"), [(signal.SIGTERM, StoppedError), (signal.SIGINT, KeyboardInterrupt)])
-@pytest.mark.parametrize("is_swallowed", [False, True])
+@pytest.mark.parametrize(
+    ("number", "stop", "is_swallowed"),
+    [
+        (signal.SIGTERM, StoppedError, False),
+        (signal.SIGINT, KeyboardInterrupt, True),
+        pytest.param(signal.SIGTERM, StoppedError, True, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, KeyboardInterrupt, False, marks=pytest.mark.slow),
+    ],
+)
 def test_a_stop_while_the_compiler_works_is_a_stop_and_no_error_of_the_compiler(
     data, monkeypatch, number, stop, is_swallowed
 ):

@@ -12,7 +12,7 @@ from transferkit import determinism
 from transferkit.ship.begun import Begun
 from transferkit.zoo.errors import UsageError
 
-RUN = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "finetune", "epochs": 2}
+RUN = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "finetune", "epochs": 1}
 
 
 @pytest.fixture

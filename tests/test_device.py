@@ -105,7 +105,8 @@ def test_what_is_shipped_is_scored_and_answers_in_all_bits(monkeypatch, digit_fo
         yield
 
     monkeypatch.setattr(outputs, "single_precision", noted)
-    options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 1, "device": "cpu", "precision": "fp32"}
+    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "finetune", "epochs": 1}
+    options |= {"device": "cpu", "precision": "fp32", "augment": "none"}
     run = tk.finetune(digit_folder, out=tmp_path / "run", **options)
     assert set(asked) == {("cpu", True)}
     asked.clear()

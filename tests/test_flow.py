@@ -1,6 +1,7 @@
 """The main job on real files, from images to a classifier that is read back."""
 
 import csv
+import functools
 import json
 
 import numpy as np
@@ -23,14 +24,22 @@ FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "au
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     folder = tmp_path_factory.mktemp("flow") / "digits"
-    write_digits(folder / "train", classes=(0, 1, 4), per_class=16)
-    write_digits(folder / "test", classes=(0, 1, 4), per_class=20)
+    write_digits(folder / "train", classes=(0, 1, 4), per_class=12)
+    write_digits(folder / "test", classes=(0, 1, 4), per_class=6)
     return folder
 
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    return tk.finetune(data, out=str(tmp_path_factory.mktemp("run") / "r"), strategy="lp-ft", epochs=2, **FAST)
+    out = tmp_path_factory.mktemp("run") / "r"
+    return tk.finetune(data, out=str(out), strategy="lp-ft", epochs=2, workers=2, **FAST)
+
+
+@pytest.fixture(scope="module")
+def run_of(data, tmp_path_factory):
+    """The run of a strategy with one epoch, the same for all tests."""
+    folder = tmp_path_factory.mktemp("strategies")
+    return functools.cache(lambda name: tk.finetune(data, out=str(folder / name), strategy=name, epochs=1, **FAST))
 
 
 def test_a_run_folder_holds_all_that_the_contract_names(run):
@@ -45,7 +54,7 @@ def test_a_run_folder_holds_all_that_the_contract_names(run):
     metrics = json.loads((run.folder / "metrics.json").read_text())
     assert metrics == run.metrics
     assert metrics["classes"] == ["digit 0", "digit 1", "digit 4"]
-    assert metrics["test"]["n"] == 60
+    assert metrics["test"]["n"] == 18
     lines = [json.loads(line) for line in (run.folder / "metrics.jsonl").read_text().splitlines()]
     assert {line["phase"] for line in lines} == {"probe", "finetune"}
     assert all({"epoch", "phase", "lr", "train", "val", "seconds"} <= line.keys() for line in lines)
@@ -72,31 +81,24 @@ def test_evaluate_repeats_the_test_score_of_the_run(run, data):
     assert scores["loss"] == pytest.approx(run.metrics["test"]["loss"], abs=1e-4)
 
 
-def test_the_manifest_of_a_run_is_a_data_set_that_repeats_it(run, tmp_path):
-    again = tk.finetune(run.folder / "manifest.csv", config_file=run.folder / "run.json", out=str(tmp_path / "again"))
+def test_the_manifest_of_a_run_is_a_data_set_that_repeats_it_with_any_number_of_workers(run, tmp_path):
+    options = {"config_file": run.folder / "run.json", "workers": 0}
+    again = tk.finetune(run.folder / "manifest.csv", out=str(tmp_path / "again"), **options)
     assert files.sha256(again.folder / "model" / "model.safetensors") == files.sha256(
         run.folder / "model" / "model.safetensors"
     )
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_the_number_of_workers_changes_no_byte_of_the_model(run, data, tmp_path, workers):
-    again = tk.finetune(data, out=str(tmp_path / "r"), strategy="lp-ft", epochs=2, workers=workers, **FAST)
-    assert files.sha256(again.folder / "model" / "model.safetensors") == files.sha256(
-        run.folder / "model" / "model.safetensors"
-    )
-
-
-def test_another_seed_makes_another_model(run, data, tmp_path):
-    other = tk.finetune(data, out=str(tmp_path / "r"), strategy="lp-ft", epochs=2, seed=1, **FAST)
+def test_another_seed_makes_another_model(run_of, data, tmp_path):
+    other = tk.finetune(data, out=str(tmp_path / "r"), strategy="finetune", epochs=1, seed=1, **FAST)
     assert files.sha256(other.folder / "model" / "model.safetensors") != files.sha256(
-        run.folder / "model" / "model.safetensors"
+        run_of("finetune").folder / "model" / "model.safetensors"
     )
 
 
 @pytest.mark.parametrize("strategy", ["probe", "finetune", "auto"])
-def test_every_strategy_ends_in_a_classifier_that_predicts(data, tmp_path, strategy):
-    run = tk.finetune(data, out=str(tmp_path / "r"), strategy=strategy, epochs=1, **FAST)
+def test_every_strategy_ends_in_a_classifier_that_predicts(run_of, data, strategy):
+    run = run_of(strategy)
     assert run.metrics["chosen"] in {"probe": ["probe"], "finetune": ["finetune"], "auto": ["probe", "lp-ft"]}[strategy]
     (prediction,) = run.classifier.predict(next((data / "test").rglob("*.png")), top=3)
     assert sum(probability for _, probability in prediction.top) == pytest.approx(1)
@@ -128,7 +130,7 @@ def test_a_class_without_a_readable_image_is_refused_by_name(tmp_path):
         tk.finetune(tmp_path / "data", out=str(tmp_path / "r"), strategy="probe", **FAST)
 
 
-@pytest.mark.parametrize("strategy", ["probe", "finetune", "auto"])
+@pytest.mark.parametrize("strategy", ["finetune", "auto"])  # auto has a probe, too
 def test_two_classes_of_two_images_are_enough(tmp_path, strategy):
     write_digits(tmp_path / "data", classes=(0, 1), per_class=2)
     run = tk.finetune(tmp_path / "data", out=str(tmp_path / "r"), strategy=strategy, epochs=1, **FAST)
@@ -163,7 +165,15 @@ RESUMED = {  # what can differ after a stop: moments of the optimiser, cycles, w
 }
 
 
-@pytest.mark.parametrize(("name", "refits"), [("lp-ft", True), *((name, False) for name in RESUMED)])
+# those that are slow have their laws in tests/train: the optimisers in test_state.py, the snapshots in test_descent.py
+@pytest.mark.parametrize(
+    ("name", "refits"),
+    [
+        ("lp-ft", True),
+        ("frozen", False),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in RESUMED if name != "frozen"),
+    ],
+)
 def test_an_interrupted_run_resumed_has_the_bytes_of_one_that_was_not(name, refits, data, tmp_path, monkeypatch):
     if not refits:
         monkeypatch.setattr(fitted, "REFIT_IMAGES", 0)

@@ -14,7 +14,7 @@ from transferkit.model.build import Backbone
 from transferkit.zoo import files
 from transferkit.zoo.errors import StoppedError
 
-OPTIONS = {"strategy": "lp-ft", "epochs": 3, "batch_size": 8, "augment": "light", "precision": "fp32/fp16"}
+OPTIONS = {"strategy": "finetune", "epochs": 3, "batch_size": 8, "augment": "light", "precision": "fp32/fp16"}
 NETWORK = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32}
 
 
@@ -23,6 +23,7 @@ def data(tmp_path):
     return write_digits(tmp_path / "data", classes=(0, 1), per_class=16)
 
 
+@pytest.mark.slow  # the factor of fp16 in a checkpoint: tests/train/test_step.py
 def test_a_run_in_fp16_that_was_stopped_ends_as_one_that_was_not(data, tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "computes_fp16", lambda device: True)
     common = OPTIONS | NETWORK | {"cache_dir": tmp_path / "cache"}
@@ -42,7 +43,7 @@ def test_a_run_whose_batches_are_too_large_says_so_once_and_ends(data, tmp_path)
         if isinstance(module, Backbone) and module.training and len(inputs[0]) > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
-    progress, options = Stopping(), OPTIONS | NETWORK | {"strategy": "finetune", "precision": "fp32"}
+    progress, options = Stopping(), OPTIONS | NETWORK | {"epochs": 2, "precision": "fp32"}
     hook = register_module_forward_pre_hook(check)
     try:
         run = tk.finetune(data, out=tmp_path / "run", cache_dir=tmp_path / "cache", progress=progress, **options)
@@ -54,6 +55,7 @@ def test_a_run_whose_batches_are_too_large_says_so_once_and_ends(data, tmp_path)
     assert [line["micro_batches"] for line in lines] == [2] * len(lines)
 
 
+@pytest.mark.slow  # that batches are halved until they fit: tests/model/test_eval_batch.py
 def test_a_run_reads_and_scores_in_batches_that_the_gpu_takes(tmp_path, monkeypatch):
     monkeypatch.setattr(runtime, "memory_bytes", lambda device: 80 << 30)
     seen = []
@@ -66,7 +68,7 @@ def test_a_run_reads_and_scores_in_batches_that_the_gpu_takes(tmp_path, monkeypa
     hook = register_module_forward_pre_hook(note)
     common = NETWORK | {"precision": "fp32", "augment": "light", "cache_dir": tmp_path / "cache"}
     try:
-        tk.finetune(data, out=tmp_path / "probe", strategy="probe", views=3, **common)
+        tk.finetune(data, out=tmp_path / "probe", strategy="probe", views=3, l2=0.01, **common)
         probed = len(seen)
         tk.finetune(data, out=tmp_path / "whole", strategy="finetune", epochs=1, batch_size=25, **common)
         trained = len(seen)

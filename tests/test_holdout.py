@@ -36,7 +36,8 @@ def test_groups_are_whole(digit_folder):
 
 
 def test_a_run_judges_by_it_and_records_it(digit_folder, tmp_path):
-    run = tk.finetune(digit_folder, out=tmp_path / "run", test_fraction=0.25, backbone="cifar_resnet", strategy="probe")
+    fast = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "l2": 0.01, "precision": "fp32"}
+    run = tk.finetune(digit_folder, out=tmp_path / "run", test_fraction=0.25, **fast)
     listing = folder.read(run.folder / "manifest.csv")
     assert run.metrics["test"]["n"] == np.count_nonzero(listing.parts == "test") == 18
     assert {*listing.parts} == {"train", "val", "test"}

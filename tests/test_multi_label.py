@@ -61,7 +61,7 @@ def trained(table, tmp_path_factory):
     out = tmp_path_factory.mktemp("runs") / "trained"
     about = {
         "strategy": "lp-ft",
-        "epochs": 4,
+        "epochs": 2,
         "precision": "fp32",
         "snapshots": 2,
         "balance": "weights",
@@ -195,14 +195,28 @@ def test_a_snapshot_ensemble_or_its_last_is_plain_timm_with_a_sigmoid(trained, t
     assert "sigmoid" in (members[0] / "README.md").read_text()
 
 
-def test_a_graph_gives_the_probabilities_and_its_thresholds(run, tmp_path):
-    onnxruntime = pytest.importorskip("onnxruntime")
-    run.classifier.export("onnx", tmp_path / "model.onnx")
-    session = onnxruntime.InferenceSession(str(tmp_path / "model.onnx"), providers=["CPUExecutionProvider"])
-    facts = session.get_modelmeta().custom_metadata_map
-    assert json.loads(facts["task"])["thresholds"] == list(run.classifier.task.thresholds)
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), np.uint8)
+def in_onnx(path, pixels):
+    """What a graph says of pixels, and its facts."""
+    session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
     (p,) = session.run(["probabilities"], {"pixels": pixels})
+    return p, session.get_modelmeta().custom_metadata_map
+
+
+def in_torch(path, pixels):
+    """What a program of torch.export says of pixels, and its facts."""
+    extra = {"transferkit.json": ""}
+    p, _ = torch.export.load(path, extra_files=extra).module()(torch.from_numpy(pixels))  # and what is familiar
+    return p.numpy(), json.loads(extra["transferkit.json"])
+
+
+@pytest.mark.parametrize(
+    ("form", "asked"),
+    [("torch-export", in_torch), pytest.param("onnx", in_onnx, marks=pytest.mark.slow)],  # of one and the same graph
+)
+def test_a_graph_gives_the_probabilities_and_its_thresholds(run, tmp_path, form, asked):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 32, 32), np.uint8)
+    p, facts = asked(run.classifier.export(form, tmp_path / "model.pt2"), pixels)
+    assert json.loads(facts["task"])["thresholds"] == list(run.classifier.task.thresholds)
     expected = run.classifier.predict(list(pixels.transpose(0, 2, 3, 1)), top=3)
     for row, prediction in zip(p, expected):
         assert row.tolist() == pytest.approx([dict(prediction.top)[name] for name in CLASSES], abs=1e-4)
@@ -225,7 +239,7 @@ def test_the_report_shows_every_class_and_what_was_missed(run, trained):
 
 
 def test_auto_compares_by_the_same_loss_and_a_stopped_run_goes_on(table, tmp_path):
-    about = TINY | {"epochs": 2, "precision": "fp32"}
+    about = TINY | {"epochs": 1, "precision": "fp32", "batch_size": 16}
     whole = tk.finetune(table, out=tmp_path / "whole", **about)
     (note,) = [note for note in whole.metrics["notes"] if "fine-tuning gains" in note]
     block = whole.metrics["val"]
@@ -237,7 +251,8 @@ def test_auto_compares_by_the_same_loss_and_a_stopped_run_goes_on(table, tmp_pat
 
 
 def test_two_views_of_a_head_trained_by_batches(table, tmp_path):
-    run = tk.finetune(table, out=tmp_path / "head", backbone="cifar_resnet", strategy="probe", dropout=0.2, epochs=10)
+    about = {"dropout": 0.2, "epochs": 10, "l2": 0.01, "precision": "fp32"}
+    run = tk.finetune(table, out=tmp_path / "head", backbone="cifar_resnet", strategy="probe", **about)
     assert run.metrics["test"]["mAP"] > 0.8
 
 

@@ -1,6 +1,7 @@
 """A finished run that is to be replaced is there, whole, until the new one is."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from transferkit.ship.classifier import load
 from transferkit.zoo.errors import DataError, StoppedError
 
 FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "none", "batch_size": 8}
+FAST |= {"l2": 0.01}  # not searched for
 FINETUNE = {"strategy": "finetune", "epochs": 3, **FAST}
 
 
@@ -34,14 +36,20 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture
-def data(tmp_path):
-    return write_digits(tmp_path / "data", classes=(0, 1), per_class=8)
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_digits(tmp_path_factory.mktemp("overwrite") / "data", classes=(0, 1), per_class=8)
+
+
+@pytest.fixture(scope="module")
+def made(data, tmp_path_factory):
+    """A finished run, copied before it is replaced."""
+    return tk.finetune(data, out=str(tmp_path_factory.mktemp("made") / "r"), strategy="probe", **FAST).folder
 
 
 @pytest.fixture
-def old(data, tmp_path):
-    tk.finetune(data, out=str(tmp_path / "r"), strategy="probe", **FAST)
+def old(made, tmp_path):
+    shutil.copytree(made, tmp_path / "r")
     (tmp_path / "r" / "mine.txt").write_text("mine")
     return tmp_path / "r"
 
@@ -77,7 +85,7 @@ def test_a_stopped_replacement_leaves_the_run_usable_and_resume_goes_on_with_it(
 
 def test_a_replacement_can_be_begun_anew(old, data):
     with pytest.raises(StoppedError):
-        tk.finetune(data, out=str(old), overwrite=True, progress=Stopping("epoch 3/"), **FINETUNE)
+        tk.finetune(data, out=str(old), overwrite=True, progress=Stopping("epoch 2/"), **FINETUNE)
     run = tk.finetune(data, out=str(old), overwrite=True, strategy="probe", seed=1, **FAST)
     assert json.loads((old / "run.json").read_text())["seed"] == 1
     assert run.metrics["strategy"] == "probe"

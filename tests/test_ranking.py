@@ -44,13 +44,24 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def ranked(folder):
-    return flow.rank(folder, NAMES, device="cpu")
+def ranking_seen(folder):
+    """What is told of each backbone, and what pairs are then made of."""
+    seen, pair = [], ranking._best_pair
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_best_pair", lambda tried, progress: seen.extend(tried) or pair(tried, progress))
+        return flow.rank(folder, NAMES, device="cpu", precision="fp32"), seen
+
+
+@pytest.fixture(scope="module")
+def ranked(ranking_seen):
+    return ranking_seen[0]
 
 
 def test_the_figures_are_those_of_a_probe_that_is_cross_validated(folder, ranked, tmp_path):
-    for each in ranked:
-        val = tk.finetune(folder, backbone=each.backbone, strategy="probe", out=tmp_path / each.backbone).metrics["val"]
+    for each in ranked[:1]:
+        val = tk.finetune(
+            folder, backbone=each.backbone, strategy="probe", out=tmp_path / each.backbone, precision="fp32"
+        ).metrics["val"]
         assert (each.accuracy, list(each.interval)) == (val["accuracy"], val["interval"])
         assert val["loss"] <= each.loss * (1 + 1e-6)  # at another temperature
         assert val["n"] == 36
@@ -74,16 +85,17 @@ def test_a_run_that_follows_computes_no_features_again_and_best_is_the_first(fol
 
 
 def test_features_of_an_earlier_stage_are_proposed_where_they_clearly_help_and_no_network_lies_beside_itself(tmp_path):
-    data = write_digits(tmp_path / "data", classes=(1, 7, 9), per_class=16)
+    data = write_digits(tmp_path / "data", classes=(1, 7, 9), per_class=8)
     told = Told()
-    first, second = flow.rank(data, ["efficientnet_lite0"], cache_dir=tmp_path / "cache", progress=told)
+    first, second = flow.rank(data, ["efficientnet_lite0"], cache_dir=tmp_path / "cache", progress=told, image_size=96)
     assert [first.backbone, second.backbone] == ["efficientnet_lite0@blocks.4@blocks.6", "efficientnet_lite0"]
     assert first.loss < second.loss
     assert not [line for line in told.lines if line.startswith("side by side")]
-    options = {"strategy": "probe", "cache_dir": tmp_path / "cache", "progress": told}
+    options = {"strategy": "probe", "cache_dir": tmp_path / "cache", "progress": told, "image_size": 96}
     val = tk.finetune(data, backbone=first.backbone, out=tmp_path / "run", **options).metrics["val"]
-    assert (val["accuracy"], val["loss"]) == (first.accuracy, first.loss)
-    assert "features of 48 images are kept from earlier runs" in told.lines
+    assert val["accuracy"] == first.accuracy
+    assert val["loss"] <= first.loss * (1 + 1e-6)  # at another temperature
+    assert "features of 24 images are kept from earlier runs" in told.lines
 
 
 def test_of_many_images_each_class_has_its_share(folder, monkeypatch):
@@ -127,10 +139,10 @@ def test_no_name_and_one_that_nobody_knows_are_refused(folder):
 
 
 def test_the_command_prints_a_table_or_json(folder, capsys):
-    assert run(["rank", str(folder), "--backbones", "cifar_mlp,cifar_resnet", "--quiet"]) == 0
+    assert run(["rank", str(folder), "--backbones", "cifar_mlp", "--quiet"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split() == ["backbone", "right", "95", "%", "log", "loss", "LogME", "ms", "MB", "licence"]
-    assert len(lines) == 5
+    assert len(lines) == 4
     assert lines[-1] == f"transferkit finetune {folder} --backbone {lines[1].split()[0]}"
     assert run(["rank", str(folder), "--backbones", "cifar_mlp", "--json", "--quiet"]) == 0
     (found,) = json.loads(capsys.readouterr().out)
@@ -155,12 +167,9 @@ def test_logme_is_the_largest_evidence_that_any_precisions_give(shape):
 
 
 @pytest.fixture(scope="module")
-def tried(folder):
+def tried(ranking_seen):
     """Two backbones as they were tried; of three classes the first knows one, the second another."""
-    with pytest.MonkeyPatch.context() as patch:
-        seen = []
-        patch.setattr(ranking, "_best_pair", lambda tried, progress: seen.extend(tried))
-        flow.rank(folder, NAMES, device="cpu")
+    _, seen = ranking_seen
     noise = np.random.default_rng(0)
     about = {"license": "MIT", "megabytes": 1.0}
 

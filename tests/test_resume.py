@@ -50,19 +50,31 @@ def weights(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def data(tmp_path):
-    return write_digits(tmp_path / "data", classes=(0, 1), per_class=8)
-
-
-@pytest.fixture
-def stopped(data, weights, tmp_path):
-    """A run that was stopped in its third epoch; its weights may be replaced."""
-    shutil.copy(weights / "one.safetensors", tmp_path / "w.safetensors")
-    options = FINETUNE | {"backbone": "timm:test_resnet", "weights": str(tmp_path / "w.safetensors")}
+@pytest.fixture(scope="module")
+def place(weights, tmp_path_factory):
+    """Images, weights, and a run on them that was stopped in its third epoch; beside them a copy of all."""
+    place = tmp_path_factory.mktemp("resume") / "place"
+    data = write_digits(place / "data", classes=(0, 1), per_class=8)
+    shutil.copy(weights / "one.safetensors", place / "w.safetensors")
+    options = FINETUNE | {"backbone": "timm:test_resnet", "weights": str(place / "w.safetensors")}
     with pytest.raises(StoppedError):
-        tk.finetune(data, out=str(tmp_path / "r"), progress=Stopping("epoch 3/"), **options)
-    return tmp_path / "r"
+        tk.finetune(data, out=str(place / "r"), progress=Stopping("epoch 3/"), **options)
+    shutil.copytree(place, place.with_name("copy"))
+    return place
+
+
+@pytest.fixture
+def data(place):
+    """The images, which a test may change; the whole folder is put back after it."""
+    yield place / "data"
+    shutil.rmtree(place)
+    shutil.copytree(place.with_name("copy"), place)
+
+
+@pytest.fixture
+def stopped(data):
+    """The run that was stopped; its weights may be replaced."""
+    return data.parent / "r"
 
 
 def swap(one: Path, other: Path) -> None:
@@ -110,8 +122,8 @@ def test_other_labels_are_refused_by_name(tmp_path, text, told):
         old.check_images(tmp_path, folder.read(tmp_path / "data.csv"), hashes)
 
 
-def test_other_weights_are_refused(stopped, weights, tmp_path):
-    shutil.copy(weights / "other.safetensors", tmp_path / "w.safetensors")
+def test_other_weights_are_refused(stopped, weights):
+    shutil.copy(weights / "other.safetensors", stopped.parent / "w.safetensors")
     with pytest.raises(RunConflictError, match=r"the weights of .*test_resnet.* changed since"):
         tk.finetune(resume=True, out=str(stopped))
 

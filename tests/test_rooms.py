@@ -2,6 +2,7 @@
 
 import ast
 import configparser
+import functools
 import pkgutil
 from pathlib import Path
 
@@ -92,9 +93,15 @@ def sources() -> list[Path]:
     return [path for room in ("zoo", "transferkit", "cli") for path in sorted((ROOT / room).rglob("*.py"))]
 
 
+@functools.cache
+def nodes_of(path: Path) -> list[ast.AST]:
+    return list(ast.walk(ast.parse(path.read_text())))
+
+
+@functools.cache
 def imports(path: Path) -> list[str]:
     found = []
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes_of(path):
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -176,7 +183,7 @@ def test_no_file_is_longer_than_250_lines_and_no_function_than_60():
     for path in sources():
         text = path.read_text()
         assert len(text.splitlines()) <= 250, path
-        for node in ast.walk(ast.parse(text)):
+        for node in nodes_of(path):
             if isinstance(node, ast.FunctionDef):
                 assert node.end_lineno - node.lineno < 60, f"{path}: {node.name}"
 
@@ -184,7 +191,7 @@ def test_no_file_is_longer_than_250_lines_and_no_function_than_60():
 def test_no_function_takes_more_than_five_arguments():
     """But commands, whose arguments are options."""
     for path in sources():
-        for node in ast.walk(ast.parse(path.read_text())):
+        for node in nodes_of(path):
             if not isinstance(node, ast.FunctionDef):
                 continue
             if any("click.command" in ast.unparse(each) for each in node.decorator_list):
@@ -199,8 +206,7 @@ def test_no_file_outside_the_strategies_names_one():
     for path in sources():
         if "strategies" in path.parts or path.name == "demo.py":
             continue
-        tree = ast.parse(path.read_text())
-        compared = [ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Compare)]
+        compared = [ast.unparse(node) for node in nodes_of(path) if isinstance(node, ast.Compare)]
         assert not [each for each in compared if "strategy" in each and any(name in each for name in names)], path
         imported = [module for module in imports(path) if module.startswith("transferkit.train.strategies.")]
         assert set(imported) <= PUBLIC_OF_STRATEGIES, path
@@ -212,7 +218,7 @@ def test_no_file_outside_the_tasks_tests_for_one():
     for path in sources():
         if "tasks" in path.parts:
             continue
-        nodes = list(ast.walk(ast.parse(path.read_text())))
+        nodes = nodes_of(path)
         tests = [ast.unparse(node) for node in nodes if isinstance(node, (ast.Compare, ast.Match))]
         tests += [
             ast.unparse(node) for node in nodes if isinstance(node, ast.Call) and "isinstance" in ast.unparse(node.func)

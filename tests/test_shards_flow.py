@@ -24,6 +24,7 @@ FAST = {
     "weights": "none",
     "image_size": 32,
     "batch_size": 8,
+    "strategy": "lp-ft",
     "epochs": 1,
     "precision": "fp32",
 }
@@ -47,7 +48,9 @@ def write_shards(source: Path, pattern: str) -> None:
 def data(tmp_path_factory):
     """A folder of three classes, its images in shards, one of which cannot be decoded in either."""
     root = tmp_path_factory.mktemp("shards")
-    digits = write_digits(root / "digits", classes=(0, 1, 4), per_class=16)
+    digits = write_digits(
+        root / "digits", classes=(0, 1, 4), per_class=16
+    )  # no near copies, which are not looked for far away
     (digits / "digit 1" / "005.png").write_bytes(b"no image")
     write_shards(digits, f"{root}/digits-{{}}.tar")
     return digits, f"{root}/digits-{{0..2}}.tar"
@@ -55,11 +58,11 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def run(data, tmp_path_factory):
-    return tk.finetune(data[1], out=str(tmp_path_factory.mktemp("run") / "r"), strategy="lp-ft", **FAST)
+    return tk.finetune(data[1], out=str(tmp_path_factory.mktemp("run") / "r"), **FAST)
 
 
 def test_shards_and_the_folder_they_were_made_from_give_the_same_bytes(run, data, tmp_path):
-    other = tk.finetune(data[0], out=str(tmp_path / "r"), strategy="lp-ft", **FAST)
+    other = tk.finetune(data[0], out=str(tmp_path / "r"), **FAST)
     assert (run.folder / MODEL).read_bytes() == (other.folder / MODEL).read_bytes()
     named = {"seconds": None, "audit": None}  # which names the data
     assert {**run.metrics, **named} == {**other.metrics, **named}
@@ -82,7 +85,7 @@ def test_shards_behind_a_url_give_the_same_bytes_and_their_manifest_names_the_ur
     files = fsspec.filesystem("memory")
     for number in range(3):
         files.pipe(f"/far/digits-{number}.tar", Path(data[1].replace("{0..2}", str(number))).read_bytes())
-    far = tk.finetune("memory://far/digits-{0..2}.tar", out=str(tmp_path / "r"), strategy="lp-ft", **FAST)
+    far = tk.finetune("memory://far/digits-{0..2}.tar", out=str(tmp_path / "r"), **FAST)
     assert (far.folder / MODEL).read_bytes() == (run.folder / MODEL).read_bytes()
     assert run.classifier.evaluate(far.folder / "manifest.csv", part="all")["n"] == 47
     with open(far.folder / "manifest.csv", newline="") as file:

@@ -22,6 +22,7 @@ from transferkit.progress import Progress
 from transferkit.zoo.errors import RunConflictError
 
 TINY = {"backbone": "cifar_resnet", "device": "cpu"}
+PROBE = TINY | {"strategy": "probe", "augment": "none", "l2": 0.01, "precision": "fp32"}
 HOSTILE = "<img src=x onerror=alert(1)>.png"
 
 
@@ -128,13 +129,13 @@ def test_the_cleaned_data_set_can_be_trained_on_and_has_no_copies(found, planted
     cleaned = clean(planted, tmp_path / "fixes.csv", tmp_path / "clean.csv")
     assert (cleaned.images, cleaned.relabelled >= 1) == (77 - cleaned.removed, True)
     heard = Told()
-    tk.finetune(tmp_path / "clean.csv", out=tmp_path / "again", strategy="probe", progress=heard, **TINY)
+    tk.finetune(tmp_path / "clean.csv", out=tmp_path / "again", progress=heard, **PROBE)
     assert not [line for line in heard.lines if "copies of" in line or "more than one label" in line]
 
 
 def test_a_run_says_in_a_line_or_two_what_an_audit_would(planted, tmp_path):
     heard = Told()
-    result = tk.finetune(planted, out=tmp_path / "run", strategy="probe", progress=heard, **TINY)
+    result = tk.finetune(planted, out=tmp_path / "run", progress=heard, **PROBE)
     (line,) = [line for line in heard.lines if "nearly one colour" in line]
     assert line == "1 of 76 photos looked at is nearly one colour"
     assert f"all of it: transferkit audit {planted}" in heard.lines

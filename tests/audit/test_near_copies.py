@@ -19,7 +19,7 @@ from transferkit.train.division import divide
 from transferkit.train.first_pass import FirstPass, Reader
 from transferkit.zoo import files
 
-TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none"}
+TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "l2": 0.01, "precision": "fp32"}
 
 
 class Heard(Progress):

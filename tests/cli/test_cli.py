@@ -39,7 +39,17 @@ def test_with_json_stdout_is_one_object_and_progress_goes_to_stderr(data, tmp_pa
 
 
 def test_the_result_says_why_a_way_was_kept(data, tmp_path, capsys):
-    fast = [*FAST[:-2], "--strategy", "auto", "--epochs", "1", "--augment", "none", "--batch-size", "4"]
+    fast = [
+        *FAST[:-2],
+        "--strategy",
+        "auto",
+        "--epochs",
+        "1",
+        "--augment",
+        "none",
+        "--batch-size",
+        "16",
+    ]
     assert cli(["finetune", str(data), *fast, "-o", str(tmp_path / "r"), "--quiet"]) == 0
     out = capsys.readouterr().out
     assert " is kept" in out
@@ -132,9 +142,9 @@ def test_dry_run_shows_the_stages_and_writes_nothing(data, tmp_path, monkeypatch
 
 
 def test_dry_run_counts_the_images_that_train_where_data_says_which(tmp_path, capsys):
-    for part, count in (("train", 40), ("val", 30), ("test", 100)):
+    for part, count in (("train", 40), ("val", 10), ("test", 25)):
         write_digits(tmp_path / "data" / part, classes=(0, 1), per_class=count)
-    batches = [str(tmp_path / "data"), *FAST, "--optimizer", "adam", "--epochs", "1"]
+    batches = [str(tmp_path / "data"), *FAST, "--optimizer", "adam", "--epochs", "1", "--l2", "0.01"]
     assert cli(["finetune", *batches, "--dry-run"]) == 0
     assert "1, batches of 5" in capsys.readouterr().out
     assert cli(["finetune", *batches, "-o", str(tmp_path / "r"), "--quiet"]) == 0
@@ -243,7 +253,9 @@ def test_one_class_is_enough_to_evaluate(run, tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["confusion"][0] == [0, 0]
 
 
-@pytest.mark.parametrize("form", ["safetensors", "onnx"])
+@pytest.mark.parametrize(
+    "form", ["safetensors", "torch-export", pytest.param("onnx", marks=pytest.mark.slow)]
+)  # what is in each: tests/ship/test_export.py
 def test_export_writes_a_file(run, tmp_path, form, capsys):
     out = tmp_path / f"model.{form}"
     assert cli(["export", str(run), "--format", form, "-o", str(out)]) == 0

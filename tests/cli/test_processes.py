@@ -93,6 +93,7 @@ def weights(run: Path) -> dict:
     return load_file(run / "model" / "model.safetensors")
 
 
+@pytest.mark.slow  # that two train as one does is shown by tests/test_ranks.py
 def test_two_processes_make_the_run_that_one_makes(start, data, tmp_path, scratch):
     launcher = start("finetune", data, *options(strategy="lp-ft", epochs=1, precision="fp32"), "-o", tmp_path / "two",
                      "--processes", 2, "--json")  # fmt: skip

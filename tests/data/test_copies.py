@@ -12,7 +12,7 @@ from transferkit.messages import seen_words
 from transferkit.progress import Progress
 from transferkit.tasks import SINGLE_LABEL
 
-TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none"}
+TINY = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "l2": 0.01, "precision": "fp32"}
 
 
 class Heard(Progress):

@@ -248,6 +248,7 @@ def scans(digit_folder, tmp_path_factory):
 
 def test_a_run_finds_the_depth_of_its_files_says_so_once_and_remembers_it(scans, digit_folder, tmp_path):
     options = {"backbone": "cifar_resnet", "strategy": "probe", "augment": "none", "cache_dir": tmp_path / "cache"}
+    options |= {"l2": 0.01, "precision": "fp32"}
     for name in ("first", "again"):
         heard = Heard()
         run = tk.finetune(scans, out=tmp_path / name, progress=heard, **options)

@@ -16,8 +16,9 @@ from PIL import Image
 
 import transferkit as tk
 from tests.conftest import write_digits
-from transferkit import runtime, seeds
-from transferkit.data import augment, known
+from tests.data.augmentations import PREPROCESSING, Broken, Impatient, Slow
+from transferkit import runtime
+from transferkit.data import augment
 from transferkit.data.batches import batches
 from transferkit.data.folder import PathTable
 from transferkit.data.known import Known
@@ -30,7 +31,6 @@ from transferkit.zoo import children
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import RankLostError, UsageError
 
-PREPROCESSING = Preprocessing(size_px=(16, 24))
 VIEWS = Views(augment.load("default", PREPROCESSING), 0)
 COUNT = 50
 
@@ -46,6 +46,13 @@ def paths(tmp_path):
     (tmp_path / "3.png").write_text("<html>")
     (tmp_path / "7.png").unlink()
     return PathTable.from_paths(tmp_path / f"{i}.png" for i in range(COUNT))
+
+
+@pytest.fixture(scope="module")
+def pool():
+    """One worker for the tests that ask nothing special of it."""
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as started:
+        yield started
 
 
 @pytest.fixture
@@ -66,13 +73,13 @@ def content(found):
     return [(each.rows.tolist(), each.pixels.numpy().tobytes(), each.sha256, each.bytes, each.faults) for each in found]
 
 
-def passes(paths, rows, epochs, *, workers, **options):
+def passes(paths, rows, epochs, *, workers):
     """What a pool makes of those epochs."""
-    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=workers, **options)) as pool:
+    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=workers)) as pool:
         return [content(pool.batches(paths, rows, epoch=epoch)) for epoch in epochs]
 
 
-@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("workers", [3, pytest.param(1, marks=pytest.mark.slow)])
 def test_processes_make_the_bits_of_threads(paths, workers):
     order = np.random.default_rng(0).permutation(COUNT)
     rows = [order[:20], order[20:21], order[21:21], order[21:], order[:2]]
@@ -86,11 +93,10 @@ def test_processes_make_the_bits_of_threads(paths, workers):
     assert made[0] != made[2]
 
 
-def test_pixels_are_laid_out_as_those_of_threads(paths):
-    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
-        (batch,) = pool.batches(paths, [np.array([0, 1, 2])], epoch=0)
-        assert batch.pixels.shape == (3, 3, 16, 24)
-        assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
+def test_pixels_are_laid_out_as_those_of_threads(paths, pool):
+    (batch,) = pool.batches(paths, [np.array([0, 1, 2])], epoch=0)
+    assert batch.pixels.shape == (3, 3, 16, 24)
+    assert batch.pixels.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_photos_are_decoded_once_where_there_is_room_for_them(large):
@@ -111,14 +117,6 @@ def test_what_the_store_keeps_is_not_kept_a_second_time(tmp_path):
         list(pool.batches(paths, [np.array([0])], epoch=0))
         assert not pool._kept
     assert any((tmp_path / "cache" / "pixels").rglob("*"))
-
-
-class Impatient(Photos):
-    """Remembers files that were just changed, too."""
-
-    def read(self, path):
-        known.MARGIN_NS = 0
-        return super().read(path)
 
 
 def test_a_first_pass_leaves_hashes_and_largest_values_here_and_photos_for_those_that_follow(large, tmp_path):
@@ -150,7 +148,8 @@ def test_a_file_of_which_the_store_has_the_pixels_is_not_decoded_in_a_worker(pat
 
 def test_a_pass_that_is_broken_off_leaves_the_next_one_right_and_cannot_go_on_itself(paths):
     rows = np.array_split(np.delete(np.arange(COUNT), (3, 7)), 6)
-    (expected,) = passes(paths, rows, [1], workers=2)
+    view = partial(VIEWS, epoch=1)
+    expected = content(batches(paths, rows, view, photos=Photos(Decoding(64), workers=0)))
     with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=2)) as pool:
         old = pool.batches(paths, rows[::-1], epoch=0)
         next(old)
@@ -177,41 +176,10 @@ def test_a_worker_that_is_killed_is_told_with_the_file_it_held(paths, tmp_path):
             next(found)
 
 
-class Slow:
-    """An augmentation that leaves a mark and then takes its time over row 1."""
-
-    def __init__(self, inner, mark):
-        self.inner, self.mark, self.preprocessing = inner, mark, inner.preprocessing
-
-    def start(self):
-        self.inner.start()
-
-    def __call__(self, photo, *, seed):
-        if np.asarray(photo).shape[1] == 21:
-            self.mark.touch()
-            time.sleep(60)
-        return self.inner(photo, seed=seed)
-
-
-class Broken:
-    """An augmentation that fails."""
-
-    preprocessing = PREPROCESSING
-
-    def start(self):
-        pass
-
-    def __call__(self, photo, *, seed):
-        if seed == seeds.integer(0, "augment", 0, 0):
-            raise UsageError("augmentation broken.json failed")
-        raise KeyError("a bug")
-
-
-def test_a_batch_of_more_tasks_than_a_connection_holds_ends(paths):
-    rows = np.resize([0, 1, 2], 6000)
-    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
-        (batch,) = pool.batches(paths, [rows], epoch=0)
-        assert batch.rows.tolist() == rows.tolist()
+def test_a_batch_of_more_tasks_than_a_connection_holds_ends(paths, pool):
+    rows = np.resize([0, 1, 2], 4000)
+    (batch,) = pool.batches(paths, [rows], epoch=0)
+    assert batch.rows.tolist() == rows.tolist()
 
 
 def test_workers_run_nothing_of_the_current_folder(paths, tmp_path, monkeypatch):
@@ -244,9 +212,15 @@ def test_what_a_view_raises_in_a_worker_is_raised_here(paths):
 ORPHANS = """
 import sys
 import numpy as np
-from test_worker_pool import VIEWS, Decoding, PathTable, Photos, WorkerPool
+from transferkit.data import augment
+from transferkit.data.folder import PathTable
+from transferkit.data.photos import Decoding, Photos
+from transferkit.data.views import Views
+from transferkit.data.worker_pool import WorkerPool
+from transferkit.zoo.card import Preprocessing
 paths = PathTable.from_paths(sys.argv[1:])
-pool = WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=2))
+views = Views(augment.load("none", Preprocessing(size_px=(16, 24))), 0)
+pool = WorkerPool(views, photos=Photos(Decoding(64), workers=2))
 found = pool.batches(paths, [np.zeros(8, int)] * 100_000, epoch=0)
 next(found)
 print(*(worker.process.pid for worker in pool._workers), flush=True)
@@ -256,9 +230,8 @@ for _ in found:
 
 
 def test_no_worker_outlives_the_process_that_started_it(paths):
-    here = os.pathsep.join([os.path.dirname(__file__), os.path.dirname(os.path.dirname(__file__))])
     command = [sys.executable, "-c", ORPHANS, str(paths[0])]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"PYTHONPATH": here}) as started:
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as started:
         pids = [int(pid) for pid in started.stdout.readline().split()]
         assert len(pids) == 2
         assert all(children.is_alive(pid) for pid in pids)
@@ -295,7 +268,8 @@ def _resident(pid):
 
 def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do(tmp_path, monkeypatch):
     write_digits(tmp_path / "digits", classes=(1, 2), per_class=12)
-    options = {"backbone": "cifar_resnet", "strategy": "finetune", "epochs": 2, "batch_size": CHUNK}
+    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "finetune"}
+    options |= {"epochs": 1, "batch_size": CHUNK}
     options |= {"device": "cpu", "precision": "fp32"}  # which is else timed, for each cache
     models, used = [], []
     made = WorkerPool.batches

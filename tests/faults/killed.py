@@ -42,10 +42,10 @@ NETWORK = {
     "backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "augment": "light",
 }  # fmt: skip
 KINDS: list[dict[str, Any]] = [  # options of finetune; None for pretrain
-    {"strategy": "auto", "optimizer": "adamw"},
     {"strategy": "finetune", "optimizer": "momentum", "snapshots": 2, "epochs": 4},
     {"strategy": "finetune", "optimizer": "sgd", "freeze": "layer2", "views": 2},
     {"strategy": "probe", "optimizer": "adam", "epochs": 20, "l2": 0.001},
+    {"strategy": "auto", "optimizer": "adamw"},
     {"strategy": "lp-ft", "optimizer": "adam"},
     {"strategy": "finetune", "optimizer": "adamw"},
     {},

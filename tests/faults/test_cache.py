@@ -53,7 +53,7 @@ def test_no_file_of_a_user_is_gone_after_training_eviction_and_clearing(photos, 
     (tmp_path / "pixels" / "folder").symlink_to(photos)
     before = told(tmp_path)
     monkeypatch.chdir(tmp_path)
-    words = ["finetune", str(photos), "--backbone", "cifar_resnet", "--strategy", "probe", "--quiet"]
+    words = ["finetune", str(photos), "--backbone", "cifar_resnet", "--strategy", "probe", "--l2", "0.01", "--quiet"]
     assert run([*words, "-o", "run", "--cache-dir", "."]) == 0
     assert (tmp_path / "transferkit" / "known" / "files.sqlite").is_file()
     assert run(["cache", "clear", "--yes", "--cache-dir", "."]) == 0

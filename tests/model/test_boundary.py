@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import transferkit as tk
+from tests.conftest import write_digits
 from transferkit.model import boundary, build
 from transferkit.model.boundary import Activations
 from transferkit.model.timings import Conditions
@@ -121,34 +122,40 @@ class Heard(Progress):
         self.lines.append(line)
 
 
-def test_where_activations_cannot_be_kept_the_run_says_so_and_goes_on(digit_folder, tmp_path, monkeypatch):
+def test_where_activations_cannot_be_kept_the_run_says_so_and_goes_on(data, tmp_path, monkeypatch):
     monkeypatch.setattr(boundary, "MEMORY_BYTES", 1000)
     monkeypatch.setattr(boundary, "FILE_BYTES", 1000)
     heard = Heard()
-    trained(digit_folder, tmp_path / "run", views=2, progress=heard)
+    trained(data, tmp_path / "run", views=2, progress=heard)
     assert sum("frozen stages run in every epoch" in line for line in heard.lines) == 1
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_digits(tmp_path_factory.mktemp("boundary") / "digits", classes=(0, 1, 4), per_class=8)
+
+
 SMALL = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "light", "epochs": 2}
+SMALL |= {"precision": "fp32"}  # else timed
 
 
-def trained(digit_folder, out, **options):
+def trained(data, out, **options):
     options = SMALL | {"strategy": "finetune", "freeze": "layer2", "optimizer": "sgd"} | options
-    run = tk.finetune(digit_folder, out=out, **options)
+    run = tk.finetune(data, out=out, **options)
     return run, load_file(run.folder / "model" / "model.safetensors")
 
 
-def test_cached_activations_give_the_model_that_fresh_ones_give(digit_folder, tmp_path, monkeypatch):
-    run, cached = trained(digit_folder, tmp_path / "cached", views=2)
+def test_cached_activations_give_the_model_that_fresh_ones_give(data, tmp_path, monkeypatch):
+    run, cached = trained(data, tmp_path / "cached", views=2)
     monkeypatch.setattr(boundary, "MEMORY_BYTES", 0)
     monkeypatch.setattr(boundary, "FILE_BYTES", 0)
-    again, fresh = trained(digit_folder, tmp_path / "fresh", views=2)
+    again, fresh = trained(data, tmp_path / "fresh", views=2)
     assert cached.keys() == fresh.keys()
     assert all(torch.allclose(cached[name], fresh[name], atol=1e-5) for name in fresh)
     assert run.metrics["val"]["loss"] == pytest.approx(again.metrics["val"]["loss"], rel=1e-4)
 
 
-def test_what_is_frozen_runs_once_for_each_view(digit_folder, tmp_path, monkeypatch):
+def test_what_is_frozen_runs_once_for_each_view(data, tmp_path, monkeypatch):
     batches = []
     handed = boundary.Boundary.handed
 
@@ -157,19 +164,17 @@ def test_what_is_frozen_runs_once_for_each_view(digit_folder, tmp_path, monkeypa
         return handed(self, x, precision)
 
     monkeypatch.setattr(boundary.Boundary, "handed", counted)
-    trained(digit_folder, tmp_path / "run", views=2, epochs=3)
-    images, judging = 72, 15  # a fifth, of each class
+    trained(data, tmp_path / "run", views=2, epochs=3)
+    images, judging = 24, 6  # a fifth, of each class
     # 2 views of what trains, and what validates as it is; then that in a view for each epoch of the fit to all, or in
     # 2; then what trains as it is, to know what is familiar
     assert sum(batches) - 2 * (images - judging) - judging - (images - judging) in (judging, 2 * judging)
 
 
 @pytest.mark.parametrize(("saving", "views"), [(1.5, 4), (1.1, 0)])
-def test_views_are_repeated_where_that_saves_much_and_the_run_records_it(
-    saving, views, digit_folder, tmp_path, monkeypatch
-):
+def test_views_are_repeated_where_that_saves_much_and_the_run_records_it(saving, views, data, tmp_path, monkeypatch):
     monkeypatch.setattr(boundary, "saving", lambda *args, **kwargs: saving)
-    run, _ = trained(digit_folder, tmp_path / "run")
+    run, _ = trained(data, tmp_path / "run")
     assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == views
 
 

@@ -15,7 +15,7 @@ from transferkit.zoo.errors import UsageError
 @pytest.fixture(scope="module")
 def run(digit_folder, tmp_path_factory):
     out = tmp_path_factory.mktemp("run") / "r"
-    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
+    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe", "l2": 0.01}
     return tk.finetune(digit_folder, out=str(out), **options)
 
 

@@ -15,7 +15,7 @@ from transferkit.cli.main import run as cli
 from transferkit.ship import compare as comparing
 from transferkit.zoo.errors import DataError, UsageError
 
-FAST = {"weights": "none", "image_size": 32, "strategy": "probe"}
+FAST = {"weights": "none", "image_size": 32, "strategy": "probe", "l2": 0.01, "augment": "none", "precision": "fp32"}
 
 
 @pytest.fixture(scope="module")

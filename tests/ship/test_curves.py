@@ -152,6 +152,18 @@ def test_a_probe_is_drawn_over_its_l2_with_the_best_marked():
     assert dict(zip(x, y)) == {1.0: 0.6, 0.1: 0.4, 0.01: 0.5}
 
 
+@pytest.mark.parametrize(
+    ("count", "labels"), [(1, ["1"]), (2, ["0.1", "1"]), (3, ["0.01", "0.1", "1"]), (5, ["0.0001", "0.01", "1"])]
+)
+def test_values_of_l2_are_told_as_the_legend_tells_them_and_few_of_them_all(count, labels):
+    lines = [probe()[0] | {"l2": 10.0**-k} for k in range(count)]
+    figure = draw_one(lines)
+    FigureCanvasAgg(figure).draw()
+    told = [label.get_text() for label in figure.axes[1].get_xticklabels()]
+    assert set(labels) <= set(told)
+    assert not any("$" in label for label in told)
+
+
 def test_of_a_value_tried_on_a_sample_and_on_all_images_the_latter_is_drawn():
     again = [{**line, "val": half(0.05)} for line in probe() if line["l2"] == 0.1]
     x, y = labelled(draw_one(probe() + again).axes[0], "validation").get_data()

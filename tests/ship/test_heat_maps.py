@@ -17,7 +17,8 @@ from transferkit.zoo.errors import ModelFileError
 
 
 def finetune(data, out, **options):
-    options = {"backbone": "cifar_resnet", "strategy": "probe", "precision": "fp32"} | options
+    fast = {"strategy": "probe", "precision": "fp32", "augment": "none", "l2": 0.01}
+    options = fast | {"backbone": "cifar_resnet"} | options
     return tk.finetune(data, out=str(out), **options).folder
 
 

@@ -40,8 +40,10 @@ def line(phase: str, epoch: int, **more) -> dict:
     return {"epoch": epoch, "phase": phase, "lr": lr, "train": scores, "val": scores, "seconds": 0.1} | more
 
 
-def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: bool = True) -> Path:
-    """The files of a run that was judged as `confusion` says."""
+def make_run(
+    run: Path, confusion: np.ndarray, classes: list[str], *, has_test: bool = True, has_curves: bool = False
+) -> Path:
+    """The files of a run that was judged as `confusion` says; curves take a second to draw."""
     n = int(confusion.sum())
     block = {"accuracy": float(np.trace(confusion) / n), "loss": 0.5, "n": n, "confusion": confusion.tolist()}
     scores = {
@@ -65,7 +67,7 @@ def make_run(run: Path, confusion: np.ndarray, classes: list[str], *, has_test: 
     }
     (run / "run.json").write_text(json.dumps(record | {"data": data}))
     lines = [line("probe", k, l2=10.0**-k) for k in (1, 2, 3)] + [line("finetune", k) for k in (1, 2)]
-    (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in lines if has_curves))
     with open(run / "quarantine.csv", "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
         csv.writer(file).writerows([("path", "reason"), ("bad\udcff.jpg", "truncated")])
     return run
@@ -81,10 +83,11 @@ CONFUSION = np.array([[8, 1, 1], [0, 10, 0], [2, 0, 8]])
 CLASSES = ["cat", "dog", "emu"]
 
 
-@pytest.fixture
-def page(tmp_path) -> Page:
-    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
-    return Page(report.write(run, predictions=predictions_of(CONFUSION, CLASSES, tmp_path)))
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Page:
+    folder = tmp_path_factory.mktemp("page")
+    run = make_run(folder / "run", CONFUSION, CLASSES, has_curves=True)
+    return Page(report.write(run, predictions=predictions_of(CONFUSION, CLASSES, folder)))
 
 
 def test_the_headline_is_test_accuracy_with_its_wilson_interval(page):
@@ -235,7 +238,7 @@ def test_two_to_two_hundred_classes_fit_as_a_matrix_or_as_the_worst_pairs(tmp_pa
 
 
 def test_the_same_run_gives_the_same_bytes(tmp_path):
-    run = make_run(tmp_path / "run", CONFUSION, CLASSES)
+    run = make_run(tmp_path / "run", CONFUSION, CLASSES, has_curves=True)
     first, again = (report.write(run, predictions=[]).read_bytes() for _ in range(2))
     assert first == again
 

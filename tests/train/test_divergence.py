@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import transferkit as tk
+from tests.conftest import write_digits
 from tests.train.test_state import EXAMPLES, loader, start
 from transferkit import evaluate
 from transferkit.messages import Reporter
@@ -19,6 +20,11 @@ FAST = {
     "backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "none", "batch_size": 8,
     "precision": "fp32",
 }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_digits(tmp_path_factory.mktemp("divergence") / "digits", classes=(0, 1), per_class=10)
 
 
 @pytest.fixture
@@ -46,29 +52,29 @@ def poisoned(monkeypatch):
 
 
 def test_a_run_whose_answers_are_no_numbers_ends_as_diverged_and_keeps_the_model_of_its_best_epoch(
-    digit_folder, tmp_path, poisoned
+    data, tmp_path, poisoned
 ):
     poisoned(epoch=2)
     with pytest.raises(DivergedError, match=r"after epoch 3; .* best before, is in .*model$") as caught:
-        tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="finetune", epochs=4, **FAST)
+        tk.finetune(data, out=str(tmp_path / "r"), strategy="finetune", epochs=4, **FAST)
     assert caught.value.exit_code == 8
     lines = [json.loads(line) for line in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [0, 1]
     best = min(lines, key=lambda line: line["val"]["loss"])
     assert f"the model of epoch {best['epoch'] + 1}," in str(caught.value)
     kept = tk.load(tmp_path / "r" / "model")
-    (prediction,) = kept.predict(next(digit_folder.rglob("*.png")))
+    (prediction,) = kept.predict(next(data.rglob("*.png")))
     assert np.isfinite(prediction.probability)
 
 
-def test_a_last_fit_to_all_images_that_diverges_leaves_the_fit_before(digit_folder, tmp_path, poisoned, monkeypatch):
+def test_a_last_fit_to_all_images_that_diverges_leaves_the_fit_before(data, tmp_path, poisoned, monkeypatch):
     fitted, judge = [], evaluate.judge
     monkeypatch.setattr(
         evaluate, "judge", lambda found, *args, **about: fitted.append(found) or judge(found, *args, **about)
     )
-    tk.finetune(digit_folder, out=str(tmp_path / "whole"), strategy="finetune", epochs=1, **FAST)
+    tk.finetune(data, out=str(tmp_path / "whole"), strategy="finetune", epochs=1, **FAST)
     poisoned(epoch=0, calls=2)
-    run = tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="finetune", epochs=2, **FAST)
+    run = tk.finetune(data, out=str(tmp_path / "r"), strategy="finetune", epochs=2, **FAST)
     assert [each.is_refitted for each in fitted] == [True, False]
     assert any(note.startswith("not fitted to train and validation together: ") for note in run.metrics["notes"])
     plain = tk.load(run.folder).evaluate(run.folder / "manifest.csv", part="val")
@@ -92,9 +98,9 @@ def test_features_that_are_no_numbers_are_no_problem_that_a_head_is_fitted_to():
         lbfgs.minimise(lambda point: (float("nan"), point), torch.ones(2))
 
 
-def test_auto_keeps_the_probe_where_fine_tuning_diverges(digit_folder, tmp_path, poisoned):
+def test_auto_keeps_the_probe_where_fine_tuning_diverges(data, tmp_path, poisoned):
     poisoned(epoch=0)
-    run = tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="auto", epochs=2, **FAST)
+    run = tk.finetune(data, out=str(tmp_path / "r"), strategy="auto", epochs=2, **FAST)
     assert run.metrics["chosen"] == "probe"
     assert any(note.startswith("the probe is kept: fine-tuning diverged, ") for note in run.metrics["notes"])
 

@@ -1,7 +1,6 @@
 import json
 import os
 import shutil
-import time
 
 import numpy as np
 import pytest
@@ -20,7 +19,7 @@ from transferkit.train import first_pass, head
 from transferkit.train.first_pass import Reader, read_images
 from transferkit.zoo.errors import DataError
 
-HOUR_AGO = time.time() - 3600
+PROBE = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe", "l2": 0.01}
 
 
 class Counted(Photos):
@@ -111,15 +110,14 @@ def test_without_a_network_every_image_is_decoded_and_no_view_of_it_made(images,
 
 def test_a_repeated_run_writes_the_same_model(images, tmp_path):
     def run(name):
-        options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
-        found = tk.finetune(images, out=tmp_path / name, cache_dir=tmp_path / "cache", **options)
+        found = tk.finetune(images, out=tmp_path / name, cache_dir=tmp_path / "cache", **PROBE)
         return (found.folder / "model" / "model.safetensors").read_bytes()
 
     assert run("first") == run("again")
     assert os.listdir(tmp_path / "cache" / "features")
 
 
-@pytest.mark.parametrize("views", [1, 2, 4])
+@pytest.mark.parametrize("views", [1, 4])
 def test_a_head_is_fitted_to_as_many_views_as_asked_for(views, images, tmp_path, monkeypatch):
     seen = []
     fit = head.fit_probe
@@ -129,8 +127,7 @@ def test_a_head_is_fitted_to_as_many_views_as_asked_for(views, images, tmp_path,
         return fit(problem, **given)
 
     monkeypatch.setattr(head, "fit_probe", fit_probe)
-    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
-    run = tk.finetune(images, out=tmp_path / "run", augment="light", views=views, **options)
+    run = tk.finetune(images, out=tmp_path / "run", augment="light", views=views, **PROBE)
     (features,) = seen
     assert len(features.views) == views
     assert not any(np.isnan(view).any() for view in features.views)

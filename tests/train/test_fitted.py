@@ -1,5 +1,6 @@
 """What a strategy hands out is its own: asking it changes nothing, and nothing else changes it."""
 
+import functools
 import itertools
 from types import SimpleNamespace
 
@@ -14,7 +15,7 @@ from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
 from transferkit.tasks import SINGLE_LABEL
-from transferkit.train import folds, optim, outputs, state, wise_ft
+from transferkit.train import folds, head, optim, outputs, state, wise_ft
 from transferkit.train.context import FitContext
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
@@ -26,6 +27,15 @@ RUNS = [
     {"strategy": "lp-ft", "snapshots": 2, "epochs": 2, "lr": 0.01, "freeze": "layer2", "views": 1},
     {"strategy": "auto", "epochs": 1},
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_l2():
+    """The L2 of a probe is not searched for, which is half of the time of a fit; tests/train/test_head.py has that."""
+    search = head.fit_probe
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(head, "fit_probe", lambda problem, *, l2: search(problem, l2=l2 or 0.01))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -53,40 +63,60 @@ def same(first, second):
     return all(torch.equal(a[name], b[name]) for a, b in zip(first, second) for name in a)
 
 
-@pytest.mark.parametrize("options", RUNS, ids=lambda options: "-".join(map(str, options.values())))
-def test_predicting_changes_no_weight_and_each_network_answers_as_it_did(data, tmp_path, monkeypatch, options):
-    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
-    problem, fitted, rows = fit(data, tmp_path, **options)
+@pytest.fixture(scope="module")
+def fitted_of(data, tmp_path_factory):
+    """What `fit` makes of a number of RUNS, the same for all tests; snapshots are kept, whole images are at hand."""
+
+    def made(number):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("transferkit.train.ensemble.compare", kept)
+            return fit(data, tmp_path_factory.mktemp("cache"), tta=True, **RUNS[number])
+
+    return functools.cache(made)
+
+
+def named(number):
+    return "-".join(map(str, RUNS[number].values()))
+
+
+SNAPSHOTS = [number for number, run in enumerate(RUNS) if "snapshots" in run]
+
+
+@pytest.mark.parametrize("number", range(len(RUNS)), ids=named)
+def test_predicting_changes_no_weight_and_each_network_answers_as_it_did(fitted_of, number):
+    problem, fitted, rows = fitted_of(number)
     before, frozen = weights([problem.model, *fitted.networks]), problem.model.frozen
     first = np.stack(fitted.predict(rows))  # (M, n, K)
     assert np.allclose(fitted.predict(rows[::-1].copy()), first[:, ::-1], atol=1e-4)
     assert same(before, weights([problem.model, *fitted.networks]))
     assert problem.model.frozen == frozen
-    assert len(fitted.networks) == options.get("snapshots", 1)
+    assert len(fitted.networks) == RUNS[number].get("snapshots", 1)
 
 
-@pytest.mark.parametrize("options", [run for run in RUNS if "snapshots" in run], ids=lambda run: run["strategy"])
-def test_members_differ_where_they_were_trained_and_share_what_is_frozen(data, tmp_path, monkeypatch, options):
-    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
-    _, fitted, _ = fit(data, tmp_path, **options)
+@pytest.mark.parametrize("number", SNAPSHOTS, ids=named)
+def test_members_differ_where_they_were_trained_and_share_what_is_frozen(fitted_of, number):
+    _, fitted, _ = fitted_of(number)
     for first, second in itertools.combinations(fitted.networks, 2):
         pairs = list(zip(first.parameters(), second.parameters()))
         assert any(not torch.equal(a, b) for a, b in pairs)
         assert all((a is b) == (not a.requires_grad) for a, b in pairs)
 
 
-@pytest.mark.parametrize("options", [run for run in RUNS if "snapshots" in run], ids=lambda run: run["strategy"])
-def test_an_ensemble_answers_the_same_whatever_becomes_of_the_network_it_was_trained_in(
-    data, tmp_path, monkeypatch, options
-):
-    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
-    problem, fitted, rows = fit(data, tmp_path, **options)
-    first = fitted.predict(rows)
+@pytest.mark.parametrize("number", SNAPSHOTS, ids=named)
+def test_an_ensemble_answers_the_same_whatever_becomes_of_the_network_it_was_trained_in(fitted_of, number):
+    problem, fitted, rows = fitted_of(number)
+    first, held = fitted.predict(rows), {}
     with torch.no_grad():
         for parameter in {*problem.model.parameters(), *problem.network.parameters()}:
             if parameter.requires_grad:
+                held[parameter] = parameter.clone()
                 parameter.zero_()
-    assert np.array_equal(fitted.predict(rows), first)
+    try:
+        assert np.array_equal(fitted.predict(rows), first)
+    finally:
+        with torch.no_grad():
+            for parameter, value in held.items():
+                parameter.copy_(value)
 
 
 @pytest.mark.parametrize("options", [RUNS[1], RUNS[2], RUNS[4]], ids=lambda run: run["strategy"])
@@ -103,10 +133,9 @@ def test_averages_over_mirror_images_are_judged_before_the_fit_to_all(data, tmp_
     assert fitted.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-3)
 
 
-@pytest.mark.parametrize("options", RUNS, ids=lambda options: "-".join(map(str, options.values())))
-def test_features_are_what_the_last_network_gives_the_images_as_they_are(data, tmp_path, monkeypatch, options):
-    monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
-    problem, fitted, rows = fit(data, tmp_path, tta=True, **options)  # so that whole images are at hand
+@pytest.mark.parametrize("number", range(len(RUNS)), ids=named)
+def test_features_are_what_the_last_network_gives_the_images_as_they_are(fitted_of, number):
+    problem, fitted, rows = fitted_of(number)
     ((x, _),) = problem.images([rows], None)
     with torch.no_grad():
         expected = fitted.networks[-1].eval().features(x)

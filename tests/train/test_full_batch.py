@@ -227,8 +227,12 @@ def test_several_processes_are_refused(digit_folder, monkeypatch):
         full_batch.check(network)
 
 
+@pytest.mark.slow  # the same of a training: test_a_training_stopped_and_resumed_has_the_bits_of_one_that_was_not
 def test_a_run_resumes_with_what_it_knows_of_curvature_and_keeps_its_best_epoch(tmp_path):
-    few, lpft = write_digits(tmp_path / "digits", classes=(0, 1), per_class=8), {"strategy": "lp-ft", **NETWORK}
+    few, lpft = (
+        write_digits(tmp_path / "digits", classes=(0, 1), per_class=8),
+        {"strategy": "lp-ft", **NETWORK},
+    )
     with pytest.raises(StoppedError):
         tk.finetune(few, out=tmp_path / "r", progress=Stopping("epoch 2/"), epochs=3, views=1, **lpft)
     run, again = tmp_path / "r", Stopping()

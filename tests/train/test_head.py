@@ -62,7 +62,9 @@ def test_even_epochs_see_the_images_odd_ones_their_mirror_images_and_validation_
         assert supplied(scaled, rows, epoch=epoch).numpy() == pytest.approx(expected, abs=1e-4)
 
 
-@pytest.mark.parametrize("optimizer", ["sgd", "momentum", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", ["adam", *(pytest.param(name, marks=pytest.mark.slow) for name in ("sgd", "momentum"))]
+)  # the steps of each are those of its formula: tests/train/test_optim.py
 def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_and_l2(optimizer):
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 60)
@@ -82,7 +84,9 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     assert size == pytest.approx(expected, rel=0.05)  # clipped at norm 1, sums of squares were a third smaller
 
 
-@pytest.mark.parametrize("optimizer", ["momentum", "nesterov", "adam"])
+@pytest.mark.parametrize(
+    "optimizer", ["momentum", *(pytest.param(name, marks=pytest.mark.slow) for name in ("nesterov", "adam"))]
+)
 def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer):
     features, labels = features
     rows, l2 = np.arange(80), 0.02
@@ -90,7 +94,7 @@ def test_mini_batches_come_to_the_minimum_that_l_bfgs_finds(features, optimizer)
     scaled = head.standardise(features, rows)
     layer = linear_head(5, 2)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=0.05, l2=l2))
-    plan = Plan(epochs=200, batch_size=16, schedule=Schedule(name="cosine", epochs=200))
+    plan = Plan(epochs=120, batch_size=16, schedule=Schedule(name="cosine", epochs=120))
     examples = Examples(rows=rows, labels=labels, num_classes=2)
     list(loop.train_epochs(layer, made, scaled.loader, examples, plan))
     x = torch.from_numpy(features.plain[rows])

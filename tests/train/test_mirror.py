@@ -7,12 +7,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 import transferkit as tk
+from tests.conftest import write_digits
 from transferkit import augment_file
 from transferkit.config import FinetuneConfig
 from transferkit.train import head
 from transferkit.zoo.errors import UsageError
 
-TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32}
+TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "l2": 0.01}
 
 
 def written(path, *names, p=1.0):
@@ -59,6 +60,11 @@ def test_a_probe_tells_left_from_right_with_no_augmentation(arrows, tmp_path):
     assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == 1
 
 
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return write_digits(tmp_path_factory.mktemp("mirror") / "digits", classes=(0, 1), per_class=6)
+
+
 @pytest.mark.parametrize(
     ("strategy", "augment", "views"),
     [
@@ -70,17 +76,17 @@ def test_a_probe_tells_left_from_right_with_no_augmentation(arrows, tmp_path):
         ("lp-ft", "turns", 1),
     ],
 )
-def test_the_first_pass_mirrors_where_the_augmentation_does(strategy, augment, views, digit_folder, tmp_path, fitted):
+def test_the_first_pass_mirrors_where_the_augmentation_does(strategy, augment, views, digits, tmp_path, fitted):
     file = {"flips": ("NoOp", "HorizontalFlip"), "turns": ("RandomRotate90", "VerticalFlip")}.get(augment)
     augment = written(tmp_path / "file.json", *file) if file else augment
     epochs = {} if strategy == "probe" else {"epochs": 1}
-    tk.finetune(digit_folder, out=tmp_path / "run", strategy=strategy, augment=augment, **TINY, **epochs)
+    tk.finetune(digits, out=tmp_path / "run", strategy=strategy, augment=augment, **TINY, **epochs)
     assert len(fitted[0].views) == views
 
 
-def test_views_beyond_those_that_mirror_are_augmented(digit_folder, tmp_path, fitted):
+def test_views_beyond_those_that_mirror_are_augmented(digits, tmp_path, fitted):
     turns = written(tmp_path / "turns.json", "Transpose")
-    tk.finetune(digit_folder, out=tmp_path / "run", strategy="probe", augment=turns, views=2, **TINY)
+    tk.finetune(digits, out=tmp_path / "run", strategy="probe", augment=turns, views=2, **TINY)
     plain, second = fitted[0].views
     assert not np.isnan(second).any()
     assert not np.allclose(plain, second)

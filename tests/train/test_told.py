@@ -75,6 +75,13 @@ def test_of_few_images_those_that_train_and_validate_are_fitted_to_together(
     monkeypatch.setattr(fitted, "REFIT_IMAGES", most)
     told, small = Told(), {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32}
     tk.finetune(
-        digit_folder, out=tmp_path / "run", strategy="probe", optimizer="adam", epochs=2, progress=told, **small
+        digit_folder,
+        out=tmp_path / "run",
+        strategy="probe",
+        optimizer="adam",
+        epochs=2,
+        progress=told,
+        l2=0.01,
+        **small,
     )
     assert ("refitting" in [name for name, *_ in told.phases]) == again

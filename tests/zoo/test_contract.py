@@ -51,11 +51,21 @@ ARCHITECTURES = {  # name: image size, None where the network has one of its own
     "torchvision:resnet18": 64,
     "torchvision:squeezenet1_1": 64,
 }
+# Most are a thousand names of the same few ways to write a network: one of each way is looked at each time.
+OTHERS = (
+    "crossvit_tiny_240", "dla46_c", "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0",
+    "efficientvit_b0", "fastvit_t8", "ghostnet_050", "hardcorenas_a", "mixer_s32_224", "mnasnet_small",
+    "mobilevitv2_050", "pit_ti_224", "poolformerv2_s12", "regnetx_002", "repvit_m0_9",
+    "torchvision:mobilenet_v3_small", "torchvision:resnet18",
+)  # fmt: skip
 # Families that must be cut, not passed whole.
 MAIN = re.compile(r"cifar|resnet|convnext|efficientnet|mobilenetv3|vit$|deit")
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES)
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.slow) if name in OTHERS else name for name in ARCHITECTURES],
+)
 def backbone(request):
     """Each architecture once, with random weights and seven classes."""
     torch.manual_seed(0)

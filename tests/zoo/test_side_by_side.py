@@ -90,11 +90,14 @@ def test_a_folder_with_the_sign_in_its_name_is_a_folder(tmp_path):
     assert create(tmp_path / "a+b").num_classes == 2
 
 
+PLAIN = {"augment": "none", "precision": "fp32", "l2": 0.01}
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """Digits, and a probe of two networks on them."""
-    data = write_digits(tmp_path_factory.mktemp("pair") / "data", classes=(0, 1, 4), per_class=12)
-    return tk.finetune(data, backbone=UNLIKE, strategy="probe", out=data.parent / "run")
+    data = write_digits(tmp_path_factory.mktemp("pair") / "data", classes=(0, 1, 4), per_class=8)
+    return tk.finetune(data, backbone=UNLIKE, strategy="probe", out=data.parent / "run", **PLAIN)
 
 
 def test_the_artefact_answers_as_the_run_did_and_its_members_are_plain_models(run):
@@ -115,9 +118,9 @@ def test_the_artefact_answers_as_the_run_did_and_its_members_are_plain_models(ru
 
 def test_training_goes_on_from_its_folder_and_through_all_of_it(run, tmp_path):
     data = run.folder.parent / "data"
-    tiny = {"backbone": "timm:test_resnet+timm:test_efficientnet", "weights": "none", "image_size": 32}
+    tiny = {"backbone": "timm:test_resnet+timm:test_efficientnet", "weights": "none", "image_size": 32} | PLAIN
     first = tk.finetune(data, out=tmp_path / "first", strategy="probe", **tiny)
-    options = {"strategy": "finetune", "epochs": 1, "batch_size": 12, "device": "cpu"}
+    options = {"strategy": "finetune", "epochs": 1, "batch_size": 12, "device": "cpu"} | PLAIN
     again = tk.finetune(data, backbone=str(first.folder), out=tmp_path / "again", **options)
     before, after = (load(each.folder).artifact.backbone.model.state_dict() for each in (first, again))
     moved = {name.split(".")[1] for name in before if "conv" in name and not before[name].equal(after[name])}

@@ -91,6 +91,9 @@ def _print(figure: "Figure", format: str, **options: Any) -> bytes:
 
     file = io.BytesIO()
     with rc_context(STYLE):
+        if figure.get_layout_engine():  # half the time of a picture; places are found once for the SVG and the PNG
+            figure.draw_without_rendering()
+            figure.set_layout_engine(None)
         figure.savefig(file, format=format, **options)
     return file.getvalue()
 
@@ -105,7 +108,12 @@ def _draw_probe(lines: list[Line]) -> "Figure":
     _mark_best(panels, x, lines, name="L2")
     if len(x) == 1:  # matplotlib has no room around a single point
         panels[-1].set_xlim(x[0] / 2, 2 * x[0] or 1)
-    panels[-1].set_xscale("log" if min(x) > 0 else "linear")
+    if min(x) > 0:
+        panels[-1].set_xscale("log")
+        panels[-1].minorticks_off()
+        panels[-1].xaxis.set_major_formatter("{x:g}")  # as the legend has it; powers of ten take time to set
+        if len(x) < 4:  # there may be one power of ten among them, or none
+            panels[-1].set_xticks(x)
     panels[-1].set_xlabel("L2 of the probe")
     _add_legend(figure)
     return figure
