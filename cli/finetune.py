@@ -35,8 +35,8 @@ def finetune(arguments: list[str], data: str | None, config_file: str | None, dr
 
     DATA is a folder with one folder of images for each class; or one with train/ and optionally val/ and test/, each
     of class folders; or a CSV or JSON Lines with the columns path,label and optionally split, or path,labels where
-    images have several ("beach|dog"); or WebDataset shards, such as "photos-{000..099}.tar" or a URL of them. Other
-    usual names of folders and columns are understood, and said.
+    images have several ("beach|dog"); or WebDataset shards, such as "photos-{000..099}.tar" or a URL of them; or a
+    ZIP or compressed tar of folders or of a table. Other usual names of folders and columns are understood, and said.
 
     \b
     Examples:

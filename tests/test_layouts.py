@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -14,9 +15,6 @@ from transferkit.data import folder
 from transferkit.zoo.errors import TransferkitError
 
 TO_COME = {  # kinds of data that are not read yet
-    "zip_of_classes",
-    "tar_gz_wrapped",
-    "zip_that_climbs",
     "parquet_with_bytes",
 }
 SEEN_IN_PIXELS = {"test_copies_train", "one_photo_two_labels"}  # a run says it when it has read them
@@ -45,7 +43,8 @@ def differences(root: Path, name: str, entry: dict) -> list:
     found = {}
     for path, label in zip(listing.paths, listing.labels):
         names = [listing.classes[number] for number in label.nonzero()[0]] if several else listing.classes[label]
-        found[Path(os.path.relpath(path, root / name)).as_posix()] = names
+        unpacked = re.search(r"/archives/[0-9a-f]{64}/files/(.*)", Path(path).as_posix())
+        found[unpacked[1] if unpacked else Path(os.path.relpath(path, root / name)).as_posix()] = names
     counts = Counter(map(str, listing.parts))
     parts = {"train": counts["train"] + counts[""], "val": counts["val"] or None, "test": counts["test"]}
     said = "\n".join((*listing.notes, *(f"{path}: {reason}" for path, reason in listing.ignored)))

@@ -50,6 +50,7 @@ KINDS = {  # sub-folder of the cache: all that showing, clearing and making room
     ),
     "known": Kind("hashes of files", rf"files\.sqlite(-journal|-wal|-shm)?|{_HEX64}\.json"),
     "shards": Kind("what is in tar shards", rf"{_HEX16}/(shards\.json|shards\.safetensors)"),
+    "archives": Kind("unpacked archives", rf"{_HEX64}/(complete\.json|files/.+)|\.{_HEX64}\.{_SCRATCH[3:]}/.+"),
     "features": Kind(
         "features of frozen networks",
         rf"{_HEX64}/[\w-]+\.{_HEX16}\.safetensors",

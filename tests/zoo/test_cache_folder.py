@@ -16,6 +16,7 @@ from transferkit.zoo.disk_cache import DiskCache
 HEX = "0123456789abcdef" * 4
 OURS = {  # a file of each kind, as versions before the tag left them
     "pixels": f"pixels/1-13.0.0-3.2.0-6.2-1.6.0-1.4.2-0-256/ab/{HEX[2:]}",
+    "archives": f"archives/{HEX}/files/cat/1.jpg",
     "known": "known/files.sqlite",
     "shards": f"shards/{HEX[:16]}/shards.json",
     "features": f"features/{HEX}/plain-fp32.{HEX[:16]}.safetensors",

@@ -1,4 +1,4 @@
-"""DATA to a listing of images: a folder of class folders, one with train/ and val/ and test/, a CSV, or shards."""
+"""DATA to a listing of images: a folder of class folders or of parts, an archive of these, a table, or shards."""
 
 import functools
 import os
@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import entries, file_labels, grouping, metadata, parts, shards, table, trainable
+from transferkit.data import archive, entries, file_labels, grouping, metadata, parts, shards, table, trainable
 from transferkit.data.entries import Ignored
 from transferkit.data.hints import NONE, Hints
 from transferkit.data.listing import Listing, PathTable, class_name
 from transferkit.progress import Progress
-from transferkit.zoo.errors import DataError, StorageError, UsageError
+from transferkit.zoo import cache_folder
+from transferkit.zoo.errors import DataError, StorageError, TransferkitError, UsageError
 
 LOOSE = "not in a class folder"
 NO_PART = "not train, val or test"
@@ -40,6 +41,9 @@ def read(
     try:
         if source.is_dir():
             listing = _read_folder(source, hints)
+        elif archive.is_archive(data):
+            inside = archive.unpacked(source, cache=cache or cache_folder.opened(), progress=progress or Progress())
+            listing = _read_unpacked(inside, source, hints, to_train=to_train)
         elif shards.is_shards(data):
             _refuse(hints.label_column, "--label-column", "tables", data)
             _refuse(hints.label_from, "--label-from", "folders", data)
@@ -71,6 +75,23 @@ def _read_folder(source: Path, hints: Hints) -> Listing:
         return _grouped(_read_parts(source, folders, found_parts, ignored), hints)
     _require_folders(source, source, folders)
     return _grouped(_listing(source, _files_by_class(source, {"": folders}, ignored, []), ignored), hints)
+
+
+def _read_unpacked(inside: Path, source: Path, hints: Hints, *, to_train: bool) -> Listing:
+    """The images of an archive, unpacked `inside`: of its class folders, else of the only table in it."""
+    try:
+        try:
+            listing = _read_folder(inside, hints)
+            if to_train:
+                trainable.check(listing)
+        except DataError:
+            tables = [entry.path for entry in list(os.scandir(inside)) if archive.is_table(entry.name)]
+            if len(tables) != 1:
+                raise
+            listing = table.read(Path(tables[0]), hints)
+    except TransferkitError as error:  # nobody knows the folder in the cache
+        raise type(error)(str(error).replace(str(inside), str(source))) from error
+    return listing
 
 
 def _refuse(hint: str | None, option: str, kind: str, data: Path | str) -> None:
