@@ -13,7 +13,7 @@ from transferkit.data.decode import DecodeError, decode
 
 pydicom = pytest.importorskip("pydicom")
 from pydicom.dataset import Dataset, FileMetaDataset  # noqa: E402
-from pydicom.uid import UID, ExplicitVRLittleEndian, JPEGLSLossless, generate_uid  # noqa: E402
+from pydicom.uid import UID, ExplicitVRLittleEndian, JPEG2000Lossless, JPEGLSLossless, generate_uid  # noqa: E402
 
 RAMP = np.linspace(0, 4095, 16 * 12).round().reshape(12, 16)
 DEFLATED = UID("1.2.840.10008.1.2.1.99")
@@ -58,6 +58,7 @@ def far(data, shares):
     return np.abs(grey(data) - np.clip(shares, 0, 1) * 255).max()
 
 
+BOXED = np.frombuffer(b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(84), np.uint8).reshape(8, 12)  # and a box of length 0
 UNSIGNED, SIGNED = RAMP.astype(np.uint16), (RAMP - 1024).astype(np.int16)
 WINDOW = {"WindowCenter": 2048, "WindowWidth": 1000}
 
@@ -116,8 +117,10 @@ def test_colours_are_rgb(kind):
     ("data", "reason"),
     [
         (written(UNSIGNED, syntax=JPEGLSLossless), r"DICOM compressed by JPEG-LS .*not read; save it uncompressed"),
-        (written(UNSIGNED, syntax=UID("1.2.840.10008.1.2.4.90")), r"JPEG 2000 .*damaged .*; save it uncompressed"),
-        (written(UNSIGNED).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0"), "not read; save it uncompr"),
+        (written(UNSIGNED, syntax=JPEG2000Lossless), r"JPEG 2000 .*damaged .*; save it uncompressed"),
+        (written(UNSIGNED).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.9.9.9\0"), "not known, which is not read"),
+        (written(UNSIGNED).replace(b"UI\x14\x001.2.840", b"UI\x00\x031.2.840"), "not known, which is not read"),
+        (written(BOXED, syntax=JPEG2000Lossless), "not read"),
         (bytes(128) + b"DICM" + bytes(50), "DICOM file without|damaged"),
         (written(UNSIGNED)[:-100], "damaged"),
         (written(np.zeros((1, 9), np.uint8), bits=8), "9 x 1 px"),

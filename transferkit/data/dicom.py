@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from transferkit.data import sniff
 from transferkit.data.source import DecodeError
-from transferkit.zoo.text import printable
 
 HEADER_BYTES = 4096  # of which the file's own elements take a few hundred
 ADVICE = "save it uncompressed, as gdcmconv --raw does"
@@ -76,9 +76,11 @@ def _syntax(pydicom: ModuleType, data: bytes) -> str:
         is_read = syntax != DEFLATED and pydicom.pixels.get_decoder(syntax).is_available  # deflated is of any size
     except NotImplementedError:
         is_read = False
-    if not is_read:
-        raise DecodeError(f"DICOM compressed by {printable(syntax.name)}, which is not read; {ADVICE}")
-    return syntax.name
+    name = syntax.name if syntax.is_transfer_syntax else "a way that is not known"
+    is_boxed = sniff.JPEG_2000[1] in data  # DICOM wants the codestream alone; pydicom 3.0.2 may read boxes for ever
+    if not is_read or is_boxed:
+        raise DecodeError(f"DICOM compressed by {name}, which is not read; {ADVICE}")
+    return name
 
 
 def _pixels(pydicom: ModuleType, found: Any, syntax: str) -> np.ndarray:
