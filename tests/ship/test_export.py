@@ -64,6 +64,8 @@ def softmax_of_logits(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+# one graph is made of a network, whatever the format: each kind of network is tried in one of them
+@pytest.mark.parametrize("model", ["convnet", pytest.param("vit", marks=pytest.mark.slow)], indirect=True)
 def test_onnx_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path, capfd):
     onnxruntime = pytest.importorskip("onnxruntime")
     path = export(model, format="onnx", out=tmp_path / "m.onnx", pixels=photos(model, 3))
@@ -118,6 +120,7 @@ def test_a_torch_graph_says_which_images_are_familiar(tmp_path):
     np.testing.assert_allclose(margin, margins(model, pixels), atol=1e-4)
 
 
+@pytest.mark.parametrize("model", ["vit", pytest.param("convnet", marks=pytest.mark.slow)], indirect=True)
 def test_torch_export_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path):
     path = export(model, format="torch-export", out=tmp_path / "m.pt2", pixels=photos(model, 3))
     extra = {"transferkit.json": ""}
