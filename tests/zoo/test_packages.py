@@ -20,7 +20,14 @@ from transferkit.model import build
 from transferkit.zoo import packages, weights
 from transferkit.zoo.errors import ModelFileError
 
-LITE = pytest.mark.parametrize("name", [name for name in packages.NAMES if packages.find(name)])
+LITE = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if "lite1" in name else [])
+        for name in packages.NAMES
+        if packages.find(name)
+    ],
+)
 
 
 def timm_name(name: str, blocks: list[str]) -> str:
