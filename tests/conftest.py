@@ -60,7 +60,7 @@ def _one_thread() -> None:
 
 @pytest.fixture(scope="session", autouse=True)
 def _small_pictures() -> Iterator[None]:
-    """The curves of a run are a quarter as wide: to draw and pack 1600 x 2000 pixels is a fifth of the time of a run."""
+    """The curves of a run are a quarter as wide: 1600 x 2000 pixels take a fifth of the time of a small run."""
     from transferkit.ship import curves
 
     with pytest.MonkeyPatch.context() as patch:

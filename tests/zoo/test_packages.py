@@ -20,13 +20,9 @@ from transferkit.model import build
 from transferkit.zoo import packages, weights
 from transferkit.zoo.errors import ModelFileError
 
+INSTALLED = [name for name in packages.NAMES if packages.find(name)]
 LITE = pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=[pytest.mark.slow] if "lite1" in name else [])
-        for name in packages.NAMES
-        if packages.find(name)
-    ],
+    "name", [*INSTALLED[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in INSTALLED[1:])]
 )
 
 
