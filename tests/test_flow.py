@@ -96,7 +96,7 @@ def test_another_seed_makes_another_model(run_of, data, tmp_path):
     )
 
 
-@pytest.mark.parametrize("strategy", ["probe", "finetune", "auto"])
+@pytest.mark.parametrize("strategy", ["probe", "finetune", pytest.param("auto", marks=pytest.mark.slow)])
 def test_every_strategy_ends_in_a_classifier_that_predicts(run_of, data, strategy):
     run = run_of(strategy)
     assert run.metrics["chosen"] in {"probe": ["probe"], "finetune": ["finetune"], "auto": ["probe", "lp-ft"]}[strategy]
@@ -135,6 +135,9 @@ def test_two_classes_of_two_images_are_enough(tmp_path, strategy):
     write_digits(tmp_path / "data", classes=(0, 1), per_class=2)
     run = tk.finetune(tmp_path / "data", out=str(tmp_path / "r"), strategy=strategy, epochs=1, **FAST)
     assert run.metrics["val"]["n"] in (2, 4)
+    assert run.metrics["chosen"] in ("finetune",) if strategy == "finetune" else ("probe", "lp-ft")
+    (prediction,) = run.classifier.predict(tmp_path / "data" / "digit 0" / "000.png")
+    assert prediction.label in ("digit 0", "digit 1")
 
 
 def test_one_image_a_class_cannot_be_validated_and_says_so(tmp_path):
@@ -204,7 +207,7 @@ def test_a_run_cannot_be_resumed_on_other_images(data, tmp_path):
         tk.finetune(resume=True, out=str(run.folder))
 
 
-@pytest.mark.parametrize("balance", ["weights", "sampler"])
+@pytest.mark.parametrize("balance", ["weights", pytest.param("sampler", marks=pytest.mark.slow)])  # tests/train
 def test_balancing_runs_on_a_folder_with_a_rare_class(tmp_path, balance):
     write_digits(tmp_path / "data", classes=(0,), per_class=24)
     write_digits(tmp_path / "data2", classes=(1,), per_class=3)

@@ -66,7 +66,7 @@ def test_the_rate_of_a_compounding_run_is_that_of_the_epoch_before_decayed_once_
         rate *= fall(0.2, number)
 
 
-@pytest.mark.parametrize("strategy", ["probe", "finetune"])
+@pytest.mark.parametrize("strategy", ["finetune", pytest.param("probe", marks=pytest.mark.slow)])
 def test_a_snapshot_run_says_what_its_members_reach_and_ships_what_it_says_it_kept(strategy, data, tmp_path):
     options = FAST | {"strategy": strategy, "epochs": 4, "snapshots": 2, "lr": 0.01, "l2": 1e-4}
     run = tk.finetune(data, out=str(tmp_path / "r"), **options)
@@ -78,6 +78,7 @@ def test_a_snapshot_run_says_what_its_members_reach_and_ships_what_it_says_it_ke
     assert run.classifier.evaluate(data)["confusion"] == run.metrics["test"]["confusion"]
 
 
+@pytest.mark.slow  # the mean of members: tests/ship/test_ensemble.py; that they are shipped: the snapshot run above
 def test_members_of_a_head_ensemble_are_models_of_their_own_whose_mean_is_the_prediction(tmp_path):
     data = tmp_path / "digits"  # five that look alike, and a rate so high that each member is overfitted in its own way
     write_digits(data / "train", classes=(2, 3, 5, 8, 9), per_class=40)
@@ -191,7 +192,9 @@ def test_few_images_or_many_the_snapshots_shipped_are_those_that_were_judged(dat
     assert scores["accuracy"] == run.metrics["val"]["accuracy"]
 
 
-@pytest.mark.parametrize("backbone", ["timm:levit_128s", "torchvision:squeezenet1_1"])
+@pytest.mark.parametrize(
+    "backbone", ["torchvision:squeezenet1_1", pytest.param("timm:levit_128s", marks=pytest.mark.slow)]
+)
 def test_dropconnect_on_features_fits_heads_of_every_form(backbone, tmp_path):
     data = write_digits(tmp_path / "digits" / "train", classes=(0, 1), per_class=6).parent
     write_digits(data / "test", classes=(0, 1), per_class=3)

@@ -122,8 +122,9 @@ def test_zoo_show_tells_the_accuracy_of_an_embedded_network_in_words(capsys):
         (["--freeze", "backbone", "--epochs", "3"], "none, the head is solved for"),
     ],
 )
-def test_dry_run_says_how_images_are_taken_where_there_are_no_batches(data, options, epochs, capsys):
-    assert cli(["finetune", str(data), "--backbone", "timm:test_vit", *FAST[2:-2], *options, "--dry-run"]) == 0
+def test_dry_run_says_how_images_are_taken_where_there_are_no_batches(tmp_path, options, epochs, capsys):
+    few = write_digits(tmp_path / "few", classes=(0, 1), per_class=4)
+    assert cli(["finetune", str(few), "--backbone", "timm:test_vit", *FAST[2:-2], *options, "--dry-run"]) == 0
     assert re.search(rf"^epochs +{epochs}$", capsys.readouterr().out, re.M)
 
 
@@ -254,7 +255,7 @@ def test_one_class_is_enough_to_evaluate(run, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    "form", ["safetensors", "torch-export", pytest.param("onnx", marks=pytest.mark.slow)]
+    "form", ["safetensors", *(pytest.param(form, marks=pytest.mark.slow) for form in ("torch-export", "onnx"))]
 )  # what is in each: tests/ship/test_export.py
 def test_export_writes_a_file(run, tmp_path, form, capsys):
     out = tmp_path / f"model.{form}"

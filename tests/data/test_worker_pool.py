@@ -32,6 +32,7 @@ from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import RankLostError, UsageError
 
 VIEWS = Views(augment.load("default", PREPROCESSING), 0)
+PLAIN = Views(augment.load("none", PREPROCESSING), 0)  # for which a worker imports no augmentation
 COUNT = 50
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="elsewhere threads read the photos of a GPU too")
@@ -51,7 +52,7 @@ def paths(tmp_path):
 @pytest.fixture(scope="module")
 def pool():
     """One worker for the tests that ask nothing special of it."""
-    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as started:
+    with WorkerPool(PLAIN, photos=Photos(Decoding(64), workers=1)) as started:
         yield started
 
 
@@ -79,7 +80,7 @@ def passes(paths, rows, epochs, *, workers):
         return [content(pool.batches(paths, rows, epoch=epoch)) for epoch in epochs]
 
 
-@pytest.mark.parametrize("workers", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_processes_make_the_bits_of_threads(paths, workers):
     order = np.random.default_rng(0).permutation(COUNT)
     rows = [order[:20], order[20:21], order[21:21], order[21:], order[:2]]
@@ -101,7 +102,7 @@ def test_pixels_are_laid_out_as_those_of_threads(paths, pool):
 
 def test_photos_are_decoded_once_where_there_is_room_for_them(large):
     rows, room = [np.array([4, 5])], 2 * 3 * 150 * 200 - 1
-    with WorkerPool(VIEWS, photos=Photos(Decoding(384), workers=1), kept_bytes=room) as pool:
+    with WorkerPool(PLAIN, photos=Photos(Decoding(384), workers=1), kept_bytes=room) as pool:
         before = content(pool.batches(large, rows, epoch=2))
         for row in (4, 5):
             large[row].write_text("<html>")
@@ -113,7 +114,7 @@ def test_photos_are_decoded_once_where_there_is_room_for_them(large):
 def test_what_the_store_keeps_is_not_kept_a_second_time(tmp_path):
     Image.fromarray(np.zeros((300, 400, 3), np.uint8)).save(tmp_path / "0.png")
     paths = PathTable.from_paths([tmp_path / "0.png"])
-    with WorkerPool(VIEWS, photos=photos(tmp_path / "cache", workers=1, side=150), kept_bytes=10 << 20) as pool:
+    with WorkerPool(PLAIN, photos=photos(tmp_path / "cache", workers=1, side=150), kept_bytes=10 << 20) as pool:
         list(pool.batches(paths, [np.array([0])], epoch=0))
         assert not pool._kept
     assert any((tmp_path / "cache" / "pixels").rglob("*"))
@@ -123,7 +124,7 @@ def test_a_first_pass_leaves_hashes_and_largest_values_here_and_photos_for_those
     Image.fromarray(np.full((200, 200), 900, np.uint16)).save(tmp_path / "dim.png")
     paths = PathTable.from_paths([*large, tmp_path / "dim.png"])
     reader = Impatient(Decoding(384), workers=1, index=Known(tmp_path / "known.sqlite"))
-    with WorkerPool(VIEWS, photos=reader, kept_bytes=10 << 20) as pool:
+    with WorkerPool(PLAIN, photos=reader, kept_bytes=10 << 20) as pool:
         (batch,) = pool.batches(paths, [np.arange(11)], epoch=None, is_seen=False)
         assert batch.pixels.shape == (11, 3, 0, 0)
         assert [found.sha256 for found in reader.contents(large)] == batch.sha256[:10]
@@ -141,7 +142,7 @@ def test_a_file_of_which_the_store_has_the_pixels_is_not_decoded_in_a_worker(pat
     sha256 = reader.read(paths[0]).sha256
     planted = np.full((20, 20, 3), 200, np.uint8)
     Store(tmp_path / "cache", side=16, progress=Progress()).put(sha256, planted)
-    with WorkerPool(VIEWS, photos=reader) as pool:
+    with WorkerPool(PLAIN, photos=reader) as pool:
         (batch,) = pool.batches(paths, [np.array([0])], epoch=None)
         assert (batch.pixels == 200).all()
 
@@ -185,14 +186,14 @@ def test_a_batch_of_more_tasks_than_a_connection_holds_ends(paths, pool):
 def test_workers_run_nothing_of_the_current_folder(paths, tmp_path, monkeypatch):
     (tmp_path / "numpy.py").write_text("import pathlib; pathlib.Path('ran').touch()")
     monkeypatch.chdir(tmp_path)
-    with WorkerPool(VIEWS, photos=Photos(Decoding(64), workers=1)) as pool:
+    with WorkerPool(PLAIN, photos=Photos(Decoding(64), workers=1)) as pool:
         assert len(next(pool.batches(paths, [np.array([0])], epoch=0)).rows) == 1
     assert not (tmp_path / "ran").exists()
 
 
 def test_all_workers_together_keep_no_more_than_there_is_room_for(large):
     size = 3 * 150 * 200
-    with WorkerPool(VIEWS, photos=Photos(Decoding(384), workers=2), kept_bytes=4 * size) as pool:
+    with WorkerPool(PLAIN, photos=Photos(Decoding(384), workers=2), kept_bytes=4 * size) as pool:
         for epoch in range(3):
             list(pool.batches(large, [np.arange(10)], epoch=epoch))
         assert 2 <= len(pool._kept) <= 4

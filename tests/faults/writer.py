@@ -1,4 +1,7 @@
-"""The checkpoint writer killed before each of its file operations. `python -m tests.faults.writer FOLDER`: JSON."""
+"""The checkpoint writer killed before each of its file operations. `python -m tests.faults.writer FOLDER STEP`: JSON.
+
+STEP 4 looks at every fourth of them.
+"""
 
 import json
 import os
@@ -46,15 +49,15 @@ def write(folder: Path, *, killed_before: int | None) -> int:
     os._exit(0)
 
 
-def main(root: Path) -> None:
-    """Kill before operation 1, 2, 3 ... until there is none left."""
+def main(root: Path, step: int) -> None:
+    """Kill before operation 1, 1 + step, ... until there is none left."""
     torch.set_num_threads(1)
     found = []
     while not found or found[-1]["killed"]:
         folder = root / str(len(found))
         for count in (1, 2):
             state.save(folder, checkpoint(count)[0])
-        status = write(folder, killed_before=len(found) + 1)
+        status = write(folder, killed_before=1 + step * len(found))
         lines: list[str] = []
         held = state.newest(folder, checkpoint(1)[1], say=lines.append)
         epochs = held and len(held.records)
@@ -70,4 +73,4 @@ def main(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

@@ -171,7 +171,7 @@ def test_what_is_frozen_runs_once_for_each_view(data, tmp_path, monkeypatch):
     assert sum(batches) - 2 * (images - judging) - judging - (images - judging) in (judging, 2 * judging)
 
 
-@pytest.mark.parametrize(("saving", "views"), [(1.5, 4), (1.1, 0)])
+@pytest.mark.parametrize(("saving", "views"), [(1.5, 4), pytest.param(1.1, 0, marks=pytest.mark.slow)])
 def test_views_are_repeated_where_that_saves_much_and_the_run_records_it(saving, views, data, tmp_path, monkeypatch):
     monkeypatch.setattr(boundary, "saving", lambda *args, **kwargs: saving)
     run, _ = trained(data, tmp_path / "run")

@@ -303,7 +303,8 @@ def test_onnx_gives_the_mean_that_plain_timm_gives(heads, tmp_path):
 
 
 def test_members_of_two_bodies_and_one_preprocessing_become_one_graph(tmp_path):
-    classifier = tk.load(saved(tmp_path / "model", [member(1), member(2)]), device="cpu")
+    members = [member(seed, "timm:test_resnet") for seed in (1, 2)]
+    classifier = tk.load(saved(tmp_path / "model", members), device="cpu")
     path = classifier.export("torch-export", tmp_path / "m.pt2", images=photos(2))
     graph = torch.export.load(io.BytesIO(path.read_bytes())).module()
     expected = np.mean([in_plain_timm(tmp_path / "model" / "members" / m, photos(3)) for m in "01"], axis=0)

@@ -64,6 +64,8 @@ def softmax_of_logits(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+# one graph is made of a network, whatever the format, so each kind of network is tried in one of them each time
+@pytest.mark.slow  # the next test says it of a network that knows what is familiar
 def test_onnx_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path, capfd):
     onnxruntime = pytest.importorskip("onnxruntime")
     path = export(model, format="onnx", out=tmp_path / "m.onnx", pixels=photos(model, 3))
@@ -95,16 +97,20 @@ def margins(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
         return model.trust.familiarity(model.backbone.features(normalised(model, pixels))).numpy()
 
 
-def test_a_graph_says_which_images_are_familiar_and_which_answers_are_sure(tmp_path):
+def test_a_graph_says_which_images_are_familiar_and_which_answers_are_sure(tmp_path, capfd):
     onnxruntime = pytest.importorskip("onnxruntime")
     model = knowing(build("resnet10t", size_px=64), averages_mirror=True)  # which is for the probabilities alone
     pixels = photos(model, 3)
     path = export(model, format="onnx", out=tmp_path / "m.onnx", pixels=pixels)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    probabilities, margin = session.run(None, {"pixels": pixels.numpy()})
-    np.testing.assert_allclose(probabilities, softmax_of_logits(model, pixels), atol=1e-4)
-    np.testing.assert_allclose(margin, margins(model, pixels), atol=1e-4)
+    assert session.get_inputs()[0].shape == ["batch", 3, *model.preprocessing.size_px]
+    for x in (pixels[:1], pixels):
+        probabilities, margin = session.run(None, {"pixels": x.numpy()})
+        np.testing.assert_allclose(probabilities, softmax_of_logits(model, x), atol=1e-4)
+        np.testing.assert_allclose(margin, margins(model, x), atol=1e-4)
+    assert capfd.readouterr() == ("", "")
     facts = session.get_modelmeta().custom_metadata_map
+    assert json.loads(facts["classes"]) == list(CLASSES)
     assert json.loads(facts["sureness_points"]) == [[0.9, 0.01], [0.5, 0.2]]
     assert "below 0" in facts["familiarity"]
 
@@ -118,6 +124,7 @@ def test_a_torch_graph_says_which_images_are_familiar(tmp_path):
     np.testing.assert_allclose(margin, margins(model, pixels), atol=1e-4)
 
 
+@pytest.mark.parametrize("model", ["vit", pytest.param("convnet", marks=pytest.mark.slow)], indirect=True)
 def test_torch_export_gives_pytorchs_probabilities_for_batches_of_one_and_three(model, tmp_path):
     path = export(model, format="torch-export", out=tmp_path / "m.pt2", pixels=photos(model, 3))
     extra = {"transferkit.json": ""}

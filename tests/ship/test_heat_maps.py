@@ -120,7 +120,7 @@ def test_a_network_without_places_and_an_ensemble_have_reports_too(digit_folder,
     assert json.loads(
         (finetune(digit_folder, tmp_path / "mlp", backbone="cifar_mlp") / "heat_maps.json").read_text()
     ) == {"maps": [], "fault": ""}
-    ensemble = finetune(digit_folder, tmp_path / "ensemble", snapshots=2, epochs=4, l2=0.01)
+    ensemble = finetune(digit_folder, tmp_path / "ensemble", snapshots=2, epochs=2)
     assert len(json.loads((ensemble / "heat_maps.json").read_text())["maps"]) >= 12
 
 

@@ -1,9 +1,6 @@
 """What a notebook shows: a run's summary and a photo with bars, alone in light and dark, whatever the photo came as."""
 
 import io
-import os
-import subprocess
-import sys
 import webbrowser
 from html.parser import HTMLParser
 
@@ -80,19 +77,27 @@ def test_names_are_text_and_what_cannot_be_read_is_said(tmp_path):
     assert "none" in Page(several._repr_html_()).text
 
 
-def test_the_report_is_opened_in_the_browser(run, tmp_path):
+@pytest.fixture
+def browsers(monkeypatch):
+    """A standard library that has not looked for browsers yet, on a machine where no other is found."""
+    monkeypatch.setattr(webbrowser, "_tryorder", None)
+    monkeypatch.setattr(webbrowser, "_browsers", {})
+    monkeypatch.setenv("PATH", "/nowhere")
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "BROWSER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_the_report_is_opened_in_the_browser(run, tmp_path, browsers, monkeypatch, capsys):
     browser = tmp_path / "browser"
     browser.write_text(f'#!/bin/sh\necho "$1" > "{tmp_path}/opened"\n')
     browser.chmod(0o755)
-    command = [sys.executable, "-m", "transferkit", "report", str(run.folder), "--open"]
-    environment = os.environ | {"BROWSER": f"{browser} %s", "PATH": "/nowhere"}
-    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert told.stdout.strip() == str(run.folder / "report.html")
+    monkeypatch.setenv("BROWSER", f"{browser} %s")
+    assert cli(["report", str(run.folder), "--open"]) == 0
+    assert capsys.readouterr().out.strip() == str(run.folder / "report.html")
     assert (tmp_path / "opened").read_text().strip() == (run.folder / "report.html").resolve().as_uri()
 
 
-def test_where_there_is_no_browser_the_place_of_the_report_is_said(run, monkeypatch, capsys):
-    monkeypatch.setattr(webbrowser, "_tryorder", [])  # as on a machine without any
+def test_where_there_is_no_browser_the_place_of_the_report_is_said(run, browsers, capsys):
     assert cli(["report", str(run.folder), "--open"]) == 0
     out, err = capsys.readouterr()
     assert out.strip() == str(run.folder / "report.html")

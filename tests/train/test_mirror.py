@@ -72,7 +72,7 @@ def digits(tmp_path_factory):
         ("probe", "light", 2),
         ("probe", "flips", 2),
         ("probe", "turns", 1),
-        ("auto", "none", 1),
+        pytest.param("auto", "none", 1, marks=pytest.mark.slow),  # which begins as lp-ft does
         ("lp-ft", "turns", 1),
     ],
 )

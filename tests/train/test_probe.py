@@ -237,7 +237,7 @@ print((found.predict(view, np.arange(3000)).argmax(1) == np.arange(3000) % 3).me
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux limits the memory of a process by what it writes to")
 @pytest.mark.parametrize(
     ("count", "width", "megabytes"),
-    [(100_000, 128, 40), pytest.param(1_000_000, 2048, 512, marks=pytest.mark.slow)],
+    [(60_000, 128, 24), pytest.param(1_000_000, 2048, 512, marks=pytest.mark.slow)],
 )
 def test_features_larger_than_the_memory_allowed_are_fitted(tmp_path, count, width, megabytes):
     file = tmp_path / "features"

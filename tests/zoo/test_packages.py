@@ -20,7 +20,10 @@ from transferkit.model import build
 from transferkit.zoo import packages, weights
 from transferkit.zoo.errors import ModelFileError
 
-LITE = pytest.mark.parametrize("name", [name for name in packages.NAMES if packages.find(name)])
+INSTALLED = [name for name in packages.NAMES if packages.find(name)]
+LITE = pytest.mark.parametrize(
+    "name", [*INSTALLED[:1], *(pytest.param(name, marks=pytest.mark.slow) for name in INSTALLED[1:])]
+)
 
 
 def timm_name(name: str, blocks: list[str]) -> str:

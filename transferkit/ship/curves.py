@@ -91,8 +91,8 @@ def _print(figure: "Figure", format: str, **options: Any) -> bytes:
 
     file = io.BytesIO()
     with rc_context(STYLE):
-        if figure.get_layout_engine():  # half the time of a picture; places are found once for the SVG and the PNG
-            figure.draw_without_rendering()
+        if engine := figure.get_layout_engine():  # half the time of a picture; done once for the SVG and the PNG
+            engine.execute(figure)
             figure.set_layout_engine(None)
         figure.savefig(file, format=format, **options)
     return file.getvalue()
