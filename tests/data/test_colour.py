@@ -35,10 +35,10 @@ def to_srgb_curve(values):
 CURVES = {"sRGB": from_srgb_curve, "P3": from_srgb_curve, "Adobe": lambda values: values ** (563 / 256)}
 
 
-def profile(name):
-    """An ICC profile of version 2: three colours and a curve."""
+def profile(name, *, bend=1.0):
+    """An ICC profile of version 2: three colours and a curve, to the power of `bend`."""
     fixed = [b"XYZ " + bytes(4) + struct.pack(">3i", *(round(65536 * v) for v in xyz)) for xyz in PRIMARIES[name]]
-    table = np.round(65535 * CURVES[name](np.linspace(0, 1, 1024))).astype(">u2").tobytes()
+    table = np.round(65535 * CURVES[name](np.linspace(0, 1, 1024)) ** bend).astype(">u2").tobytes()
     curve = b"curv" + bytes(4) + struct.pack(">I", 1024) + table
     white = b"XYZ " + bytes(4) + struct.pack(">3i", *(round(65536 * value) for value in D50))
     parts = [white, *fixed, curve]
@@ -103,13 +103,14 @@ GREY = SRGB[:16] + b"GRAY" + SRGB[20:]
     [
         SRGB,
         profile("sRGB"),
+        profile("sRGB", bend=1.01),
         GREY,
         b"no profile",
         profile("P3")[:200],
         profile("P3")[:128] + bytes(range(256)),
         profile("P3") + bytes(5 << 20),
     ],
-    ids=["lcms", "sRGB", "grey", "none", "cut", "damaged", "huge"],
+    ids=["lcms", "sRGB", "nearly sRGB", "grey", "none", "cut", "damaged", "huge"],
 )
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_a_profile_of_srgb_and_one_that_cannot_be_used_change_no_bit(kind, icc):

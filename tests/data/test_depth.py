@@ -44,7 +44,7 @@ def png(pixels, *, significant=None):
 
 
 def tiff(pixels, *, photometric=1, planar=False, order="<", **more):
-    """An uncompressed TIFF; `more` may have `largest` (MaxSampleValue) and `kind` (SampleFormat)."""
+    """An uncompressed TIFF; `more`: `largest` (MaxSampleValue), `kind` (SampleFormat), `span` (S...SampleValue)."""
     height, width = pixels.shape[:2]
     samples = 1 if pixels.ndim == 2 else pixels.shape[2]
     planes = [pixels[..., k] for k in range(samples)] if planar else [pixels]
@@ -57,12 +57,15 @@ def tiff(pixels, *, photometric=1, planar=False, order="<", **more):
     tags |= {273: offsets, 277: [samples], 278: [height], 279: [len(strip) for strip in strips]}
     tags |= {281: [more["largest"]] * samples} if "largest" in more else {}
     tags |= {284: [2 if planar else 1], 339: [more.get("kind", 1)] * samples}
+    tags |= {340: [more["span"][0]], 341: [more["span"][1]]} if "span" in more else {}
     for tag, found in tags.items():
-        code, size = ("I", 4) if tag in (273, 279) else ("H", 3)
+        code = "I" if tag in (273, 279) else "h" if tag in (340, 341) else "H"
         packed = struct.pack(f"{order}{len(found)}{code}", *found)
         if len(packed) > 4:
             extra, packed = extra + packed, struct.pack(f"{order}I", end + len(extra))
-        entries.append(struct.pack(f"{order}HHI", tag, 4 if size == 4 else 3, len(found)) + packed.ljust(4, b"\0"))
+        entries.append(
+            struct.pack(f"{order}HHI", tag, {"I": 4, "H": 3, "h": 8}[code], len(found)) + packed.ljust(4, b"\0")
+        )
     directory = struct.pack(f"{order}H", len(entries)) + b"".join(entries) + struct.pack(f"{order}I", 0)
     mark = b"II" if order == "<" else b"MM"
     return struct.pack(f"{order}2sHI", mark, 42, end + len(extra)) + b"".join(strips) + extra + directory
@@ -192,6 +195,14 @@ def test_values_below_zero_go_from_black_to_white_by_the_rule(values, kind, blac
     assert np.abs(grey(data) - (made.astype(float) - black) * 255 / (white - black)).max() <= 0.51
 
 
+def test_values_below_zero_go_from_the_smallest_to_the_largest_that_a_tiff_states():
+    made = np.linspace(-800, 900, 64).astype(np.int16).reshape(8, 8)
+    shares = (made.astype(float) + 1000) / 2000
+    assert np.abs(grey(tiff(made, kind=2, span=(-1000, 1000))) - shares * 255).max() <= 0.51
+    own = (made.astype(float) + 800) / 1700
+    assert np.abs(grey(tiff(made, kind=2, span=(-100, 1000))) - own * 255).max() <= 0.51  # its values go beyond that
+
+
 def test_greymaps_and_pixmaps_say_what_is_white():
     for values, white in ((bits(12), 4095), (bits(16), 65535), (bits(8), 255)):
         kind = ">u2" if white > 255 else "u1"
@@ -199,6 +210,7 @@ def test_greymaps_and_pixmaps_say_what_is_white():
         assert np.abs(grey(b"P5 " + head + values.astype(kind).tobytes()) - GREY8).max() <= 1
         plain = b"P2 " + head + " ".join(map(str, values.ravel())).encode() + b"\n"
         assert np.abs(grey(plain) - GREY8).max() <= 1
+    assert np.abs(grey(b"P5 32 24 4095\n" + bits(12).astype(">u2").tobytes(), bit_depth=10) - GREY8).max() <= 1
     values = colours(16)
     assert far(b"P6 32 24 65535\n" + values.astype(">u2").tobytes(), values, 65535) <= 1
     values = colours(12)
@@ -215,6 +227,17 @@ def test_jpeg_2000_of_more_than_8_bits_is_as_bright_as_it_says():
     dim = cv2.imencode(".jp2", big >> 4, [cv2.IMWRITE_JPEG2000_COMPRESSION_X1000, 1000])[1].tobytes()
     assert decode(dim).info[LARGEST] == 4095
     assert np.abs(grey(dim, bit_depth=12)[::4, ::4] - GREY8).max() <= 1
+
+
+def test_jpeg_2000_that_says_12_bits_has_12():
+    big = np.repeat(np.repeat(bits(12), 4, 0), 4, 1)
+    file = io.BytesIO()
+    Image.fromarray(big + np.uint16(32768 - 2048)).save(file, "JPEG2000", no_jp2=True)  # half of what there is, is 0
+    said = bytearray(file.getvalue())
+    assert said[42] == 15
+    said[42] = 11
+    assert np.abs(grey(bytes(said), bit_depth=10)[::4, ::4] - GREY8).max() <= 1
+    assert LARGEST not in decode(bytes(said)).info
 
 
 def test_words_are_said_where_most_images_of_a_part_are_dim():

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from transferkit.data import dicom
+from transferkit.data import dicom, formats
 from transferkit.data.decode import DecodeError, decode
 
 pydicom = pytest.importorskip("pydicom")
@@ -131,6 +131,11 @@ def test_what_cannot_be_read_is_refused_in_a_line(data, reason):
     with pytest.raises(DecodeError, match=reason) as caught:
         decode(data)
     assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_only_peeked_at_has_its_size():
+    seen = formats.peeked(io.BytesIO(written(UNSIGNED)))
+    assert (seen.size, seen.format) == ((16, 12), "DICOM")
 
 
 def test_what_may_unpack_to_any_size_is_not_unpacked():

@@ -19,9 +19,9 @@ def without_long_texts(data: bytes) -> bytes:
     while at + 12 <= len(data):
         kind, end = data[at + 4 : at + 8], at + 12 + int.from_bytes(data[at : at + 4], "big")
         if kind in TEXTS:
-            size = _size(kind, data[at + 8 : end - 4]) if room >= 0 else MOST
+            size = _size(kind, data[at + 8 : end - 4]) if room > 0 else MOST
             room -= min(size, LONGEST)
-            if size > LONGEST or room < 0:
+            if size > LONGEST:
                 kept.append(data[start:at])
                 start = end
         at = end
