@@ -109,9 +109,10 @@ def test_the_same_options_give_the_same_ensemble_again(data, tmp_path):
     ("through", "default", "chosen"),
     [
         ("head", 1e-3, {"strategy": "probe", "optimizer": "adam"}),
-        pytest.param("network", 3e-4, {"strategy": "finetune", "optimizer": "adamw"}, marks=pytest.mark.slow),
+        ("network", 3e-4, {"strategy": "finetune", "optimizer": "adamw"}),
     ],
 )
+@pytest.mark.slow  # which rate is suggested: tests/train/test_lr_find.py
 def test_the_rate_suggested_trains_better_than_the_lowest_of_the_nine_around_the_default(
     through, default, chosen, data, tmp_path
 ):

@@ -26,7 +26,7 @@ RESNET = Recipe(
 MLP = dataclasses.replace(
     RESNET, network="cifar_mlp", optimizer="adamw", peak_lr=1e-3, epochs=2, dropout=(0.1, 0.1), rank=20
 )
-BOTH = [RESNET, MLP]
+BOTH = [RESNET, pytest.param(MLP, marks=pytest.mark.slow)]  # one loop trains both
 
 QUICK = dataclasses.replace(RESNET, epochs=2, batch_size=8)
 
@@ -132,9 +132,7 @@ def test_the_same_recipe_gives_the_same_bytes(few, tmp_path):
     assert files.sha256(tmp_path / "a.safetensors") == files.sha256(tmp_path / "b.safetensors")
 
 
-@pytest.mark.parametrize(
-    "recipe", [RESNET, pytest.param(MLP, marks=pytest.mark.slow)], ids=lambda recipe: recipe.network
-)  # one loop trains both
+@pytest.mark.parametrize("recipe", BOTH, ids=lambda recipe: recipe.network)
 def test_a_training_stopped_after_an_epoch_goes_on_to_the_bytes_of_one_that_was_not(recipe, few, tmp_path):
     recipe = dataclasses.replace(recipe, epochs=3)
     straight, stopped = tmp_path / "straight.safetensors", tmp_path / "stopped.safetensors"
