@@ -33,7 +33,9 @@ def lines_of(run):
     "options",
     [
         {"dropconnect": 0.5},
-        {"optimizer": "momentum", "schedule": "step", "step_epochs": 2, "decay": 0.5},
+        pytest.param(
+            {"optimizer": "momentum", "schedule": "step", "step_epochs": 2, "decay": 0.5}, marks=pytest.mark.slow
+        ),
         pytest.param({"dropout": 0.3}, marks=pytest.mark.slow),  # what each trains is shipped by the same code
         pytest.param({"optimizer": "sgd", "schedule": "inverse"}, marks=pytest.mark.slow),
     ],

@@ -125,6 +125,7 @@ def test_bfloat16_is_for_processors_that_have_it(has_bf16, kind, images, monkeyp
     assert (torch.bfloat16 in heard) is has_bf16
 
 
+@pytest.mark.slow  # the next test compares bytes, too
 def test_the_same_recipe_gives_the_same_bytes(few, tmp_path):
     recipe = dataclasses.replace(QUICK, epochs=1)
     for name in "ab":
@@ -176,6 +177,7 @@ def test_a_checkpoint_goes_on_with_its_own_numbers_and_data_only(few, tmp_path):
     assert epochs == [0]
 
 
+@pytest.mark.slow  # of any checkpoint: tests/train/test_state.py
 def test_a_training_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(few, tmp_path):
     given = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=3))
     pretrain.pretrain(given)

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import transferkit as tk
+from tests.conftest import write_digits
 from transferkit.data.decode import decode, eval_view, seen_box
 from transferkit.model.build import Preprocessing
 from transferkit.ship import artifact, heat_maps, overlays, replacement
@@ -116,8 +117,9 @@ def test_a_photo_that_is_gone_has_neither_picture_nor_map(digit_folder, copied):
     assert len(left) == len(maps) - sum(each["path"] == gone for each in maps)
 
 
-def test_a_network_without_places_has_a_report_too(digit_folder, tmp_path):
-    run = finetune(digit_folder, tmp_path / "mlp", backbone="cifar_mlp")
+def test_a_network_without_places_has_a_report_too(tmp_path):
+    data = write_digits(tmp_path / "data", classes=(0, 1), per_class=6)
+    run = finetune(data, tmp_path / "mlp", backbone="cifar_mlp")
     assert json.loads((run / "heat_maps.json").read_text()) == {"maps": [], "fault": ""}
 
 
