@@ -109,6 +109,7 @@ def test_licences_are_told_before_anything_is_fetched_and_what_cannot_be_had_is_
     assert f"does not fit {RESTRICTED.partition('.')[0]}" in line
 
 
+@pytest.mark.slow  # what cannot be had is passed over with a line: the test above
 def test_without_a_hub_the_rest_is_ranked_and_each_that_is_missing_has_its_line(hub, folder, capsys):
     assert run(["rank", str(folder), "--download", "--commercial", "--device", "cpu", "--precision", "fp32"]) == 0
     out, err = capsys.readouterr()

@@ -67,7 +67,7 @@ def test_a_head_alone_has_nothing_to_compile(data):
     ("number", "stop", "is_swallowed"),
     [
         (signal.SIGTERM, StoppedError, False),
-        (signal.SIGINT, KeyboardInterrupt, True),
+        pytest.param(signal.SIGINT, KeyboardInterrupt, True, marks=pytest.mark.slow),
         pytest.param(signal.SIGTERM, StoppedError, True, marks=pytest.mark.slow),
         pytest.param(signal.SIGINT, KeyboardInterrupt, False, marks=pytest.mark.slow),
     ],

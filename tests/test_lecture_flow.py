@@ -33,7 +33,9 @@ def lines_of(run):
     "options",
     [
         {"dropconnect": 0.5},
-        {"optimizer": "momentum", "schedule": "step", "step_epochs": 2, "decay": 0.5},
+        pytest.param(
+            {"optimizer": "momentum", "schedule": "step", "step_epochs": 2, "decay": 0.5}, marks=pytest.mark.slow
+        ),
         pytest.param({"dropout": 0.3}, marks=pytest.mark.slow),  # what each trains is shipped by the same code
         pytest.param({"optimizer": "sgd", "schedule": "inverse"}, marks=pytest.mark.slow),
     ],
@@ -109,9 +111,10 @@ def test_the_same_options_give_the_same_ensemble_again(data, tmp_path):
     ("through", "default", "chosen"),
     [
         ("head", 1e-3, {"strategy": "probe", "optimizer": "adam"}),
-        pytest.param("network", 3e-4, {"strategy": "finetune", "optimizer": "adamw"}, marks=pytest.mark.slow),
+        ("network", 3e-4, {"strategy": "finetune", "optimizer": "adamw"}),
     ],
 )
+@pytest.mark.slow  # which rate is suggested: tests/train/test_lr_find.py
 def test_the_rate_suggested_trains_better_than_the_lowest_of_the_nine_around_the_default(
     through, default, chosen, data, tmp_path
 ):

@@ -57,10 +57,10 @@ def run(table, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(table, tmp_path_factory):
-    """lp-ft of a timm network in two cycles, with weighted classes and smoothing."""
+    """A timm network trained in two cycles, with weighted classes and smoothing."""
     out = tmp_path_factory.mktemp("runs") / "trained"
     about = {
-        "strategy": "lp-ft",
+        "strategy": "finetune",
         "epochs": 2,
         "precision": "fp32",
         "snapshots": 2,
@@ -250,6 +250,7 @@ def test_auto_compares_by_the_same_loss_and_a_stopped_run_goes_on(table, tmp_pat
     assert again.metrics == json.loads((tmp_path / "whole/metrics.json").read_text())
 
 
+@pytest.mark.slow  # heads by batches: tests/test_lecture_flow.py; labels several: the runs above
 def test_two_views_of_a_head_trained_by_batches(table, tmp_path):
     about = {"dropout": 0.2, "epochs": 10, "l2": 0.01, "precision": "fp32"}
     run = tk.finetune(table, out=tmp_path / "head", backbone="cifar_resnet", strategy="probe", **about)

@@ -69,6 +69,7 @@ def test_the_figures_are_those_of_a_probe_that_is_cross_validated(folder, ranked
     assert {each.backbone for each in ranked} == {*NAMES}
 
 
+@pytest.mark.slow  # of features the next test, of the best tests/test_candidates.py
 def test_a_run_that_follows_computes_no_features_again_and_best_is_the_first(folder, tmp_path, monkeypatch):
     cache = tmp_path / "cache"
     monkeypatch.setattr(ranking, "chosen", lambda *_: Candidates(names=tuple(NAMES)))

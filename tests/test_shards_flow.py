@@ -73,6 +73,7 @@ def test_what_cannot_be_decoded_is_quarantined_by_its_name_in_the_shard(run):
         assert list(csv.reader(file))[1:] == [["digits-1.tar/0021.png", "not an image"]]
 
 
+@pytest.mark.slow  # the same of a folder: tests/test_flow.py; the manifest: the last but two below
 def test_its_config_repeats_a_run_and_its_manifest_names_each_image(run, tmp_path):
     again = tk.finetune(config_file=run.folder / "run.json", out=str(tmp_path / "r"))
     assert (again.folder / MODEL).read_bytes() == (run.folder / MODEL).read_bytes()

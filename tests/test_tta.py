@@ -78,7 +78,9 @@ def by_timm(folder, photos, activation, *, is_used=True) -> np.ndarray:
     return torch.stack(found).mean(0).numpy()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(
+    "way", ["probe", "several labels", pytest.param("in cycles", marks=pytest.mark.slow)]
+)  # members that average: test_an_ensemble_averages_only_the_members_that_were_shipped_so
 def test_what_is_shipped_answers_as_timm_and_is_what_was_judged(way, ran, digits):
     run = ran(way)
     metrics = json.loads((run / "metrics.json").read_text())

@@ -21,7 +21,9 @@ import sys
 import torch
 import transferkit as tk
 from transferkit.data import known
+from transferkit.ship import curves
 torch.set_num_threads(1)  # as tests/conftest.py does: features of other threads are others
+curves.WIDTH_PX //= 4  # as it does, too
 known.MARGIN_NS = -10**18
 images, out, cache, backbone = sys.argv[1:]
 tk.finetune(images, out=out, cache_dir=cache, backbone=backbone, strategy="probe", precision="fp32", l2=0.01)
@@ -102,7 +104,9 @@ def written(run):
 
 
 @pytest.mark.parametrize(
-    "options", [{"l2": None}, {"snapshots": 2, "epochs": 2, "dropout": 0.3}], ids=["a probe", "an ensemble of heads"]
+    "options",
+    [{"l2": None}, pytest.param({"snapshots": 2, "epochs": 2, "dropout": 0.3}, marks=pytest.mark.slow)],
+    ids=["a probe", "an ensemble of heads"],
 )
 def test_a_repeated_run_builds_no_network_and_writes_every_byte_of_the_first(options, finetune, built):
     first = finetune(**options)
@@ -120,6 +124,7 @@ def test_a_repeated_run_imports_neither_timm_nor_torchvision(finetune, images, n
     assert written(tmp_path / "again") == first
 
 
+@pytest.mark.slow  # of features: tests/train/test_first_pass.py; that a network is built: the next test
 def test_a_network_is_built_after_all_for_an_image_that_is_new(finetune, built, images):
     finetune()
     changed = images / "train" / "digit 0" / "003.png"

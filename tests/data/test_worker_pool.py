@@ -289,11 +289,13 @@ def test_a_run_whose_photos_processes_read_has_the_bytes_of_one_whose_threads_do
     assert [how["is_seen"] for how in used][:1] == [False]  # the first pass
 
 
-def test_workers_make_the_views_that_are_shown_last(paths, tmp_path):
+def test_workers_make_the_views_that_are_shown_last(paths, pool):
     rows, other = [np.arange(8, 16)], Views(augment.load("default-crop-mirror+turn", PREPROCESSING), 1)
-    with WorkerPool(VIEWS, photos=photos(tmp_path / "a", workers=2)) as pool:
-        deque(pool.batches(paths, rows, epoch=0), maxlen=0)
-        pool.show(other)
+    deque(pool.batches(paths, rows, epoch=0), maxlen=0)
+    pool.show(other)
+    try:
         (found,) = pool.batches(paths, rows, epoch=0)
-        (wanted,) = batches(paths, rows, partial(other, epoch=0), photos=photos(tmp_path / "b", workers=0))
+        (wanted,) = batches(paths, rows, partial(other, epoch=0), photos=Photos(Decoding(64), workers=0))
         assert torch.equal(found.pixels, wanted.pixels)
+    finally:
+        pool.show(PLAIN)

@@ -20,10 +20,13 @@ from typing import Any
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 import albumentations  # noqa: F401
+import matplotlib.backends.backend_agg
+import matplotlib.backends.backend_svg
 import matplotlib.figure  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import timm  # noqa: F401
 import torch
+import torch._dynamo  # which the first optimiser imports
 
 from tests.conftest import write_digits
 from transferkit import (

@@ -28,10 +28,9 @@ def check(found: list[dict], *, seed: int, figure) -> None:
     assert kills > len(found) // 3
 
 
-@pytest.mark.slow  # each file operation: test_writer.py, ship/test_replacement.py; what goes on: tests/test_flow.py
 def test_runs_killed_once_at_any_instant_leave_the_bytes_of_those_that_were_not(tmp_path, figure):
-    found = campaign(tmp_path, seed=0, samples=4, images=40, kills=1)
-    assert len(found) == 4
+    found = campaign(tmp_path, seed=0, samples=2, images=40, kills=1)
+    assert len(found) == 2
     check(found, seed=0, figure=figure)
 
 

@@ -26,7 +26,7 @@ RESNET = Recipe(
 MLP = dataclasses.replace(
     RESNET, network="cifar_mlp", optimizer="adamw", peak_lr=1e-3, epochs=2, dropout=(0.1, 0.1), rank=20
 )
-BOTH = [RESNET, MLP]
+BOTH = [RESNET, pytest.param(MLP, marks=pytest.mark.slow)]  # one loop trains both
 
 QUICK = dataclasses.replace(RESNET, epochs=2, batch_size=8)
 
@@ -125,6 +125,7 @@ def test_bfloat16_is_for_processors_that_have_it(has_bf16, kind, images, monkeyp
     assert (torch.bfloat16 in heard) is has_bf16
 
 
+@pytest.mark.slow  # the next test compares bytes, too
 def test_the_same_recipe_gives_the_same_bytes(few, tmp_path):
     recipe = dataclasses.replace(QUICK, epochs=1)
     for name in "ab":
@@ -132,9 +133,7 @@ def test_the_same_recipe_gives_the_same_bytes(few, tmp_path):
     assert files.sha256(tmp_path / "a.safetensors") == files.sha256(tmp_path / "b.safetensors")
 
 
-@pytest.mark.parametrize(
-    "recipe", [RESNET, pytest.param(MLP, marks=pytest.mark.slow)], ids=lambda recipe: recipe.network
-)  # one loop trains both
+@pytest.mark.parametrize("recipe", BOTH, ids=lambda recipe: recipe.network)
 def test_a_training_stopped_after_an_epoch_goes_on_to_the_bytes_of_one_that_was_not(recipe, few, tmp_path):
     recipe = dataclasses.replace(recipe, epochs=3)
     straight, stopped = tmp_path / "straight.safetensors", tmp_path / "stopped.safetensors"
@@ -178,6 +177,7 @@ def test_a_checkpoint_goes_on_with_its_own_numbers_and_data_only(few, tmp_path):
     assert epochs == [0]
 
 
+@pytest.mark.slow  # of any checkpoint: tests/train/test_state.py
 def test_a_training_whose_newest_checkpoint_is_damaged_goes_on_from_the_one_before_and_says_so(few, tmp_path):
     given = job(few, tmp_path / "net.safetensors", dataclasses.replace(QUICK, epochs=3))
     pretrain.pretrain(given)

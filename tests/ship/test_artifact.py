@@ -47,8 +47,8 @@ def pixels(backbone: Backbone) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A saved resnet10t; tests that damage it work on a copy."""
-    return saved(tmp_path_factory.mktemp("model") / "model", made("resnet10t", image_size=64))
+    """A saved test_resnet; tests that damage it work on a copy."""
+    return saved(tmp_path_factory.mktemp("model") / "model", made("timm:test_resnet", image_size=32))
 
 
 def padded_like_tensorflow(tmp_path: Path) -> str:
@@ -90,18 +90,18 @@ def test_a_network_that_is_not_timms_comes_back_bit_for_bit(name, tmp_path):
 
 
 def test_classes_preprocessing_record_and_origin_come_back(tmp_path):
-    backbone = made("resnet10t", image_size=64)
+    backbone = made("timm:test_resnet", image_size=32)
     backbone.card = dataclasses.replace(backbone.card, license="apache-2.0", source="https://example.org/weights")
     loaded = artifact.load(saved(tmp_path / "model", backbone))
     assert loaded.classes == CLASSES == loaded.backbone.card.classes
     assert loaded.preprocessing == backbone.card.preprocessing
-    assert loaded.preprocessing.size_px == (64, 64)
+    assert loaded.preprocessing.size_px == (32, 32)
     assert loaded.record["test"] == {"accuracy": 0.9125, "n": 240}
     assert (loaded.backbone.card.license, loaded.backbone.card.source) == ("apache-2.0", "https://example.org/weights")
 
 
 def test_the_same_model_is_saved_as_the_same_bytes(folder, tmp_path):
-    again = saved(tmp_path / "model", made("resnet10t", image_size=64))
+    again = saved(tmp_path / "model", made("timm:test_resnet", image_size=32))
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["MANIFEST.json", "README.md", "config.json", "model.safetensors"]
     assert all((folder / name).read_bytes() == (again / name).read_bytes() for name in names)
@@ -181,7 +181,7 @@ def resigned(copy: Path) -> Path:
         ({"spec": []}, "config.json"),
         (
             {"classes": ["ant", "bee", "fly", "moth"]},
-            "model.safetensors does not fit resnet10t: size mismatch for fc.weight",
+            "model.safetensors does not fit test_resnet: size mismatch for fc.weight",
         ),
         ({"classes": ["ant", "ant", "bee"]}, "config.json.*different names"),
         ({"preprocessing": {"mean": 3}}, "config.json"),
@@ -214,7 +214,7 @@ def test_a_folder_without_a_model_and_an_unknown_name_are_usage_errors(tmp_path)
 
 
 def test_class_names_and_outputs_must_be_as_many(tmp_path):
-    backbone = made("resnet10t", image_size=64)
+    backbone = made("timm:test_resnet", image_size=32)
     with pytest.raises(UsageError, match="2 class names for a network of 3 outputs"):
         artifact.save(
             tmp_path / "m",
@@ -226,7 +226,7 @@ def test_class_names_and_outputs_must_be_as_many(tmp_path):
 
 
 def test_a_record_too_large_to_be_read_back_is_refused_before_anything_is_written(tmp_path):
-    backbone = made("resnet10t", image_size=64)
+    backbone = made("timm:test_resnet", image_size=32)
     record = {"confusion": [[0] * 1000] * 1000}
     with pytest.raises(UsageError, match="larger than the 1 MB"):
         artifact.save(
@@ -254,7 +254,7 @@ def trusted(folder: Path, backbone: Backbone) -> artifact.Artifact:
 
 
 def test_what_is_sure_and_what_is_familiar_comes_back(tmp_path):
-    model = trusted(tmp_path / "model", made("resnet10t", image_size=64))
+    model = trusted(tmp_path / "model", made("timm:test_resnet", image_size=32))
     loaded = artifact.load(tmp_path / "model")
     assert loaded.sureness == model.sureness
     features = torch.rand(5, model.backbone.num_features)
@@ -269,15 +269,15 @@ def test_what_is_sure_and_what_is_familiar_comes_back(tmp_path):
     "change",
     [
         {"basis": torch.zeros(3, 2), "directions": torch.zeros(4, 2)},
-        {"basis": torch.zeros(512, 2), "directions": torch.zeros(4, 3)},
-        {"basis": torch.zeros(512, 2), "directions": torch.zeros(0, 2)},
-        {"basis": torch.full((512, 2), torch.nan), "directions": torch.zeros(4, 2)},
-        {"basis": torch.zeros(512, 2)},
+        {"basis": torch.zeros(96, 2), "directions": torch.zeros(4, 3)},
+        {"basis": torch.zeros(96, 2), "directions": torch.zeros(0, 2)},
+        {"basis": torch.full((96, 2), torch.nan), "directions": torch.zeros(4, 2)},
+        {"basis": torch.zeros(96, 2)},
     ],
 )
 def test_features_that_do_not_fit_the_network_are_refused(tmp_path, change):
     folder = tmp_path / "model"
-    trusted(folder, made("resnet10t", image_size=64))
+    trusted(folder, made("timm:test_resnet", image_size=32))
     save_file(change, folder / artifact.FAMILIAR)
     with pytest.raises(ModelFileError, match=r"familiarity.safetensors is not the file that was saved"):
         artifact.load(folder)

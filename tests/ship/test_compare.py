@@ -178,6 +178,7 @@ def test_the_command_prints_the_verdict_and_all_of_it_as_json(runs, data, capsys
     assert cli(["compare", str(runs[0]), "nothing here"]) == 2
 
 
+@pytest.mark.slow  # what is right of several labels: tests/tasks/test_multi_label.py
 def test_images_of_several_labels_are_right_where_all_of_them_are(tmp_path, capsys):
     rng, rows = np.random.default_rng(0), []
     for number in range(60):

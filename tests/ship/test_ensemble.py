@@ -27,7 +27,7 @@ from transferkit.zoo.files import sha256
 CLASSES = ("ant", "bee", "wasp")
 
 
-def member(seed: int, name: str = "resnet10t", *, classes=CLASSES, size_px: int = 32, **options) -> Artifact:
+def member(seed: int, name: str = "timm:test_resnet", *, classes=CLASSES, size_px: int = 32, **options) -> Artifact:
     """A network with random weights and a head that tells images apart; the seed decides all of them."""
     torch.manual_seed(seed)
     backbone = create(name, num_classes=len(classes), weights="none", image_size=size_px, **options)
@@ -94,7 +94,7 @@ def stem_calls(classifier: Classifier, images: list) -> int:
 
 @pytest.fixture(scope="module")
 def heads(tmp_path_factory) -> Path:
-    """Three heads on one resnet10t; the last lists its classes in another order. Copied before it is damaged."""
+    """Three heads on one test_resnet; the last lists its classes in another order. Copied before it is damaged."""
     first = member(1)
     members = [first, with_head(first, 2), with_head(first, 3, classes=("wasp", "ant", "bee"))]
     return saved(tmp_path_factory.mktemp("heads") / "model", members)
@@ -102,11 +102,11 @@ def heads(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory) -> Path:
-    """A resnet10t, a network of another kind, size and mean, and a second head on the first."""
+    """A test_resnet, a network of another kind, size and mean, and a second head on the first."""
     first = member(1)
-    vit = member(2, "timm:test_vit", size_px=64, classes=("bee", "wasp", "ant"))
-    assert vit.preprocessing.mean != first.preprocessing.mean
-    return saved(tmp_path_factory.mktemp("mixed") / "model", [first, vit, with_head(first, 3)])
+    other = member(2, "mobilenetv3_small_050", size_px=64, classes=("bee", "wasp", "ant"))
+    assert other.preprocessing.mean != first.preprocessing.mean
+    return saved(tmp_path_factory.mktemp("mixed") / "model", [first, other, with_head(first, 3)])
 
 
 @pytest.mark.parametrize("kind", ["heads", "mixed"])
@@ -207,9 +207,9 @@ def test_the_model_card_tells_what_the_members_are_and_reached(mixed):
     assert "the mean of those of 3 networks" in card
     assert "Passes for an image: 2." in card
     assert "| test | 91.2 % | 240 |" in card
-    weights = sum(p.numel() for p in timm.create_model("resnet10t", num_classes=3).parameters())
-    assert f"| `members/0` | `resnet10t` | {weights:,} | 32 x 32 | 51.0 % of 40 |" in card
-    assert "`members/1` | `test_vit`" in card
+    weights = sum(p.numel() for p in timm.create_model("test_resnet", num_classes=3).parameters())
+    assert f"| `members/0` | `test_resnet` | {weights:,} | 32 x 32 | 51.0 % of 40 |" in card
+    assert "`members/1` | `mobilenetv3_small_050`" in card
     assert yaml.safe_load((mixed / "members" / "0" / "README.md").read_text().split("---")[1])["library_name"] == "timm"
 
 
@@ -303,7 +303,7 @@ def test_onnx_gives_the_mean_that_plain_timm_gives(heads, tmp_path):
 
 
 def test_members_of_two_bodies_and_one_preprocessing_become_one_graph(tmp_path):
-    members = [member(seed, "timm:test_resnet") for seed in (1, 2)]
+    members = [member(seed) for seed in (1, 2)]
     classifier = tk.load(saved(tmp_path / "model", members), device="cpu")
     path = classifier.export("torch-export", tmp_path / "m.pt2", images=photos(2))
     graph = torch.export.load(io.BytesIO(path.read_bytes())).module()

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 import transferkit as tk
+from tests.conftest import write_digits
 from transferkit.data.decode import decode, eval_view, seen_box
 from transferkit.model.build import Preprocessing
 from transferkit.ship import artifact, heat_maps, overlays, replacement
@@ -116,10 +117,14 @@ def test_a_photo_that_is_gone_has_neither_picture_nor_map(digit_folder, copied):
     assert len(left) == len(maps) - sum(each["path"] == gone for each in maps)
 
 
-def test_a_network_without_places_and_an_ensemble_have_reports_too(digit_folder, tmp_path):
-    assert json.loads(
-        (finetune(digit_folder, tmp_path / "mlp", backbone="cifar_mlp") / "heat_maps.json").read_text()
-    ) == {"maps": [], "fault": ""}
+def test_a_network_without_places_has_a_report_too(tmp_path):
+    data = write_digits(tmp_path / "data", classes=(0, 1), per_class=6)
+    run = finetune(data, tmp_path / "mlp", backbone="cifar_mlp")
+    assert json.loads((run / "heat_maps.json").read_text()) == {"maps": [], "fault": ""}
+
+
+@pytest.mark.slow  # the maps of several networks are added: tests/model/test_heat_maps.py
+def test_an_ensemble_has_maps_in_its_report(digit_folder, tmp_path):
     ensemble = finetune(digit_folder, tmp_path / "ensemble", snapshots=2, epochs=2)
     assert len(json.loads((ensemble / "heat_maps.json").read_text())["maps"]) >= 12
 

@@ -108,6 +108,7 @@ def test_without_a_network_every_image_is_decoded_and_no_view_of_it_made(images,
     assert [path for path, _ in taken.quarantine] == ["digit 0/broken.png"]
 
 
+@pytest.mark.slow  # and more than the model: tests/test_warm.py
 def test_a_repeated_run_writes_the_same_model(images, tmp_path):
     def run(name):
         found = tk.finetune(images, out=tmp_path / name, cache_dir=tmp_path / "cache", **PROBE)

@@ -189,6 +189,7 @@ def test_where_there_is_no_time_nothing_more_is_fitted(data, tmp_path, heard):
     assert heard == ([], [])
 
 
+@pytest.mark.slow  # what is said of a run that auto made: tests/cli/test_cli.py
 def test_a_person_sees_the_fits_and_the_weighing_go_on(data, tmp_path):
     told = Told()
     tk.finetune(data, out=str(tmp_path / "run"), progress=told, epochs=1, **TINY)

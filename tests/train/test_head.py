@@ -73,7 +73,7 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     exact = fit(plain, labels=labels, l2=l2)
     scaled = head.standardise(features, rows)
     layer = linear_head(300, 2)
-    config_given = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=100)
+    config_given = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=60)
     config = config_given.resolved(images=120)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=config.lr, l2=l2))
     examples = Examples(rows=rows, labels=labels, num_classes=2)

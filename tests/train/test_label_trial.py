@@ -49,7 +49,7 @@ def tried(folder, **options):
         ("arrows", {"mirror"}),
         pytest.param("shoes", {"mirror"}, marks=pytest.mark.slow),
         pytest.param("text", {"mirror", "flip", "turn"}, marks=pytest.mark.slow),
-        ("sixes", {"flip", "turn"}),
+        pytest.param("sixes", {"flip", "turn"}, marks=pytest.mark.slow),
     ],
 )
 def test_no_step_is_used_that_makes_one_class_of_another(name, changing, made):

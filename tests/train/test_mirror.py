@@ -54,6 +54,7 @@ def arrows(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow  # that it sees no mirror images: [probe-none-1] below
 def test_a_probe_tells_left_from_right_with_no_augmentation(arrows, tmp_path):
     run = tk.finetune(arrows, out=tmp_path / "run", backbone="cifar_resnet", strategy="probe", augment="none")
     assert run.metrics["test"]["accuracy"] >= 0.867

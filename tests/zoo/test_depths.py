@@ -143,7 +143,7 @@ def data(tmp_path_factory):
 @pytest.fixture(scope="module")
 def run(data):
     """Digits, and a probe with features of two depths on them."""
-    return tk.finetune(data, backbone=DEEP, strategy="probe", out=data.parent / "run", **PLAIN)
+    return tk.finetune(data, backbone=DEEP, strategy="probe", out=data.parent / "run", image_size=96, **PLAIN)
 
 
 def test_the_artefact_answers_as_the_run_did_and_says_what_it_is(run, data):

@@ -40,6 +40,14 @@ def test_a_file_on_a_server_is_downloaded_checked_and_converted_once(tmp_path, m
             downloads.from_url(f"{url}/net-00000001.pth")
         assert {file.name for file in first.parent.iterdir()} == {first.name, first.with_suffix(".json").name}
 
+
+@pytest.mark.slow  # that no damaged file is used: tests/faults/test_flips.py
+def test_a_file_of_a_server_that_was_damaged_here_is_fetched_anew(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRANSFERKIT_CACHE", str(tmp_path / "cache"))
+    content = pickled()
+    name = f"net-{hashlib.sha256(content).hexdigest()[:8]}.pth"
+    with serving(content) as (_, url):
+        first = downloads.from_url(f"{url}/{name}")
         first.write_bytes(first.read_bytes()[:-1] + b"!")  # damaged: fetched anew
         with pytest.raises(NetworkError, match="not cached"):
             downloads.from_url(f"{url}/{name}", offline=True)

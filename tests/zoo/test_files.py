@@ -27,7 +27,11 @@ def test_a_file_is_replaced_whole_and_readable_by_all(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="no RLIMIT_FSIZE on Windows")
 @pytest.mark.parametrize(
-    "write", ["write_bytes(path, bytes(5000))", "write_safetensors(path, {'a': torch.ones(5000)})"]
+    "write",
+    [
+        "write_bytes(path, bytes(5000))",
+        pytest.param("write_safetensors(path, {'a': torch.ones(5000)})", marks=pytest.mark.slow),
+    ],
 )
 def test_a_full_disk_leaves_the_old_file_and_says_so(tmp_path, write):
     path = tmp_path / "x.bin"

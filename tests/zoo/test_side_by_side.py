@@ -116,6 +116,7 @@ def test_the_artefact_answers_as_the_run_did_and_its_members_are_plain_models(ru
     assert "timm.create_model" not in text
 
 
+@pytest.mark.slow  # the same of features of several depths: test_depths.py
 def test_training_goes_on_from_its_folder_and_through_all_of_it(run, tmp_path):
     data = run.folder.parent / "data"
     tiny = {"backbone": "timm:test_resnet+timm:test_efficientnet", "weights": "none", "image_size": 32} | PLAIN
