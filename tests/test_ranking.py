@@ -88,12 +88,12 @@ def test_a_run_that_follows_computes_no_features_again_and_best_is_the_first(fol
 def test_features_of_an_earlier_stage_are_proposed_where_they_clearly_help_and_no_network_lies_beside_itself(tmp_path):
     data = write_digits(tmp_path / "data", classes=(1, 7, 9), per_class=8)
     told = Told()
-    first, second = flow.rank(data, ["efficientnet_lite0"], cache_dir=tmp_path / "cache", progress=told, image_size=96)
+    same = {"cache_dir": tmp_path / "cache", "progress": told, "image_size": 96, "precision": "fp32"}  # auto is timed
+    first, second = flow.rank(data, ["efficientnet_lite0"], **same)
     assert [first.backbone, second.backbone] == ["efficientnet_lite0@blocks.4@blocks.6", "efficientnet_lite0"]
     assert first.loss < second.loss
     assert not [line for line in told.lines if line.startswith("side by side")]
-    options = {"strategy": "probe", "cache_dir": tmp_path / "cache", "progress": told, "image_size": 96}
-    val = tk.finetune(data, backbone=first.backbone, out=tmp_path / "run", **options).metrics["val"]
+    val = tk.finetune(data, backbone=first.backbone, strategy="probe", out=tmp_path / "run", **same).metrics["val"]
     assert val["accuracy"] == first.accuracy
     assert val["loss"] <= first.loss * (1 + 1e-6)  # at another temperature
     assert "features of 24 images are kept from earlier runs" in told.lines
