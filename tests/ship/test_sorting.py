@@ -254,6 +254,26 @@ def test_a_sorting_that_is_killed_loses_no_photo_and_is_undone(how, across, tmp_
     assert not into.exists()
 
 
+@pytest.mark.parametrize("how", ["move", "copy"])
+def test_a_name_that_was_taken_and_not_yet_filled_when_it_was_killed_is_given_back(how, photos, tmp_path, monkeypatch):
+    def link(*paths, **options):
+        raise OSError(18, "Invalid cross-device link")
+
+    def killed(*paths):
+        raise KeyboardInterrupt
+
+    before, into = tree(photos), tmp_path / "sorted"
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "link", link)
+        patch.setattr(os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            sort(into, [said(photos / "a/1.jpg")], how=how)
+    assert (into / "cat/1.jpg").read_bytes() == b""
+    assert undo(into).left == []
+    assert tree(photos) == before
+    assert not into.exists()
+
+
 def test_lines_say_from_where_and_where_to(photos, tmp_path):
     sort(tmp_path / "sorted", [said(photos / "a/1.jpg")])
     (line,) = (tmp_path / "sorted" / "undo.jsonl").read_text().splitlines()
