@@ -37,7 +37,7 @@ from transferkit.zoo.errors import (
 )
 from transferkit.zoo.text import printable
 
-TRAINING = {"finetune", "train", "lr", "pretrain", "demo"}  # commands that import torch's compiler
+TRAINING = {"finetune", "lr", "pretrain", "demo"}  # commands that import torch's compiler
 ALIASES = {"train": "finetune", "val": "evaluate"}  # what others call them
 
 
@@ -105,7 +105,8 @@ def run(arguments: list[str], *, before: Callable[[], None] | None = None) -> in
         with stops.working():
             if before:
                 before()
-            with scratch.compiler() if TRAINING & {*arguments[:1]} else nullcontext(), ranks.joined():
+            name = ALIASES.get(arguments[0], arguments[0]) if arguments else ""
+            with scratch.compiler() if name in TRAINING else nullcontext(), ranks.joined():
                 code = cli.main(arguments, prog_name="transferkit", standalone_mode=False, obj=arguments) or 0
             sys.stdout.flush()
         return code

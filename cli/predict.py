@@ -181,9 +181,10 @@ def _say_left(outcome: "Outcome") -> None:
 
 def _files(paths: tuple[str, ...], into: Path | None) -> Iterator[str]:
     """Every file that is meant, but those sorted before."""
+    place = into.resolve() if into else None
     for path in paths:
         found = filter(None, sys.stdin.read().splitlines()) if path == STDIN else tree.files(path)
-        yield from (each for each in found if into is None or into.resolve() not in Path(each).resolve().parents)
+        yield from (each for each in found if place is None or place not in Path(each).resolve().parents)
 
 
 def _check(paths: tuple[str, ...]) -> None:

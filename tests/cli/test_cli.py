@@ -18,17 +18,6 @@ from transferkit.cli.main import run as cli
 FAST = ["--backbone", "timm:test_resnet", "--weights", "none", "--image-size", "32", "--strategy", "probe"]
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("cli") / "digits", classes=(0, 1), per_class=12)
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
-    return tk.finetune(data, out=str(tmp_path_factory.mktemp("run") / "r"), **options).folder
-
-
 def test_with_json_stdout_is_one_object_and_progress_goes_to_stderr(data, tmp_path, capsys):
     assert cli(["finetune", str(data), *FAST, "-o", str(tmp_path / "r"), "--json"]) == 0
     out, err = capsys.readouterr()

@@ -8,20 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import transferkit as tk
-from tests.conftest import write_digits
 from transferkit.cli.main import run as cli
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    return write_digits(tmp_path_factory.mktemp("cli") / "digits", classes=(0, 1), per_class=12)
-
-
-@pytest.fixture(scope="module")
-def run(data, tmp_path_factory):
-    options = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "strategy": "probe"}
-    return tk.finetune(data, out=str(tmp_path_factory.mktemp("run") / "r"), **options).folder
 
 
 @pytest.mark.parametrize("name", ["said.csv", "said.JSON", "said.jsonl", "said.txt"])

@@ -9,6 +9,7 @@ import pytest
 
 from tests.conftest import write_digits
 from transferkit.data import archive, folder
+from transferkit.data.hints import Hints
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder
 from transferkit.zoo.errors import DataError
@@ -168,4 +169,18 @@ def test_two_files_of_one_name_are_refused(tmp_path):
 def test_what_is_wrong_with_the_data_is_said_of_the_archive(photos, tmp_path):
     path = packed(tmp_path / "flat.zip", [("1.png", b"x"), ("2.png", b"x")])
     with pytest.raises(DataError, match=f"^{path} has no class folders"):
+        read(path, tmp_path)
+
+
+def test_commands_that_are_printed_and_records_name_the_archive_not_the_cache(photos, tmp_path):
+    path = packed(tmp_path / "a.zip", contents(photos).items())
+    found = folder.read(path, Hints(label_from=".*(?=/)"), cache=tmp_path / "cache")
+    assert found.arguments == (str(path), "--label-from", ".*(?=/)")
+    assert found.data == str(path)
+    assert sorted(found.relative(row) for row in range(6)) == sorted(contents(photos))
+
+
+def test_a_table_of_an_archive_that_cannot_be_used_is_told_of_the_archive(tmp_path):
+    path = packed(tmp_path / "a.zip", [("1.png", b"x"), ("labels.csv", b"path,label\n1.png,cat\n")])
+    with pytest.raises(DataError, match=f"^{path}/labels.csv has one class"):
         read(path, tmp_path)

@@ -20,7 +20,7 @@ def as_json(found: Findings) -> dict[str, Any]:
     names = [*dict.fromkeys(listing.parts.tolist())]
     return {
         "version": VERSION,
-        "data": str(listing.source),
+        "data": listing.data,
         "task": listing.task.name,
         "backbone": found.backbone,
         "images": len(listing.labels),

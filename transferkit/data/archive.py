@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, NamedTuple
 
 from transferkit import ranks
+from transferkit.data import entries
 from transferkit.data.listing import PARTS
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder, files
@@ -62,11 +63,6 @@ def is_archive(data: str) -> bool:
     return data.lower().endswith(SUFFIXES) and os.path.isfile(data)
 
 
-def is_table(name: str) -> bool:
-    """Whether a file lists photos, by its name."""
-    return name.lower().endswith((".csv", ".tsv", ".jsonl"))
-
-
 def unpacked(path: Path, *, cache: Path, progress: Progress) -> Path:
     """The folder in the cache with the files of an archive; a folder that alone lies in it is stepped into.
 
@@ -99,14 +95,14 @@ def _is_whole(target: Path) -> bool:
 
 
 def _inner(folder: Path) -> Path:
-    """The folder, or while it holds nothing but one other folder that is no part and holds folders itself, that."""
+    """The folder, or while it holds nothing but one other folder that is no part and holds folders or a table, that."""
     while True:
-        inside = [entry for entry in list(os.scandir(folder)) if not entry.name.startswith((".", "__MACOSX"))]
-        if len(inside) != 1 or not inside[0].is_dir() or inside[0].name.casefold() in PARTS:
+        inside = os.listdir(folder)
+        if len(inside) != 1 or inside[0].casefold() in PARTS or not (folder / inside[0]).is_dir():
             return folder
-        if not any(entry.is_dir() or is_table(entry.name) for entry in list(os.scandir(inside[0]))):
+        if not entries.folder_names(folder, inside[0]) and not entries.tables(folder / inside[0]):
             return folder
-        folder = Path(inside[0].path)
+        folder /= inside[0]
 
 
 def _checked(path: Path) -> list[str]:
@@ -156,7 +152,7 @@ def _write(path: Path, folder: Path, *, most: int, progress: Progress) -> int:
         for packed in _packed(path):
             parts = PurePosixPath(packed.name.replace("\\", "/")).parts
             progress.advance(1)
-            if any(part.startswith(".") or part == "__MACOSX" for part in parts):
+            if any(map(entries.is_hidden, parts)):
                 continue
             total += packed.bytes
             if total > most:

@@ -29,7 +29,7 @@ def of(source: Path, relative: str, ignored: Ignored) -> Iterator[tuple[str, boo
     with os.scandir(source / relative) as entries:
         found = sorted(((entry.name, *_kind(entry)) for entry in entries), key=lambda e: by_name(e[0]))
     for name, is_folder, is_file in found:
-        if _is_hidden(name):
+        if is_hidden(name):
             ignored.append((join(relative, name), HIDDEN))
         else:
             yield name, is_folder, is_file
@@ -38,7 +38,7 @@ def of(source: Path, relative: str, ignored: Ignored) -> Iterator[tuple[str, boo
 def folder_names(source: Path, relative: str) -> list[str]:
     """The names in NFC of the folders in a folder."""
     with os.scandir(source / relative) as entries:  # no more is asked of each: there may be 100,000 photos
-        names = [entry.name for entry in entries if not _is_hidden(entry.name) and _kind(entry)[0]]
+        names = [entry.name for entry in entries if not is_hidden(entry.name) and _kind(entry)[0]]
     return sorted(unicodedata.normalize("NFC", name) for name in names)
 
 
@@ -78,14 +78,14 @@ def is_image(name: str) -> bool:
 def tables(folder: Path) -> list[str]:
     """The names of the files in a folder itself that are called as tables are, in order."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not _is_hidden(entry.name) and _is_table(entry.name)]
+        names = [entry.name for entry in entries if not is_hidden(entry.name) and _is_table(entry.name)]
     return sorted(names, key=by_name)
 
 
 def images(folder: Path) -> list[str]:
     """The names of the files in a folder itself that are called as images are, in order."""
     with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if not _is_hidden(entry.name) and is_image(entry.name)]
+        names = [entry.name for entry in entries if not is_hidden(entry.name) and is_image(entry.name)]
     return sorted(names, key=by_name)
 
 
@@ -112,7 +112,8 @@ def _is_table(name: str) -> bool:
     return name.casefold().endswith((".csv", ".tsv", ".jsonl"))
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is hidden or of a system: it belongs to nobody."""
     return name.startswith(".") or name.casefold() in SYSTEM_NAMES
 
 

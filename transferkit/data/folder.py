@@ -42,8 +42,8 @@ def read(
         if source.is_dir():
             listing = _read_folder(source, hints)
         elif archive.is_archive(data):
-            inside = archive.unpacked(source, cache=cache or cache_folder.opened(), progress=progress or Progress())
-            listing = _read_unpacked(inside, source, hints, to_train=to_train)
+            about = {"cache": cache or cache_folder.opened(), "progress": progress or Progress()}
+            return _read_archive(source, hints, to_train=to_train, **about)
         elif shards.is_shards(data):
             _refuse(hints.label_column, "--label-column", "tables", data)
             _refuse(hints.label_from, "--label-from", "folders", data)
@@ -77,21 +77,20 @@ def _read_folder(source: Path, hints: Hints) -> Listing:
     return _grouped(_listing(source, _files_by_class(source, {"": folders}, ignored, []), ignored), hints)
 
 
-def _read_unpacked(inside: Path, source: Path, hints: Hints, *, to_train: bool) -> Listing:
-    """The images of an archive, unpacked `inside`: of its class folders, else of the only table in it."""
+def _read_archive(source: Path, hints: Hints, *, to_train: bool, cache: Path, progress: Progress) -> Listing:
+    """The images of an archive: of its class folders, else of the only table in it."""
+    inside = archive.unpacked(source, cache=cache, progress=progress)
     try:
         try:
-            listing = _read_folder(inside, hints)
-            if to_train:
-                trainable.check(listing)
+            listing = read(inside, hints, to_train=to_train)
         except DataError:
-            tables = [entry.path for entry in list(os.scandir(inside)) if archive.is_table(entry.name)]
+            tables = entries.tables(inside)
             if len(tables) != 1:
                 raise
-            listing = table.read(Path(tables[0]), hints)
+            listing = read(inside / tables[0], hints, to_train=to_train)
     except TransferkitError as error:  # nobody knows the folder in the cache
         raise type(error)(str(error).replace(str(inside), str(source))) from error
-    return listing
+    return replace(listing, given=str(source))
 
 
 def _refuse(hint: str | None, option: str, kind: str, data: Path | str) -> None:

@@ -63,7 +63,8 @@ class Listing:
     `task` says what the labels are; `parts` is "train", "val", "test" or "" for not assigned; `classes` is in order of
     label; images of one name in `groups` must not be divided ("" is no group); `ignored` and `refused` pair a path
     relative to `source` with the reason: what is no image, and an image that cannot be used; `notes` say how DATA was
-    understood, `hints` what was said of it. `source` is a str where DATA is a pattern of shards.
+    understood, `hints` what was said of it. `source` is a str where DATA is a pattern of shards, and where an
+    archive is unpacked, whose own path is `given`.
 
     Shapes: paths of length N; labels (N,) int64, or as the task has them; parts (N,) str; groups (N,) str or None.
     """
@@ -79,11 +80,17 @@ class Listing:
     refused: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
     hints: Hints = NONE
+    given: str = ""
+
+    @property
+    def data(self) -> str:
+        """DATA as it was given."""
+        return self.given or str(self.source)
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """DATA, and what was said of it, as a command takes them."""
-        return (str(self.source), *self.hints.arguments)
+        return (self.data, *self.hints.arguments)
 
     def subset(self, rows: np.ndarray) -> "Listing":
         """The listing of some rows; classes stay, also those that have no image left."""

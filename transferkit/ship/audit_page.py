@@ -20,7 +20,7 @@ MOST_CLASSES = 30
 
 def page(found: Findings, *, fixes: int) -> str:
     """The HTML of the page. Args: fixes, how many images stand in fixes.csv."""
-    name = shown(Path(str(found.every.source)).name)
+    name = shown(Path(found.every.data).name)
     sections = [
         _overview(found),
         _next(found, fixes),

@@ -19,12 +19,7 @@ def scratch_of(into: Path) -> Path:
 
 def copy(source: Path, target: Path, scratch: Path) -> None:
     """Copy content, times and rights; `target` is whole or not there. Raises: FileExistsError, OSError."""
-    try:
-        shutil.copyfile(source, scratch)
-        shutil.copystat(source, scratch)
-        _name(scratch, target)
-    finally:
-        scratch.unlink(missing_ok=True)
+    _copy(source, target, scratch, is_flushed=False)
 
 
 def hardlink(source: Path, target: Path, scratch: Path) -> None:
@@ -42,8 +37,7 @@ def move(source: Path, target: Path, scratch: Path) -> None:
     except FileExistsError:
         raise
     except OSError:  # another disk, or one without links
-        _move_content(source, target, scratch)
-        return
+        _copy(source, target, scratch, is_flushed=True)
     try:
         source.unlink()
     except OSError:
@@ -66,20 +60,16 @@ def make_folder(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
 
 
-def _move_content(source: Path, target: Path, scratch: Path) -> None:
+def _copy(source: Path, target: Path, scratch: Path, *, is_flushed: bool) -> None:
     try:
         shutil.copyfile(source, scratch)
         shutil.copystat(source, scratch)
-        with open(scratch, "rb+") as file:
-            os.fsync(file.fileno())
+        if is_flushed:
+            with open(scratch, "rb+") as file:
+                os.fsync(file.fileno())
         _name(scratch, target)
     finally:
         scratch.unlink(missing_ok=True)
-    try:
-        source.unlink()
-    except OSError:
-        target.unlink()
-        raise
 
 
 def _name(scratch: Path, target: Path) -> None:

@@ -34,7 +34,7 @@ def start(run: RunFolder, setting: dict[str, Any], taken: FirstPass) -> None:
     """
     listing = taken.listing
     data = {
-        "source": str(listing.source),
+        "source": listing.data,
         "fingerprint": begun.fingerprint(listing, taken.sha256),
         "classes": list(listing.classes),
         "images": {part: int((listing.parts == part).sum()) for part in ("train", "val", "test")},
@@ -100,7 +100,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result, *, cach
     run.metrics.finish()
     cells.write(run.place / run_files.PREDICTIONS, result.task.prediction_columns(result.classes), result.judged)
     run.write_json("metrics.json", result.as_metrics())
-    run.listeners.result(result.as_metrics())
+    run.listeners.result(run.place, result.as_metrics())
     heat_maps.write(run.place, cache=cache, device=next(networks[0].parameters()).device.type)
     write_report(run.place, name=run.path)
 

@@ -123,7 +123,6 @@ class Listeners:
 
     def __init__(self):
         self._trackers: list[Tracker] = []
-        self._lines: list[dict[str, Any]] = []
         self._say: Callable[[str], None] = print
 
     def __enter__(self) -> "Listeners":
@@ -146,15 +145,14 @@ class Listeners:
 
     def line(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl: its figures, at its epoch, or of a probe at the place of its L2 on the path."""
-        self._lines.append(line)
         values = {f"{part}/{key}": value for part in ("train", "val") for key, value in line[part].items()}
         values |= {key: line[key] for key in ("lr", "l2", "seconds") if line.get(key) is not None}
         if line["phase"] == "probe":
             values = {f"probe/{key}": value for key, value in values.items()}
         self._all("scalars", values, line["epoch"])
 
-    def result(self, metrics: Mapping[str, Any]) -> None:
-        """What the run came to, as in metrics.json: the scores of each part, the curves, who is taken for whom."""
+    def result(self, run: Path, metrics: Mapping[str, Any]) -> None:
+        """What the run in that folder came to: the scores of each part, the curves, who is taken for whom."""
         if not self._trackers:
             return
         for part in ("val", "test"):
@@ -162,7 +160,7 @@ class Listeners:
             scores = {f"result/{part}/{key}": each for key, each in block.items() if isinstance(each, float)}
             self._all("scalars", scores, 0)
         chosen = (metrics["snapshots"] or {}).get("chosen")
-        for name, figure in curves.draw(self._lines, chosen=chosen).items():
+        for name, figure in curves.draw(curves.read(run), chosen=chosen).items():
             self._all("picture", name, curves.png(figure))
         judged = metrics["test"] or metrics["val"]
         if "confusion" in judged:
