@@ -1,9 +1,12 @@
 """What a person types: names of other tools, names that are wrong, names that a shell completes."""
 
+import os
+
 import pytest
 from click.shell_completion import BashComplete
 
 from tests.conftest import write_digits
+from transferkit import scratch
 from transferkit.cli import main, options
 from transferkit.cli.main import cli as group
 from transferkit.cli.main import run as cli
@@ -16,6 +19,17 @@ def test_a_command_has_the_name_that_other_tools_give_it(alias, name, capsys):
         assert cli([word, "--help"]) == 0
         said.append(capsys.readouterr().out)
     assert said[0] == said[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "is_there"), [(["train"], True), (["finetune"], True), (["val"], False), ([], False)]
+)
+def test_the_compiler_has_a_folder_that_goes_where_a_command_trains(words, is_there, monkeypatch):
+    seen = []
+    monkeypatch.delenv(scratch.COMPILER, raising=False)
+    monkeypatch.setattr(main.cli, "main", lambda *args, **options: seen.append(scratch.COMPILER in os.environ))
+    assert cli(words) == 0
+    assert seen == [is_there]
 
 
 def test_a_run_by_another_name_is_the_run(tmp_path, capsys):

@@ -80,6 +80,12 @@ def test_names_with_more_in_them_and_folders_of_one_name_are_parts_where_they_ho
     assert {("seg_pred", folder.NO_PART), (f"{train.split('/')[0]}/note.txt", folder.LOOSE)} <= set(listing.ignored)
 
 
+def test_names_with_more_in_them_that_do_not_hold_the_same_are_refused(tmp_path):
+    tree(tmp_path, "toy-train/steam/1.jpg", "toy-train/fast/2.jpg", "toy-test/tube/3.jpg", "toy-test/rack/4.jpg")
+    with pytest.raises(DataError, match="toy-train/ and toy-test/, which are called like parts, not classes"):
+        folder.read(tmp_path)
+
+
 def test_eval_beside_test_is_validation(tmp_path):
     tree(tmp_path, *(f"{part}/{label}/1.jpg" for part in ("train", "eval", "test") for label in "ab"))
     assert {(path.split("/")[0], part) for path, _, part in rows(folder.read(tmp_path))} == {
