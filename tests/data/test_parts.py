@@ -7,6 +7,7 @@ import pytest
 from tests.data.test_folder import refusal, rows, tree
 from transferkit.data import folder
 from transferkit.data.parts import part_of
+from transferkit.zoo.errors import DataError
 
 TRAIN = ("train", "Training", "train_set", "training-set", "TrainingSet", "train data", "train1", "Train (2)")
 VAL = ("val", "Valid", "validation_set", "dev", "Dev Set", "val 01")
