@@ -27,17 +27,21 @@ def _folders() -> str:
 @click.option("--format", type=click.Choice(exporters.names()), required=True, help=_help())
 @click.option("-o", "--out", required=True, metavar="OUT", help=f"The file, or for {_folders()} the folder, to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
+@click.option("--core", is_flag=True, help="onnx: a graph of pixels after resize and crop, in place of photos.")
+@click.option("--int8", is_flag=True, help="onnx: in 8-bit integers, calibrated and judged on the photos of the run.")
 @click.option("--images", metavar="FOLDER", help="Photos to compare on.  [default: those that the run was judged on]")
 @options.debug_option
-def export(model: str, format: str, out: str, overwrite: bool, images: str | None) -> None:
+def export(model: str, format: str, out: str, overwrite: bool, images: str | None, **asked: bool) -> None:
     """Write a classifier for use elsewhere.
 
-    A graph takes pixels, 0 to 255, after resize and crop, and gives probabilities; before the file is kept, its
-    answers are compared with those of the classifier.
+    Before anything is kept, its answers are compared with those of the classifier on photos; where they differ nothing
+    is written, and the exit code is 10. An ONNX graph takes photos as they are, uint8 (B, H, W, 3), upright, RGB, of
+    any size, and gives probabilities.
 
     \b
     Examples:
       transferkit export runs/photos-1 --format onnx -o photos.onnx
+      transferkit export runs/photos-1 --format onnx --int8 -o small.onnx
       transferkit export runs/photos-1 --format timm -o photos_timm
     """
     from transferkit.data import tree
@@ -54,8 +58,7 @@ def export(model: str, format: str, out: str, overwrite: bool, images: str | Non
     else:
         photos = judged_images(Path(model).expanduser())[:MAX_PHOTOS]
     photos = [path for path in photos if os.path.isfile(path)]
-    written = load(model, device="cpu").export(format, out, images=photos)
-    if exporter.is_compared:
-        compared = f"{len(photos)} photos" if photos else "noise, as no photos were named with --images"
-        click.echo(f"the same answers as PyTorch on {compared}", err=True)
+    written = load(model, device="cpu").export(
+        format, out, images=photos, progress=render.progress_for(quiet=False), **asked
+    )
     render.say(str(written))

@@ -198,7 +198,7 @@ def test_a_snapshot_ensemble_or_its_last_is_plain_timm_with_a_sigmoid(trained, t
 def in_onnx(path, pixels):
     """What a graph says of pixels, and its facts."""
     session = pytest.importorskip("onnxruntime").InferenceSession(path, providers=["CPUExecutionProvider"])
-    (p,) = session.run(["probabilities"], {"pixels": pixels})
+    (p,) = session.run(["probabilities"], {"photos": np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))})
     return p, session.get_modelmeta().custom_metadata_map
 
 

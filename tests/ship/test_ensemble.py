@@ -295,7 +295,7 @@ def test_a_config_that_cannot_be_honoured_is_refused_in_one_line(heads, tmp_path
 def test_onnx_gives_the_mean_that_plain_timm_gives(heads, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     classifier = tk.load(heads, device="cpu")
-    path = classifier.export("onnx", tmp_path / "m.onnx", images=photos(2))
+    path = classifier.export("onnx", tmp_path / "m.onnx", images=photos(2), core=True)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", 3, 32, 32]
     expected = np.mean([in_plain_timm(heads / "members" / m, photos(3)) for m in "012"], axis=0)
@@ -311,6 +311,20 @@ def test_members_of_two_bodies_and_one_preprocessing_become_one_graph(tmp_path):
     np.testing.assert_allclose(graph(torch.from_numpy(pixels(classifier))).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_members_that_prepare_photos_in_different_ways_become_one_graph_of_photos(mixed, tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    classifier = tk.load(mixed, device="cpu")
+    path = classifier.export("onnx", tmp_path / "m.onnx", images=photos(2))
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    found = [session.run(None, {"photos": np.asarray(photo)[None]})[0][0] for photo in photos(3)]
+    expected = [dict(each.top) for each in classifier.predict(photos(3), top=len(classifier.classes))]
+    for p, one in zip(found, expected):
+        np.testing.assert_allclose(p, [one[name] for name in classifier.classes], atol=1e-3)
+    with pytest.raises(UsageError, match="prepare images in different ways"):
+        classifier.export("onnx", tmp_path / "core.onnx", core=True)
+
+
 def pixels(classifier: Classifier) -> np.ndarray:
     """What the graph of a classifier takes of three photos. Shapes: (3, 3, H, W) uint8."""
     views = [eval_view(image, classifier.passes[0].preprocessing) for image in photos(3)]
@@ -323,7 +337,6 @@ def pixels(classifier: Classifier) -> np.ndarray:
         ("heads", "safetensors", "safetensors holds one network.*members/0"),
         ("heads", "timm", "timm holds one network.*members/0"),
         ("mixed", "torch-export", "prepare images in different ways.*members/0"),
-        ("mixed", "onnx", "prepare images in different ways.*members/0"),
     ],
 )
 def test_a_format_that_cannot_hold_an_ensemble_names_its_members(kind, format, reason, request, tmp_path):

@@ -193,4 +193,4 @@ def test_it_becomes_one_graph(run, data, tmp_path):
     pytest.importorskip("onnxscript")
     path = load(run.folder).export("onnx", tmp_path / "deep.onnx", images=data)
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    assert session.run(None, {"pixels": np.zeros((1, 3, 96, 96), np.uint8)})[0].shape == (1, 3)
+    assert session.run(None, {"photos": np.zeros((1, 90, 120, 3), np.uint8)})[0].shape == (1, 3)

@@ -208,21 +208,32 @@ class Classifier:
             raise DataError(f"class {name!r} is unknown to this classifier; it knows: {', '.join(self.classes)}")
         return self.classes.index(name)
 
-    def export(self, format: str, out: str | Path, *, images: Iterable[Source] | Source = ()) -> Path:
+    def export(
+        self,
+        format: str,
+        out: str | Path,
+        *,
+        images: Iterable[Source] | Source = (),
+        core: bool = False,
+        int8: bool = False,
+        progress: Progress | None = None,
+    ) -> Path:
         """Write the classifier by the exporter of that name in `ship/exporters`, as "onnx", and return where.
 
-        A graph is compared with this classifier on `images`, or on noise if there are none, before the file is kept.
-
-        Raises: UsageError for an unknown format or a missing library, ParityError, StorageError, DataError for an
-        unreadable image.
+        Args: images, photos on which what is written is compared with this classifier before it is kept; noise if there
+        are none; core, a graph of views, after resize and crop, in place of photos; int8, a graph of 8-bit integers,
+        calibrated and judged on the photos of the run that this classifier was loaded from.
+        Raises: UsageError for an unknown format, option or filter, or a missing library, ParityError, StorageError,
+        DataError for an unreadable image.
         """
         from transferkit.ship import export
+        from transferkit.ship.exporters.exporter import Wanted
+        from transferkit.ship.exporters.sample import Labelled, Sample
 
-        preprocessing = self.passes[0].preprocessing  # the graphs are made of models that have no other
-        decoding = self._decoding(preprocessing)
-        pixels = [eval_view(decoding.image(content_of(source)), preprocessing) for source in every_photo(images)]
-        if not pixels:
-            noise = np.random.default_rng(0)
-            pixels = list(noise.integers(0, 256, (8, *preprocessing.size_px, 3), np.uint8))
-        batch = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2)
-        return export.export(self.artifact, format=format, out=Path(out).expanduser(), pixels=batch)
+        depth = self.bit_depth or self.passes[0].preprocessing.bit_depth
+        labelled = Labelled.of_run(self._folders[0], bit_depth=depth) if int8 else None
+        wanted = Wanted(sample=Sample.of(images, bit_depth=depth), core=core, int8=labelled)
+        out = Path(out).expanduser()
+        agreement = export.export(self.artifact, format=format, out=out, wanted=wanted)
+        (progress or Progress()).say(agreement.words)
+        return out

@@ -8,22 +8,19 @@ from torch import Tensor, nn
 
 from transferkit.model.ensemble import Pass, answer_of
 from transferkit.ship import exporters
-from transferkit.ship.exporters.exporter import ONE_BY_ONE
+from transferkit.ship.exporters.exporter import ONE_BY_ONE, Agreement, Wanted
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.zoo.errors import UsageError
 
 
 # Graphs record where this class stands, so its module is part of their bytes.
 class FromPixels(nn.Module):
-    """Networks that see the same pixels, with normalisation before them and the mean of their probabilities after.
+    """The networks of a model, with normalisation before them and the mean of their probabilities after.
 
     Where it is known which images are familiar, that is a second answer: below 0 of one unlike any trained on.
 
-    Shapes: uint8 (B, 3, H, W) -> (B, K), or (B, K) and (B,).
+    Shapes: a view for each of `preprocessings`, uint8 (B, 3, h, w) -> (B, K), or (B, K) and (B,).
     """
-
-    mean: Tensor
-    std: Tensor
 
     def __init__(self, passes: Sequence[Pass], model: Artifact | Ensemble):
         super().__init__()
@@ -32,15 +29,19 @@ class FromPixels(nn.Module):
         self.familiarities = nn.ModuleList(nn.ModuleList(one for one in each if one) for each in known)
         self.num_classes = len(model.classes)
         self.task = model.task
-        preprocessing = passes[0].preprocessing
-        self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean)[:, None, None])
-        self.register_buffer("std", 255 * torch.tensor(preprocessing.std)[:, None, None])
+        self.preprocessings = list(dict.fromkeys(each.preprocessing for each in passes))
+        self.seen = [self.preprocessings.index(each.preprocessing) for each in passes]  # the view of each network
+        self.register_buffer("mean", 255 * _channels(each.mean for each in self.preprocessings))
+        self.register_buffer("std", 255 * _channels(each.std for each in self.preprocessings))
 
-    def forward(self, pixels: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        x = (pixels.float() - self.mean) / self.std
+    mean: Tensor
+    std: Tensor
+
+    def forward(self, *views: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = [(view.float() - mean) / std for view, mean, std in zip(views, self.mean, self.std)]
         answers, margins = [], []
-        for network, known in zip(self.networks, self.familiarities):
-            logits, features = answer_of(network, x)
+        for network, known, number in zip(self.networks, self.familiarities, self.seen):
+            logits, features = answer_of(network, x[number])
             answers.append(logits)
             margins += [familiarity(features) for familiarity in known]
         logits = torch.cat(answers, dim=1)  # (B, M * K)
@@ -48,12 +49,17 @@ class FromPixels(nn.Module):
         return (probabilities, torch.stack(margins).mean(0)) if margins else probabilities
 
 
-def export(model: Artifact | Ensemble, *, format: str, out: str | Path, pixels: Tensor) -> Path:
-    """Write the model to `out` in another format and return its path.
+def _channels(values) -> Tensor:
+    """A row of three numbers each. Shapes: (V, 3, 1, 1)."""
+    return torch.tensor(list(values))[:, :, None, None]
 
-    Args: format is the name of an exporter; pixels, uint8 (N, 3, H, W), are real images on which graphs are compared.
-    Raises: ParityError, and nothing is written, if an image is named otherwise or a probability differs by over 1e-4;
-    UsageError for an unknown format, one that cannot hold the model, or missing packages; StorageError.
+
+def export(model: Artifact | Ensemble, *, format: str, out: str | Path, wanted: Wanted) -> Agreement:
+    """Write the model to `out` in another format; what is kept gave the model's answers on the photos of `wanted`.
+
+    Args: format, the name of an exporter.
+    Raises: ParityError, and nothing is written, if the answers differ by more than the format allows; UsageError for
+    an unknown format, one that cannot hold the model or has no such option, or missing packages; StorageError.
     """
     out = Path(out)
     exporter = exporters.find(format)
@@ -61,5 +67,8 @@ def export(model: Artifact | Ensemble, *, format: str, out: str | Path, pixels: 
         raise UsageError(f"{out} exists already; name a {'folder' if exporter.is_folder else 'file'} that does not")
     if isinstance(model, Ensemble) and not exporter.takes_ensembles:
         raise UsageError(f"{format} holds one network and this is an ensemble of {len(model.members)}; {ONE_BY_ONE}")
-    exporter.write(model, out, pixels=pixels)
-    return out
+    for option in wanted.options:
+        if option not in exporter.options:
+            takers = [each.name for each in exporters.EXPORTERS if option in each.options]
+            raise UsageError(f"--{option} is for {', '.join(takers)}, not for {format}")
+    return exporter.write(model, out, wanted=wanted)

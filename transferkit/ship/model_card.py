@@ -6,6 +6,7 @@ from typing import Any
 
 from transferkit.messages import seen_words
 from transferkit.model.build import Backbone, bodies_of
+from transferkit.ship.exporters.exporter import card_words
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import MultiLabel, SingleLabel, Task
 from transferkit.trust.familiarity import FALSE_ALARMS
@@ -232,13 +233,12 @@ def _header(model: Artifact | Ensemble, origin: dict[str, str]) -> str:
         classes=", ".join(quoted(name) for name in model.classes),
         made_of=origin.get("made_of", ""),
         scores="\n".join(rows or ["| none measured | | |"]),
-        caution=caution,
+        caution=caution + card_words(model.record),
     )
 
 
 def _score(task: Task, block: dict[str, Any]) -> str:
-    right = f"{100 * block['accuracy']:.1f} %"
-    return right if task.names_one else f"{block['mAP']:.3f}, {right}"
+    return ("" if task.names_one else f"{block['mAP']:.3f}, ") + f"{100 * block['accuracy']:.1f} %"
 
 
 def _parameters(backbone: Backbone) -> int:

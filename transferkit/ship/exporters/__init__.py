@@ -1,6 +1,6 @@
 """The table of exporters, one file each. Nothing heavy is imported before one of them writes."""
 
-from transferkit.ship.exporters import onnx, safetensors, timm_folder, torch_export
+from transferkit.ship.exporters import onnx, openvino, safetensors, timm_folder, torch_export
 from transferkit.ship.exporters.exporter import Exporter
 from transferkit.zoo.errors import UsageError
 
@@ -8,6 +8,7 @@ EXPORTERS = (
     safetensors.EXPORTER,
     timm_folder.EXPORTER,
     onnx.EXPORTER,
+    openvino.EXPORTER,
     torch_export.EXPORTER,
 )
 

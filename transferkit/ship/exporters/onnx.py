@@ -1,65 +1,86 @@
-"""The classifier as an ONNX graph, run in onnxruntime before it is kept."""
+"""The classifier as an ONNX graph that takes photos, run in onnxruntime before it is kept."""
 
+import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit import kinds
-from transferkit.ship.exporters.exporter import Exporter
+from transferkit.ship.exporters.exporter import Agreement, Exporter, Wanted
 from transferkit.zoo.errors import UsageError
 from transferkit.zoo.files import write_bytes
 
 if TYPE_CHECKING:
-    from torch import Tensor
-    from torch.export import ExportedProgram
+    from onnx import ModelProto
 
     from transferkit.ship.exporters.parity import Joined, Run
     from transferkit.ship.models import Artifact, Ensemble
 
 
-def write(model: "Artifact | Ensemble", out: Path, *, pixels: "Tensor") -> None:
-    """Write the graph. Raises: UsageError if packages are missing, ParityError, StorageError."""
+def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreement:
+    """Write the graph. Raises: UsageError if packages are missing or have no such filter, ParityError, StorageError."""
     from transferkit.ship.exporters import parity
 
-    _require()
-    joined = parity.joined(model, format=EXPORTER.name)
-    write_bytes(out, parity.proved(joined, _converted, pixels=pixels))
+    require("onnxruntime", format=EXPORTER.name)
+    from transferkit.ship.exporters import photo_graph, quantisation, resampling
+
+    joined = parity.joined(model, format=EXPORTER.name, views=1 if wanted.core else parity.MOST_VIEWS)
+    with parity.converting(joined):
+        graph = whole = core(joined)
+        if wanted.int8:
+            graph = whole = quantisation.quantised(graph, joined, wanted.int8)
+        if not wanted.core:
+            whole = photo_graph.of_photos(graph, joined.network.preprocessings, shrinking=resampling.by_resize)
+        run, photos = session(graph), None if wanted.core else session(whole)
+        agreement = parity.proved(joined, wanted.sample, run, photos=photos, is_exact=wanted.int8 is None)
+        if wanted.int8:
+            agreement = quantisation.judged(agreement, run, joined, wanted.int8)
+    for key, value in joined.facts(agreement, input=parity.VIEWS if wanted.core else parity.PHOTOS).items():
+        whole.metadata_props.add(key=key, value=value)
+    write_bytes(out, whole.SerializeToString())
+    return agreement
 
 
-def _require() -> None:
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-        import onnxscript  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"export to onnx needs {error.name}: pip install 'transferkit[export]'") from error
-
-
-def _converted(program: "ExportedProgram", model: "Joined") -> "tuple[bytes, Run]":
-    """The graph as ONNX, with the facts of the model as its metadata, and how to run these bytes in onnxruntime."""
+def session(graph: "ModelProto") -> "Run":
+    """How to run a graph in onnxruntime: its inputs, tensors or arrays, to its outputs."""
+    import numpy as np
     import onnxruntime
+
+    made = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [each.name for each in made.get_inputs()]
+    return lambda *inputs: made.run(None, {name: np.asarray(x) for name, x in zip(names, inputs, strict=True)})
+
+
+def require(*runtimes: str, format: str) -> None:
+    """Raise UsageError where a package is missing that makes or runs the graphs."""
+    for name in ("onnx", "onnxscript", *runtimes):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            extra = "openvino" if name == "openvino" else "export"
+            raise UsageError(f"export to {format} needs {error.name}: pip install 'transferkit[{extra}]'") from error
+
+
+def core(model: "Joined") -> "ModelProto":
+    """The network as ONNX; its inputs are views."""
     import torch
 
-    from transferkit.ship.exporters.parity import ANY_BATCH
+    from transferkit.ship.exporters import parity
 
     exported = torch.onnx.export(
-        program,
-        input_names=["pixels"],
+        parity.graph_of(model),
+        input_names=model.inputs,
         output_names=model.outputs,
         dynamo=True,
-        dynamic_shapes=ANY_BATCH,
+        dynamic_shapes=model.any_batch,
         verbose=False,
     )
-    exported = kinds.present(exported)  # as dynamo=True is given
-    exported.model.metadata_props.update(model.facts())
-    data = exported.model_proto.SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
-    return data, lambda x: session.run(None, {"pixels": x.numpy()})
+    return kinds.present(exported).model_proto  # as dynamo=True is given
 
 
 EXPORTER = Exporter(
     name="onnx",
-    help="a graph for onnxruntime and others",
+    help="a graph of photos, or with --core of views, for onnxruntime and others",
     write=write,
-    is_compared=True,
     takes_ensembles=True,
+    options=frozenset({"core", "int8"}),
 )

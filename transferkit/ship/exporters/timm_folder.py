@@ -1,24 +1,33 @@
 """A model folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` opens."""
 
+import dataclasses
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit.ship.exporters.exporter import Exporter
+from transferkit.ship.exporters.exporter import COMPARED, Agreement, Exporter, Wanted
 from transferkit.zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from transferkit.ship.models import Artifact
 
 
-def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:
-    """Write the model folder. Raises: UsageError if the network is not timm's, StorageError."""
+def write(model: "Artifact", out: Path, *, wanted: Wanted) -> Agreement:
+    """Write the model folder. Raises: UsageError if the network is not timm's, ParityError, StorageError."""
+    import timm
+
     from transferkit.ship import artifact
+    from transferkit.ship.exporters import parity
 
     if model.backbone.spec["family"] != "timm":
         raise UsageError(f"{model.name} is no timm network; the other formats take it")
-    artifact.save(out, model)
+    with tempfile.TemporaryDirectory() as scratch:
+        artifact.save(Path(scratch) / "model", model)
+        opened = timm.create_model(f"local-dir:{scratch}/model", pretrained=True).eval()
+    agreement = parity.of_network(model, opened, wanted.sample, format=EXPORTER.name)
+    record = model.record | {COMPARED: agreement.as_json()}
+    artifact.save(out, dataclasses.replace(model, record=record))
+    return agreement
 
 
 EXPORTER = Exporter(name="timm", help="a folder that plain timm opens", write=write, is_folder=True)

@@ -1,0 +1,56 @@
+"""The classifier as a model of OpenVINO that takes photos, run in OpenVINO before it is kept."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transferkit.ship.exporters.exporter import Agreement, Exporter, Wanted
+from transferkit.ship.exporters.onnx import core, require
+from transferkit.zoo.files import new_folder
+
+if TYPE_CHECKING:
+    from transferkit.ship.exporters.parity import Run
+    from transferkit.ship.models import Artifact, Ensemble
+
+
+def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreement:
+    """Write a folder with model.xml and model.bin. Raises: UsageError, ParityError, StorageError."""
+    from transferkit.ship.exporters import parity
+
+    require("openvino", format=EXPORTER.name)
+    import openvino
+
+    from transferkit.ship.exporters import photo_graph, resampling
+
+    joined = parity.joined(model, format=EXPORTER.name, views=1 if wanted.core else parity.MOST_VIEWS)
+    with parity.converting(joined):
+        graph = core(joined)
+        # OpenVINO leaves out antialias, or takes minutes for a photo of a phone
+        whole = photo_graph.of_photos(graph, joined.network.preprocessings, shrinking=resampling.by_matrices)
+        made = openvino.Core().read_model((graph if wanted.core else whole).SerializeToString())
+        photos = None if wanted.core else _run(made)
+        run = _run(openvino.Core().read_model(graph.SerializeToString()))
+        agreement = parity.proved(joined, wanted.sample, run, photos=photos)
+    for key, value in joined.facts(agreement, input=parity.VIEWS if wanted.core else parity.PHOTOS).items():
+        made.set_rt_info(value, ["transferkit", key])
+    with new_folder(out) as scratch:
+        openvino.save_model(made, scratch / "model.xml", compress_to_fp16=False)
+    return agreement
+
+
+def _run(model) -> "Run":
+    """How to run a model on the CPU: its inputs to its outputs."""
+    import numpy as np
+    import openvino
+
+    compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return lambda *inputs: list(compiled([np.asarray(x) for x in inputs]).values())
+
+
+EXPORTER = Exporter(
+    name="openvino",
+    help="a folder that OpenVINO opens, a graph of photos",
+    write=write,
+    is_folder=True,
+    takes_ensembles=True,
+    options=frozenset({"core"}),
+)

@@ -1,0 +1,79 @@
+"""A graph of 8-bit integers: calibrated on training photos, judged on those that the run was judged on.
+
+Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
+"""
+
+import dataclasses
+import tempfile
+
+import numpy as np
+import onnx
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quant_pre_process, quantize_static
+
+from transferkit.ship.exporters import parity
+from transferkit.ship.exporters.exporter import Agreement
+from transferkit.ship.exporters.parity import Joined, Outputs, Run, Views
+from transferkit.ship.exporters.sample import Labelled
+from transferkit.zoo.errors import ParityError
+
+MAX_LOSS = 0.01  # of accuracy; one photo may always be lost
+LAYERS = ["Conv", "Gemm", "MatMul"]
+
+
+def quantised(graph: onnx.ModelProto, model: Joined, photos: Labelled) -> onnx.ModelProto:
+    """The graph with its convolutions and linear layers in 8 bits; what tells familiar images stays as it is."""
+    views = parity.views_of(model, photos.train)
+    with tempfile.TemporaryDirectory() as scratch:
+        whole, prepared, small = (f"{scratch}/{name}.onnx" for name in ("whole", "prepared", "int8"))
+        onnx.save(graph, whole)
+        quant_pre_process(whole, prepared, skip_symbolic_shape=True)
+        quantize_static(
+            prepared,
+            small,
+            _Images(model.inputs, views),
+            op_types_to_quantize=LAYERS,
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            nodes_to_exclude=_not_answering(onnx.load(prepared).graph),
+        )
+        return onnx.load(small)
+
+
+def judged(agreement: Agreement, run: Run, model: Joined, photos: Labelled) -> Agreement:
+    """The agreement with the accuracy before and after. Raises: ParityError if more than `MAX_LOSS` is lost."""
+    views = parity.views_of(model, photos.judged)
+    before, after = (_accuracy(parity.answers(each, views), model, photos) for each in (model.network, run))
+    if before - after > max(MAX_LOSS, 1.5 / len(photos.labels)):
+        raise ParityError(
+            f"in 8-bit integers {after:.1%} of the {len(photos.labels)} judged photos are named right, "
+            f"{before:.1%} before; nothing was written"
+        )
+    return dataclasses.replace(agreement, accuracy=after, accuracy_float=before)
+
+
+def _accuracy(outputs: Outputs, model: Joined, photos: Labelled) -> float:
+    return float(np.mean(model.task.right(model.task.logits(outputs[0]), photos.labels)))
+
+
+class _Images(CalibrationDataReader):
+    """The views of one photo after another."""
+
+    def __init__(self, names: list[str], views: Views):
+        self._batches = iter(
+            [{name: view[n : n + 1].numpy() for name, view in zip(names, views)} for n in range(len(views[0]))]
+        )
+
+    def get_next(self) -> dict | None:
+        return next(self._batches, None)
+
+
+def _not_answering(graph: onnx.GraphProto) -> list[str]:
+    """The names of the nodes that the probabilities do not depend on."""
+    needed, names = {graph.output[0].name}, []
+    for node in reversed(graph.node):  # a graph lists its nodes in the order in which they run
+        if needed.isdisjoint(node.output):
+            names.append(node.name)
+        else:
+            needed.update(node.input)
+    return names
