@@ -214,15 +214,15 @@ class Classifier:
         out: str | Path,
         *,
         images: Iterable[Source] | Source = (),
-        core: bool = False,
-        int8: bool = False,
         progress: Progress | None = None,
+        **options: bool,
     ) -> Path:
         """Write the classifier by the exporter of that name in `ship/exporters`, as "onnx", and return where.
 
         Args: images, photos on which what is written is compared with this classifier before it is kept; noise if there
-        are none; core, a graph of views, after resize and crop, in place of photos; int8, a graph of 8-bit integers,
-        calibrated and judged on the photos of the run that this classifier was loaded from.
+        are none; progress, which is told how well it agrees; core=True, for a graph of views, after resize and crop, in
+        place of photos; int8=True, for one of 8-bit integers, calibrated and judged on the photos of the run that this
+        classifier was loaded from.
         Raises: UsageError for an unknown format, option or filter, or a missing library, ParityError, StorageError,
         DataError for an unreadable image.
         """
@@ -231,8 +231,10 @@ class Classifier:
         from transferkit.ship.exporters.sample import Labelled, Sample
 
         depth = self.bit_depth or self.passes[0].preprocessing.bit_depth
-        labelled = Labelled.of_run(self._folders[0], bit_depth=depth) if int8 else None
-        wanted = Wanted(sample=Sample.of(images, bit_depth=depth), core=core, int8=labelled)
+        if strange := options.keys() - {"core", "int8"}:
+            raise UsageError(f"no option {', '.join(sorted(strange))} of an export; known: core, int8")
+        labelled = Labelled.of_run(next(iter(self._folders), None), bit_depth=depth) if options.get("int8") else None
+        wanted = Wanted(sample=Sample.of(images, bit_depth=depth), core=options.get("core", False), int8=labelled)
         out = Path(out).expanduser()
         agreement = export.export(self.artifact, format=format, out=out, wanted=wanted)
         (progress or Progress()).say(agreement.words)

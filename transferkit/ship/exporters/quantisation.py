@@ -16,7 +16,8 @@ from transferkit.ship.exporters.parity import Joined, Outputs, Run, Views
 from transferkit.ship.exporters.sample import Labelled
 from transferkit.zoo.errors import ParityError
 
-MAX_LOSS = 0.01  # of accuracy; one photo may always be lost
+MAX_LOSS = 0.01  # of accuracy
+ONE_PHOTO = 1.5  # photos; one may always be lost
 LAYERS = ["Conv", "Gemm", "MatMul"]
 
 
@@ -44,7 +45,7 @@ def judged(agreement: Agreement, run: Run, model: Joined, photos: Labelled) -> A
     """The agreement with the accuracy before and after. Raises: ParityError if more than `MAX_LOSS` is lost."""
     views = parity.views_of(model, photos.judged)
     before, after = (_accuracy(parity.answers(each, views), model, photos) for each in (model.network, run))
-    if before - after > max(MAX_LOSS, 1.5 / len(photos.labels)):
+    if before - after > max(MAX_LOSS, ONE_PHOTO / len(photos.labels)):
         raise ParityError(
             f"in 8-bit integers {after:.1%} of the {len(photos.labels)} judged photos are named right, "
             f"{before:.1%} before; nothing was written"

@@ -67,14 +67,14 @@ class Labelled:
     labels: np.ndarray
 
     @classmethod
-    def of_run(cls, run: Path, *, bit_depth: int | None = None) -> "Labelled":
+    def of_run(cls, run: Path | None, *, bit_depth: int | None = None) -> "Labelled":
         """The photos that the manifest of a run, or of the run of a model folder, names.
 
         Raises: UsageError if they are not there any more, DataError.
         """
-        manifest = (run.parent if run.name == "model" else run) / "manifest.csv"
-        if not manifest.exists():
-            raise UsageError(f"--int8 is calibrated on the photos of a run, and {run} is no run")
+        manifest = None if run is None else (run.parent if run.name == "model" else run) / "manifest.csv"
+        if manifest is None or not manifest.exists():
+            raise UsageError(f"--int8 is calibrated on the photos of a run, and {run or 'this classifier'} is of none")
         listing = folder.read(manifest, to_train=False)
         is_here = np.array([os.path.isfile(path) for path in listing.paths])
         judged = [row for row in listing.part(None)[1] if is_here[row]]
