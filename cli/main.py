@@ -25,6 +25,7 @@ from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
 from transferkit.cli.rank import rank
 from transferkit.cli.report import report
+from transferkit.cli.serve import serve
 from transferkit.cli.zoo import zoo
 from transferkit.zoo import stops
 from transferkit.zoo.errors import (
@@ -74,6 +75,7 @@ for command in (
     compare,
     predict,
     export,
+    serve,
     ensemble,
     zoo,
     import_weights,
