@@ -53,6 +53,7 @@ def _of_form(kind: str, body: bytes, limits: Limits) -> list[Photo]:
 
     found: list[Photo] = []
     fields: list[Field] = []
+    ends: list[bool] = []
 
     def take(file: File) -> None:
         _count(len(found) + 1, limits)
@@ -68,11 +69,13 @@ def _of_form(kind: str, body: bytes, limits: Limits) -> list[Photo]:
     boundary = parse_options_header(kind)[1].get(b"boundary")
     try:
         in_memory = {"MAX_MEMORY_FILE_SIZE": len(body) + 1}  # nothing of it goes to a disk
-        parser = FormParser(FORM, skip, take, boundary=boundary, config=in_memory)
+        parser = FormParser(FORM, skip, take, lambda: ends.append(True), boundary=boundary, config=in_memory)
         parser.write(body)
         parser.finalize()
     except (exceptions.FormParserError, ValueError) as error:
-        raise RefusedError(400, "the form is damaged or cut off") from error
+        raise RefusedError(400, "the form is damaged") from error
+    if not ends:  # its last photo would be missing without a word
+        raise RefusedError(400, "the form is cut off: its last boundary is missing")
     return found
 
 

@@ -17,7 +17,7 @@ LINGER_SECONDS = 3  # after a refusal, for what the client is still sending
 
 
 class Gate:
-    """Counts the requests at work and the bytes that they hold. All of it runs in one thread, that of the event loop."""
+    """Counts the requests at work and the bytes that they hold. Used in one thread alone, that of the event loop."""
 
     def __init__(self, limits: Limits):
         self.limits = limits

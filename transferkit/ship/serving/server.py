@@ -57,11 +57,8 @@ def is_local(opened: socket.socket) -> bool:
     return host == "::1" or host.startswith("127.")
 
 
-def serve(app: "FastAPI", opened: socket.socket, *, started: Callable[[], None]) -> None:
-    """Serve until SIGTERM or Ctrl-C, then answer what is at work; a second Ctrl-C waits for nothing.
-
-    Args: started, called once a signal ends the server cleanly.
-    """
+def configured(app: "FastAPI") -> "uvicorn.Server":
+    """A server of the app, which says nothing by itself."""
     import uvicorn
 
     config = uvicorn.Config(
@@ -76,7 +73,15 @@ def serve(app: "FastAPI", opened: socket.socket, *, started: Callable[[], None])
         timeout_keep_alive=IDLE_SECONDS,
         timeout_graceful_shutdown=GRACE_SECONDS,
     )
-    server = uvicorn.Server(config)
+    return uvicorn.Server(config)
+
+
+def serve(app: "FastAPI", opened: socket.socket, *, started: Callable[[], None]) -> None:
+    """Serve until SIGTERM or Ctrl-C, then answer what is at work; a second Ctrl-C waits for nothing.
+
+    Args: started, called once a signal ends the server cleanly.
+    """
+    server = configured(app)
     with _asked(server):
         started()
         server.run(sockets=[opened])
