@@ -4,7 +4,6 @@ import base64
 import http.client
 import io
 import json
-import random
 import re
 import signal
 import socket
@@ -19,6 +18,8 @@ import pytest
 from PIL import Image
 
 import transferkit as tk
+from benchmarks.harness import hostile
+from benchmarks.harness.hostile import EDGE, form
 from transferkit.cli.main import run as cli
 from transferkit.zoo.errors import UsageError
 
@@ -36,7 +37,6 @@ LIMITS = Limits(
     photo_bytes=50_000, photo_pixels=20_000, photos=3, body_bytes=1 << 20, requests=2, held_bytes=3 << 19,
     patience_seconds=1,
 )  # fmt: skip
-EDGE = "edge-of-a-part"
 
 
 @pytest.fixture(scope="module")
@@ -88,16 +88,6 @@ def ask(port, method="GET", path="/health", body=None, headers=None):
         return answer.status, dict(answer.getheaders()), json.loads(text) if text.startswith(b"{") else text.decode()
     finally:
         connection.close()
-
-
-def form(files):
-    parts = [
-        f'--{EDGE}\r\nContent-Disposition: form-data; name="photos"; filename="{name}"\r\n\r\n'.encode()
-        + data
-        + b"\r\n"
-        for name, data in files
-    ]
-    return b"".join(parts) + f"--{EDGE}--\r\n".encode()
 
 
 def send(port, files, kind=f"multipart/form-data; boundary={EDGE}"):
@@ -256,26 +246,8 @@ def test_bodies_at_work_hold_no_more_memory_together_than_they_may(port):
     assert is_idle(port)
 
 
-def hostile(count):
-    """Bodies of forms and of JSON with errors, and things that are no HTTP, always the same."""
-    draw = random.Random(0)
-    kinds = [f"multipart/form-data; boundary={EDGE}", "application/json", "multipart/form-data; boundary=", "x/\x01y"]
-    bodies = [form([("a.png", b"\x89PNG\r\n\x1a\n" + draw.randbytes(200)), ("b", b"")]), b'{"images": ["AAAA", "%%"]}']
-    bodies += [b"\r\n--" * 20_000, f"--{EDGE}\r\n".encode() * 5000, b'{"images": [' + b"{" * 5000, b"\0" * 70_000]
-    for number in range(count):
-        body = bytearray(draw.choice(bodies))
-        for _ in range(draw.randrange(1, 9)):
-            body[draw.randrange(len(body))] = draw.randrange(256)
-        length = draw.choice([len(body), len(body), len(body) - 1, len(body) + 5, -1, 10**30])
-        head = (
-            f"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: {draw.choice(kinds)}\r\nContent-Length: {length}\r\n"
-        )
-        head += f"X-Pad: {'p' * draw.choice([1, 70_000])}\r\n" * (number % 7 == 0) + "\r\n"
-        yield head.encode("latin-1") + bytes(body[: draw.randrange(len(body) + 1)] if number % 3 else body)
-
-
 def test_no_hostile_body_ends_the_server_or_is_a_bug_of_it(port, photos):
-    for request in hostile(150):
+    for request in hostile.requests(150):
         answer = b""
         with socket.create_connection(("127.0.0.1", port), timeout=20) as connection, suppress(ConnectionError):
             connection.sendall(request)

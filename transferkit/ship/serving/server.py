@@ -1,6 +1,7 @@
 """The server process: its socket, its signals, its end."""
 
 import errno
+import logging
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -61,6 +62,7 @@ def configured(app: "FastAPI") -> "uvicorn.Server":
     """A server of the app, which says nothing by itself."""
     import uvicorn
 
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # it warns of each body that is no form
     config = uvicorn.Config(
         app,
         http="h11",
