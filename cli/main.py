@@ -23,6 +23,7 @@ from transferkit.cli.import_weights import import_weights
 from transferkit.cli.lr import lr
 from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
+from transferkit.cli.push import push
 from transferkit.cli.rank import rank
 from transferkit.cli.report import report
 from transferkit.cli.serve import serve
@@ -76,6 +77,7 @@ for command in (
     predict,
     export,
     serve,
+    push,
     ensemble,
     zoo,
     import_weights,

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from transferkit.ship.exporters.exporter import Exporter
 from transferkit.zoo.errors import UsageError
 
+FAMILY = "timm"  # of the networks that plain timm builds
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -16,7 +18,7 @@ def write(model: "Artifact", out: Path, *, pixels: "Tensor") -> None:
     """Write the model folder. Raises: UsageError if the network is not timm's, StorageError."""
     from transferkit.ship import artifact
 
-    if model.backbone.spec["family"] != "timm":
+    if model.backbone.spec["family"] != FAMILY:
         raise UsageError(f"{model.name} is no timm network; the other formats take it")
     artifact.save(out, model)
 
