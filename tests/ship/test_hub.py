@@ -13,9 +13,11 @@ import yaml
 
 import transferkit as tk
 from tests.ship.hub_server import READER, WRITER, serving
+from transferkit import tasks
 from transferkit.cli.main import run as cli
 from transferkit.ship import artifact
 from transferkit.ship import hub as hub_files
+from transferkit.trust import NOTHING_KNOWN
 from transferkit.zoo.errors import NetworkError
 
 # huggingface_hub 2.4 gives its client bytes in a way that is to end
@@ -47,7 +49,7 @@ processor = transformers.AutoImageProcessor.from_pretrained(name)
 with torch.no_grad():
     inputs = processor([PIL.Image.open(path).convert("RGB") for path in paths], return_tensors="pt")
     logits = model(**inputs).logits.tolist()
-said = transformers.pipeline("image-classification", model=name, top_k=None)(paths)
+said = transformers.pipeline("image-classification", model=name, top_k=model.config.num_labels)(paths)
 print(json.dumps({"logits": logits, "labels": model.config.id2label, "pipeline": said}))
 """
 
@@ -74,7 +76,7 @@ def trained(album, tmp_path_factory):
         backbone=backbone, classes=("x", "y"), preprocessing=backbone.card.preprocessing, record={}
     )
     artifact.save(base / "start", first)
-    options = OPTIONS | {"weights": None, "backbone": str(base / "start")}
+    options = OPTIONS | {"weights": None, "backbone": str(base / "start"), "test_fraction": 0.3}
     run = tk.finetune(album, out=str(base / "run"), **options)
     return run, sorted(map(str, album.rglob("*.jpg")))[:8]
 
@@ -197,6 +199,15 @@ def test_an_ensemble_and_a_network_that_is_not_of_timm_are_refused_with_what_to_
     assert "push its members one by one" in capsys.readouterr().err
     assert cli(["push", "cifar_resnet", NAME]) == 2
     assert "is no network of timm" in capsys.readouterr().err
+
+
+def test_a_multi_label_classifier_says_so_where_transformers_looks(trained, tmp_path):
+    model = artifact.load(trained[0].folder)
+    model = replace(model, task=tasks.read("multi-label", (0.5, 0.5, 0.5), num_classes=3), trust=NOTHING_KNOWN)
+    hub_files.write(tmp_path / "out", model, NAME)
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["problem_type"] == "multi_label_classification"
+    assert "top_k=3" in (tmp_path / "out" / "README.md").read_text()
+    assert artifact.load(tmp_path / "out").task == model.task
 
 
 @pytest.mark.slow  # transformers takes half a minute to import on a slow machine

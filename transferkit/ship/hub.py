@@ -121,7 +121,7 @@ def _addressed(body: str, model: Artifact, repository: str) -> str:
     """The text of a card, with the repository in place of the folder, and how transformers opens it."""
     body = body.replace('load("FOLDER")', f'load("hf-hub:{repository}")')
     body = body.replace('"local-dir:FOLDER"', f'"hf-hub:{repository}"')
-    more = "" if model.task.names_one else ", top_k=None"
+    more = "" if model.task.names_one else f", top_k={len(model.classes)}"
     before, heading, after = body.partition("\n## What the network sees")
     return before + TRANSFORMERS.format(repository=repository, more=more) + heading + after
 
