@@ -203,7 +203,8 @@ def test_an_ensemble_and_a_network_that_is_not_of_timm_are_refused_with_what_to_
 
 def test_a_multi_label_classifier_says_so_where_transformers_looks(trained, tmp_path):
     model = artifact.load(trained[0].folder)
-    model = replace(model, task=tasks.read("multi-label", (0.5, 0.5, 0.5), num_classes=3), trust=NOTHING_KNOWN)
+    task = tasks.read("multi-label", (0.5, 0.5, 0.5), num_classes=3)
+    model = replace(model, task=task, trust=NOTHING_KNOWN, record={})
     hub_files.write(tmp_path / "out", model, NAME)
     assert json.loads((tmp_path / "out" / "config.json").read_text())["problem_type"] == "multi_label_classification"
     assert "top_k=3" in (tmp_path / "out" / "README.md").read_text()
