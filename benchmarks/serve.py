@@ -63,7 +63,9 @@ def offer(given: Namespace) -> dict[str, Any]:
         try:
             port = int(server.stdout.readline().rpartition(":")[2])
             files = [path.read_bytes() for path in paths]
-            asyncio.run(offered(port, files, expected, Namespace(seconds=2, rate=20, hostile=0)))  # it is warm
+            asyncio.run(
+                offered(port, files, expected, Namespace(seconds=3, rate=given.rate, hostile=0))
+            )  # full batches
             before = memory(server.pid)
             plan = Namespace(seconds=given.seconds, rate=given.rate, hostile=50 if given.quick else HOSTILE)
             told = asyncio.run(offered(port, files, expected, plan))
