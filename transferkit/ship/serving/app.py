@@ -17,7 +17,7 @@ from transferkit.ship.prediction import Prediction
 from transferkit.ship.serving import bodies
 from transferkit.ship.serving.limits import Limits, RefusedError
 from transferkit.ship.serving.receiving import Gate, Refusal
-from transferkit.ship.serving.worker import Worker
+from transferkit.ship.serving.worker import BATCH, Worker
 from transferkit.zoo.text import first_line
 
 PAGE = Path(__file__).with_name("page.html")
@@ -33,7 +33,10 @@ def answering(classifier: Classifier, *, top: int, max_error: float, abstains: b
     """What says of files of images what `predict` says of them."""
 
     def answer(photos: list[bytes]) -> list[Prediction]:
-        found = classifier.predict(photos, top=top, max_error=max_error)
+        found: list[Prediction] = []
+        while left := photos[len(found) :]:  # few sizes of batches: oneDNN keeps memory for each that it has met
+            size = min(BATCH, 1 << (len(left).bit_length() - 1))
+            found += classifier.predict(left[:size], top=top, max_error=max_error)
         return found if abstains else [dataclasses.replace(each, is_sure=None, is_familiar=None) for each in found]
 
     return answer
