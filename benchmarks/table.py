@@ -47,6 +47,7 @@ SCRIPTS = (
     Script(name="multi_label", minutes=8),
     Script(name="labels", minutes=3),
     Script(name="compare", minutes=1),
+    Script(name="serve", minutes=2),
     Script(name="views", minutes=6, is_slow=True),
     Script(name="memory", minutes=15, is_slow=True),
     Script(name="folders", minutes=60, by_hand="python benchmarks/folders.py FOLDER..."),

@@ -2,6 +2,7 @@
 
 import csv
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from transferkit.cli import render, streams
@@ -43,19 +44,8 @@ def _write_csv(predictions: "Iterable[Prediction]", top: int, names_one: bool) -
 
 def _write_json(predictions: "Iterable[Prediction]", top: int, names_one: bool) -> None:
     for prediction in predictions:
-        value: dict = {"path": printable(prediction.source)}
-        if prediction.fault:
-            value["fault"] = prediction.fault
-        else:
-            if names_one:
-                value |= {"label": prediction.label, "probability": prediction.probability}
-            else:
-                value["labels"] = [{"label": label, "probability": p} for label, p in prediction.labels]
-            known = ((name, getattr(prediction, name)) for name in ("is_sure", "is_familiar", "trained_on"))
-            value |= {name: answer for name, answer in known if answer is not None}
-            if top:
-                value["top"] = [{"label": label, "probability": p} for label, p in prediction.top[:top]]
-        render.data(value)
+        listed = replace(prediction, top=prediction.top[:top])
+        render.data(listed.as_json(names_one=names_one))
 
 
 WRITERS = {"table": _write_table, "csv": _write_csv, "json": _write_json}

@@ -23,8 +23,10 @@ from transferkit.cli.import_weights import import_weights
 from transferkit.cli.lr import lr
 from transferkit.cli.predict import predict
 from transferkit.cli.pretrain import pretrain
+from transferkit.cli.push import push
 from transferkit.cli.rank import rank
 from transferkit.cli.report import report
+from transferkit.cli.serve import serve
 from transferkit.cli.zoo import zoo
 from transferkit.zoo import stops
 from transferkit.zoo.errors import (
@@ -74,6 +76,8 @@ for command in (
     compare,
     predict,
     export,
+    serve,
+    push,
     ensemble,
     zoo,
     import_weights,

@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from transferkit.choices import MAX_ERROR
 from transferkit.option import GROUPS, RUN, dashed
 from transferkit.options import DECLARED, kind_of
 from transferkit.signature import default_words
@@ -115,3 +116,13 @@ def as_given(given: Mapping[str, Any], *names: str) -> list[str]:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 quiet_option = click.option("--quiet", is_flag=True, help="Show no progress.")
 debug_option = click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+max_error_option = click.option(
+    "--max-error",
+    type=click.FloatRange(0, 1),
+    default=MAX_ERROR,
+    show_default=True,
+    help="Share of the answers given that may be wrong; the less, the more photos are not sure.",
+)
+no_abstain_option = click.option(
+    "--no-abstain", is_flag=True, help="Name every photo, whether the answer is sure or not."
+)

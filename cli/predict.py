@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from transferkit.choices import MAX_ERROR
 from transferkit.cli import answers, options, render, streams
 from transferkit.data import tree
 from transferkit.progress import Progress
@@ -42,14 +41,8 @@ STDIN = "-"  # paths are read from there
 )
 @click.option("-o", "--out", metavar="FILE", help="Write the answers there, whole or not at all, not to stdout.")
 @click.option("--overwrite", is_flag=True, help="Replace the file in -o.")
-@click.option(
-    "--max-error",
-    type=click.FloatRange(0, 1),
-    default=MAX_ERROR,
-    show_default=True,
-    help="Share of the answers given that may be wrong; the less, the more photos are not sure.",
-)
-@click.option("--no-abstain", is_flag=True, help="Name every photo, whether the answer is sure or not.")
+@options.max_error_option
+@options.no_abstain_option
 @click.option(
     "--sort-into",
     metavar="OUT",

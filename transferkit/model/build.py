@@ -8,6 +8,9 @@ from transferkit.zoo.depths import deeper_name
 from transferkit.zoo.embedded import CARDS, NAMES
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError
 from transferkit.zoo.folding import fold, unfold
+from transferkit.zoo.hub import check_name as check_repository
+from transferkit.zoo.hub import check_token, send
+from transferkit.zoo.hub import folder_of as hub_folder
 from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
@@ -36,6 +39,8 @@ __all__ = [
     "bodies_of",
     "card_of",
     "check_finite",
+    "check_repository",
+    "check_token",
     "create",
     "deeper_name",
     "describe",
@@ -43,6 +48,7 @@ __all__ = [
     "files_of",
     "fold",
     "he_normal",
+    "hub_folder",
     "missing_folder",
     "model_folder",
     "named",
@@ -51,6 +57,7 @@ __all__ = [
     "pack",
     "rebuild",
     "refusal",
+    "send",
     "unfold",
     "unpack",
 ]

@@ -12,7 +12,7 @@ from typing import Any
 
 from transferkit.model import build
 from transferkit.model import ensemble as networks
-from transferkit.model.build import Backbone, check_finite, create, model_folder, rebuild, refusal
+from transferkit.model.build import Backbone, check_finite, create, hub_folder, model_folder, rebuild, refusal
 from transferkit.ship import description
 from transferkit.ship.model_card import ensemble_card, model_card
 from transferkit.ship.models import Artifact, Ensemble
@@ -102,18 +102,22 @@ def _member_files(count: int, *, also: tuple[str, ...] = ()) -> Iterable[str]:
 
 
 def load(path: str | Path) -> Artifact | Ensemble:
-    """The model of a run folder, of a model folder (ours or plain timm), or the embedded or cached one of that name.
+    """The model of a run folder, of a model folder (ours or plain timm), of the hub, or the embedded one of that name.
 
-    Raises: UsageError if there is none; ModelFileError naming the file that is missing, edited, or does not fit.
+    Raises: UsageError if there is none; ModelFileError naming the file that is missing, edited, or does not fit;
+    NetworkError if the hub does not give it.
     """
     with read_errors(path):
         return _loaded(path)
 
 
 def _loaded(path: str | Path) -> Artifact | Ensemble:
+    name = str(path)
     folder = model_folder(Path(path))
     if not folder.exists():
-        return _adopted(create(str(path), offline=True))
+        folder = hub_folder(name)
+    if folder is None:
+        return _adopted(create(name, offline=not name.startswith("hf-hub:")))
     if not (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
         raise UsageError(f"{path} holds no model: neither RUN/model nor {CONFIG} is there")
     if (own := hashes.own_block(folder)) is None:

@@ -58,6 +58,7 @@ def describe(model: Artifact) -> dict[str, Any]:
         "num_features": width,
         "label_names": list(classes),
         "model_args": backbone.spec["model_args"],
+        **({} if model.task.names_one else {"problem_type": "multi_label_classification"}),  # as transformers says it
         "pretrained_cfg": pretrained_cfg
         | preprocessing.to_pretrained_cfg()
         | {"num_classes": len(classes), "custom_load": False},

@@ -1,8 +1,10 @@
 """What a classifier says of one image."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from transferkit.ship.sources import Source
+from transferkit.zoo.text import printable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +35,29 @@ class Prediction:
             return "unlike anything seen"
         return "not sure" if self.is_sure is False else ""
 
+    def as_json(self, *, names_one: bool) -> dict[str, Any]:
+        """All of it as plain data, without what is not known.
+
+        Args: names_one, whether the classifier names one class an image.
+        """
+        value: dict[str, Any] = {"path": printable(self.source)}
+        if self.fault:
+            return value | {"fault": self.fault}
+        if names_one:
+            value |= {"label": self.label, "probability": self.probability}
+        else:
+            value["labels"] = _listed(self.labels)
+        known = ((name, getattr(self, name)) for name in ("is_sure", "is_familiar", "trained_on"))
+        value |= {name: answer for name, answer in known if answer is not None}
+        return value | ({"top": _listed(self.top)} if self.top else {})
+
     def _repr_html_(self) -> str:
         """The photo with bars, in a notebook."""
         from transferkit.ship.notebook import prediction_html
 
         listed = self.top if len(self.top) >= len(self.labels) else self.labels
         return prediction_html(self.source, listed, fault=self.fault, doubt=self.doubt, trained_on=self.trained_on)
+
+
+def _listed(classes: tuple[tuple[str, float], ...]) -> list[dict[str, Any]]:
+    return [{"label": label, "probability": probability} for label, probability in classes]

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from transferkit.ship.exporters.exporter import COMPARED, Agreement, Exporter, Wanted
 from transferkit.zoo.errors import UsageError
 
+FAMILY = "timm"  # of the networks that plain timm builds
+
 if TYPE_CHECKING:
     from transferkit.ship.models import Artifact
 
@@ -19,7 +21,7 @@ def write(model: "Artifact", out: Path, *, wanted: Wanted) -> Agreement:
     from transferkit.ship import artifact
     from transferkit.ship.exporters import parity
 
-    if model.backbone.spec["family"] != "timm":
+    if model.backbone.spec["family"] != FAMILY:
         raise UsageError(f"{model.name} is no timm network; the other formats take it")
     with tempfile.TemporaryDirectory() as scratch:
         artifact.save(Path(scratch) / "model", model)
