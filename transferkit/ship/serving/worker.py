@@ -1,6 +1,8 @@
 """The one thread that runs the network, for all requests together."""
 
+import os
 import queue
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -10,6 +12,16 @@ from typing import TypeVar
 
 T = TypeVar("T")
 BATCH = 32  # photos, as `Classifier.stream` takes at once
+
+
+def _give_way() -> None:
+    """Let the thread of the connections go first, so that a refusal comes at once when all cores are at work.
+
+    On Linux this is about the calling thread and those that it starts.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, 0, 10)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +61,7 @@ class Worker:
         self._thread.join(seconds)
 
     def _work(self) -> None:
+        _give_way()
         while jobs := self._waiting():
             jobs = [job for job in jobs if job.answers.set_running_or_notify_cancel()]
             if not self._done(jobs, is_last=len(jobs) == 1):
