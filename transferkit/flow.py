@@ -64,10 +64,11 @@ def finetune(
 ) -> Run:
     """Fit a classifier to the images of `data` and write everything about it to a run folder.
 
-    Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or
-    path,labels where images have several, or a pattern of shards; options, over those in `config_file`; overwrite
-    replaces the run in `out` once the new one is complete, resume goes on with it; progress hears how it goes:
-    by default the live line in a notebook, else what warns of images that are left out; `Progress()` is silent.
+    Args: data, a folder of class folders, a folder with train/ and perhaps val/ and test/, a CSV with path,label and
+    perhaps split, or path,labels where images have several, or a pattern of shards; options, over those in
+    `config_file`; overwrite replaces the run in `out` once the new one is complete, resume goes on with it; progress
+    hears how it goes: by default the live line in a notebook, else what warns of images that are left out; `Progress()`
+    is silent.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
 
