@@ -122,7 +122,7 @@ def test_names_that_lead_elsewhere_or_come_twice_are_not_taken(tmp_path):
     [
         (b"PAR1 and no more", "is damaged: "),
         ([{"text": "a", "label": 1}], "has no column with the bytes of photos; its columns: text, label"),
-        ([{"image": {"bytes": b"", "path": "1.png"}, "label": 1}], "bytes are missing in all of 1 rows"),
+        ([{"image": {"bytes": b"", "path": "1.png"}, "label": 1}], "in all of its 1 rows their bytes are missing"),
         ([{"a": b"x", "b": b"y", "label": 1}], "has several columns of photos: a, b; call one image"),
         (rows([7, 0]), "has the class 7, of 2 that it names"),
         ([{"image": {"bytes": b"x", "path": ""}}] * 3, "it lacks label"),

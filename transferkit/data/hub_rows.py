@@ -5,8 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from transferkit.data.columns import ONE_LABEL, word
-from transferkit.tasks import MultiLabel
+from transferkit.data.columns import LABELS, ONE_LABEL, word
 from transferkit.zoo.errors import DataError
 from transferkit.zoo.text import printable
 
@@ -81,4 +80,4 @@ def labelled(row: dict[str, Any], names: Mapping[str, list[str]]) -> dict[str, A
     if len(single) != 1 or any(word(name) in ONE_LABEL for name in row):
         return row
     label = row[single[0]]
-    return {name: each for name, each in row.items() if word(name) != MultiLabel.column} | {"label": label}
+    return {name: each for name, each in row.items() if word(name) != LABELS} | {"label": label}
