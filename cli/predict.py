@@ -66,15 +66,15 @@ def predict(model: str | None, paths: tuple[str, ...], top: int | None, format: 
             bit_depth: int | None, device: str | None, quiet: bool) -> None:  # fmt: skip
     """Say what is on each photo.
 
-    PATH is an image, a folder (with all folders in it), or a pattern such as 'new/*.jpg'; - reads paths from stdin, one
-    a line. An unreadable file is listed with the reason and stops nothing.
+    PATH is an image, its URL (http, https), a folder (with all folders in it), or a pattern such as 'new/*.jpg'; -
+    reads paths from stdin, one a line. An unreadable file is listed with the reason and stops nothing.
 
     "not sure" is a photo with an answer of a kind that is wrong too often; "unlike anything seen" one that resembles no
     photo that the classifier was trained on. The best answer stands beside it.
 
     \b
     Examples:
-      transferkit predict runs/photos-1 new.jpg
+      transferkit predict runs/photos-1 new.jpg https://host/other.jpg
       transferkit predict runs/photos-1 holiday/ --top 3 -o holiday.csv
       find . -name '*.jpg' -newer last.csv | transferkit predict runs/photos-1 - -o new.csv
       transferkit predict runs/photos-1 holiday/ --max-error 0.01 --sort-into sorted --by move

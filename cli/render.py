@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from transferkit.cli import streams
+from transferkit.live import LiveProgress
 from transferkit.progress import Progress
 from transferkit.zoo.text import printable
 
@@ -28,9 +29,6 @@ def progress_for(*, quiet: bool) -> Progress:
     if quiet:
         return Progress()
     return LiveProgress() if sys.stderr.isatty() else PlainProgress()
-
-
-WIDE = 90  # columns; a narrower terminal is not told the images a second
 
 
 class PlainProgress(Progress):
@@ -58,59 +56,6 @@ class PlainProgress(Progress):
 
     def say(self, line: str) -> None:
         say(line, err=True)
-
-
-class LiveProgress(Progress):
-    """One line a phase that is redrawn: share done, images a second, time left, the last figures."""
-
-    def __init__(self):
-        self.bar = None
-
-    def start(self, phase: str, total: int) -> None:
-        from rich.console import Console
-        from rich.progress import Progress as Bar
-        from rich.progress import TaskProgressColumn, TextColumn, TimeRemainingColumn
-        from rich.table import Column
-
-        self.finish()
-        console = Console(stderr=True)
-        columns = [
-            TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True)),
-            TaskProgressColumn(table_column=Column(no_wrap=True)),
-            TimeRemainingColumn(compact=True, table_column=Column(no_wrap=True)),
-            TextColumn(
-                "{task.fields[figures]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)
-            ),
-        ]
-        if console.width >= WIDE:
-            columns.insert(2, TextColumn("{task.fields[rate]}", table_column=Column(no_wrap=True)))
-        self.bar = Bar(*columns, console=console, expand=True)
-        self.task = self.bar.add_task(printable(phase), total=total, rate="", figures="")
-        self.bar.start()
-
-    def advance(self, images: int) -> None:
-        super().advance(images)
-        if self.bar:
-            self.bar.advance(self.task, images)
-            speed = self.bar.tasks[0].speed
-            self.bar.update(self.task, rate=f"{speed:.0f} images/s" if speed else "")
-
-    def note(self, figures: str) -> None:
-        if self.bar:
-            self.bar.update(self.task, figures=printable(figures))
-        else:
-            self.say(figures)
-
-    def finish(self) -> None:
-        if self.bar:
-            self.bar.stop()
-            self.bar = None
-
-    def say(self, line: str) -> None:
-        if self.bar:
-            self.bar.console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-        else:
-            say(line, err=True)
 
 
 def facts(pairs: dict[str, str]) -> None:

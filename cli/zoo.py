@@ -7,6 +7,7 @@ import click
 
 from transferkit.cli import options, render
 from transferkit.zoo import catalog, sources
+from transferkit.zoo.card_list import HEADER
 from transferkit.zoo.errors import UsageError
 
 MEGABYTES_EACH = 4e-6  # of a parameter in single precision
@@ -37,12 +38,7 @@ def list_networks(pattern: str | None) -> None:
         for name in found:
             render.say(name)
         return
-    rows = []
-    for source in sources.SOURCES:
-        for card in map(source.card, source.travels):
-            size = f"{card.preprocessing.size_px[0]} px"
-            rows.append((card.name, f"{card.parameters:,}", size, card.license, source.lacks(card.name) or "here"))
-    render.table(("network", "parameters", "images", "licence", "weights"), rows)
+    render.table(HEADER, catalog.cards().rows())
     click.echo(f"\nBesides: {', '.join(source.help for source in sources.SOURCES if not source.travels)};")
     click.echo("transferkit zoo list 'PATTERN' searches them.")
 

@@ -64,6 +64,7 @@ GROUND_FILES = {
     "kernels",
     "runtime",
     "progress",
+    "live",
     "lock",
     "_checkout",
 }

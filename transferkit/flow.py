@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit import candidates, ranks, runtime
+from transferkit import candidates, live, ranks, runtime
 from transferkit.candidates import Choice
 from transferkit.choices import LR_STEPS
 from transferkit.prepare import found, prepare, with_depth
@@ -64,9 +64,11 @@ def finetune(
 ) -> Run:
     """Fit a classifier to the images of `data` and write everything about it to a run folder.
 
-    Args: data, a folder of class folders, a folder with train/ [val/] [test/], a CSV with path,label[,split], or
-    path,labels where images have several, or a pattern of shards; options, over those in `config_file`; overwrite
-    replaces the run in `out` once the new one is complete, resume goes on with it.
+    Args: data, a folder of class folders, a folder with train/ and perhaps val/ and test/, a CSV with path,label and
+    perhaps split, or path,labels where images have several, or a pattern of shards; options, over those in
+    `config_file`; overwrite replaces the run in `out` once the new one is complete, resume goes on with it; progress
+    hears how it goes: by default the live line in a notebook, else what warns of images that are left out; `Progress()`
+    is silent.
 
     Raises: the errors of transferkit.zoo.errors, each one line that says what to do.
 
@@ -77,10 +79,11 @@ def finetune(
     """
     started = time.monotonic()
     runtime.keep_freed_memory()
-    old = _begun(options, config_file, progress or Progress()) if resume else None
-    threads = old.threads(progress or Progress()) if old else nullcontext()
+    progress = progress or live.here()
+    old = _begun(options, config_file, progress) if resume else None
+    threads = old.threads(progress) if old else nullcontext()
     with ranks.joined(), runtime.device_errors(), stops.working(), threads:
-        progress = (progress if ranks.is_first() else None) or Progress()
+        progress = progress if ranks.is_first() else Progress()
         if ranks.is_first():
             runs.check_writable(Path(options.get("out") or "runs").expanduser())
         if old:
@@ -155,7 +158,7 @@ def rank(
     if choice.download:
         _check_download(backbones, options)
     runtime.keep_freed_memory()
-    progress = progress or Progress()
+    progress = progress or live.here()
     with runtime.device_errors(), stops.working():
         config, listing = found(data, progress=progress, **options)
         config = with_depth(config, listing, progress)
@@ -201,7 +204,7 @@ def try_rates(
     Raises: as `finetune`, and DivergedError if the loss falls at no rate.
     """
     runtime.keep_freed_memory()
-    progress = progress or Progress()
+    progress = progress or live.here()
     options = _search_options(options, through=through, steps=steps)
     with runtime.device_errors(), stops.working():
         prepared = prepare(data, progress=progress, **options)

@@ -41,6 +41,11 @@ def left_out(quarantine: Sequence[tuple[str, str]], progress: Progress) -> None:
     _list("left out", quarantine, "quarantine.csv", progress)
 
 
+def refused(images: Sequence[Sequence[str]], progress: Progress) -> None:
+    """Say which images to be judged cannot be read."""
+    _list("left out", [(path, reason) for path, reason in images], '"refused" of the scores', progress)
+
+
 def absent(classes: Sequence[str], progress: Progress) -> None:
     """Say which classes no image to be judged has, of those that each are a yes or a no."""
     if classes:
@@ -86,10 +91,11 @@ def baseline_words(block: dict[str, Any], *, names_one: bool) -> str:
 
 
 def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Progress) -> None:
-    for path, reason in entries[:MAX_LINES]:
-        progress.say(f"{what}: {path}: {reason}")
+    lines = [f"{what}: {path}: {reason}" for path, reason in entries[:MAX_LINES]]
     if len(entries) > MAX_LINES:
-        progress.say(f"{what}: {len(entries) - MAX_LINES} more, see {file}")
+        lines.append(f"{what}: {len(entries) - MAX_LINES} more, see {file}")
+    if lines:
+        progress.leave_out(lines)
 
 
 class Reporter:

@@ -1,10 +1,12 @@
 """What long work tells about itself: phases with a count, figures on the way, and lines."""
 
+from collections.abc import Sequence
+
 from transferkit.zoo import stops
 
 
 class Progress:
-    """Receives news of a run and shows nothing; the command line has one that draws."""
+    """Receives news of a run and shows nothing; those in `live` and of the command line draw."""
 
     def start(self, phase: str, total: int) -> None:
         """A phase of `total` images begins."""
@@ -21,3 +23,8 @@ class Progress:
 
     def say(self, line: str) -> None:
         """A line worth reading, whatever phase runs."""
+
+    def leave_out(self, lines: Sequence[str]) -> None:
+        """Lines on what of the data is not used."""
+        for line in lines:
+            self.say(line)

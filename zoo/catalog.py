@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transferkit.zoo import hashes, sources
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
+from transferkit.zoo.card_list import CardList
 from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.files import read_errors
 from transferkit.zoo.names import missing_folder, parts, search, suggest, with_stages
@@ -180,9 +181,10 @@ def at_hand() -> list[str]:
     return installed + [name for source in sources.SOURCES for name in source.cached()]
 
 
-def cards() -> list[ModelCard]:
-    """The cards of the networks that need no hub."""
-    return [source.card(name) for source in sources.SOURCES for name in source.travels]
+def cards() -> CardList:
+    """The cards of the networks that need no hub; in a notebook a table."""
+    each = [(source, name) for source in sources.SOURCES for name in source.travels]
+    return CardList([source.card(name) for source, name in each], [source.lacks(name) for source, name in each])
 
 
 def describe(name: str, *, offline: bool = True) -> ModelCard:

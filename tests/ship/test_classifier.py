@@ -1,6 +1,8 @@
 import csv
 import io
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import torch
 from PIL import Image
 
 import transferkit as tk
+from tests.faults.servers import serving
+from transferkit.cli.main import run as cli
 from transferkit.ship.prediction import Prediction
 from transferkit.zoo.errors import UsageError
 
@@ -115,7 +119,7 @@ def test_a_folder_means_every_file_in_it_and_a_tilde_the_home(classifier, digit_
         (np.zeros((2, 8, 8, 3), np.uint8), "of a batch give a list"),
         (np.zeros((8, 8, 2), np.uint8), "taken are (H, W), (H, W, C)"),
         (io.StringIO("text"), "open it with mode 'rb'"),
-        ("https://host/cat.jpg", "https://host/cat.jpg is a URL; download the photo"),
+        ("s3://host/cat.jpg", "s3://host/cat.jpg is no URL of the web (http, https); download the photo"),
     ],
 )
 def test_anything_else_is_an_error_of_use_that_names_what_is_taken(classifier, given, said):
@@ -123,6 +127,40 @@ def test_anything_else_is_an_error_of_use_that_names_what_is_taken(classifier, g
         classifier.predict(given)
     assert said in str(caught.value)
     assert isinstance(caught.value, TypeError) or "URL" in said
+
+
+def test_what_the_command_takes_for_photos_python_takes(run, digit_folder, monkeypatch, capsys):
+    files = sorted(map(str, digit_folder.rglob("*.png")))
+    monkeypatch.chdir(digit_folder)
+    with serving(Path(files[3]).read_bytes()) as (_, host):
+        given = [f"{host}/a.png?size=[1]", "digit 0", "**/00*.png", files[3], "[x]", "no.png"]
+        taken = [*given[:4], f"{host}/b.png"]
+        assert cli(["predict", str(run.folder), *taken, "--format", "json"]) == 0
+        said = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        found = run.classifier.predict(given)
+    assert [(p.source, p.label) for p in found[:-2]] == [(each["path"], each["label"]) for each in said[:-1]]
+    assert len(found) > len(given)
+    assert [p.fault for p in found[-2:]] == [f"no such file in {digit_folder}"] * 2  # a pattern that fits nothing, too
+    assert {p.trained_on for p in found[:1]} == {True}  # the same file, wherever it lies
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("GET 404", "its server answers 404, "),
+        ("GET cut 20", "cut off after 20 of"),
+        ("", "not an image"),
+    ],
+)
+def test_a_photo_that_cannot_be_fetched_is_a_fault_and_stops_nothing(classifier, digit_folder, fault, said):
+    path = sorted(digit_folder.rglob("*.png"))[0]
+    with serving(path.read_bytes() if fault else b"<html>no photo</html>") as (server, host):
+        server.faults = [fault]
+        bad, good = classifier.predict([f"{host}/a.png", path])
+    assert said in bad.fault
+    assert good.fault is None
+    (gone,) = classifier.predict(f"{host}/a.png")
+    assert gone.fault.startswith("cannot be fetched: ")
 
 
 @pytest.mark.parametrize("wrong", [{"top": 0}, {"batch_size": 0}])

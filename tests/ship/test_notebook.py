@@ -2,6 +2,7 @@
 
 import io
 import webbrowser
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
@@ -102,3 +103,17 @@ def test_where_there_is_no_browser_the_place_of_the_report_is_said(run, browsers
     out, err = capsys.readouterr()
     assert out.strip() == str(run.folder / "report.html")
     assert "no browser was found" in err
+
+
+def test_the_list_of_the_zoo_is_a_table_and_the_same_list(capsys):
+    cards = tk.zoo.cards()
+    page = Page(cards._repr_html_())
+    assert cli(["zoo", "list"]) == 0
+    for line in capsys.readouterr().out.split("\n\n")[0].splitlines():
+        assert all(word in page.text for word in line.split("  "))
+    assert [card.name for card in cards] == [card.name for card in list(cards)]
+    assert cards == list(cards)
+    cards.append(replace(cards[0], name=HOSTILE))
+    page = Page(cards._repr_html_())
+    assert "<script>alert(1)</script>" in page.text
+    assert "\x1b" not in page.text

@@ -13,10 +13,10 @@ import stat
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from transferkit import ranks
 from transferkit.data import entries
@@ -72,19 +72,36 @@ def unpacked(path: Path, *, cache: Path, progress: Progress) -> Path:
     StorageError.
     """
     status = path.stat()
-    key = cache_folder.digest({"path": str(path.resolve()), "bytes": status.st_size, "mtime": status.st_mtime_ns})
-    target = cache / KIND / key
-    if ranks.is_first() and not _is_whole(target):
-        cache_folder.mark(cache)
+    key = {"path": str(path.resolve()), "bytes": status.st_size, "mtime": status.st_mtime_ns}
+
+    def write(folder: Path) -> int:
         names = _checked(path)
         progress.start(f"unpacking {path.name}", len(names))
+        written = _write(path, folder, most=believable(status.st_size), progress=progress)
+        progress.finish()
+        return written
+
+    return _inner(kept(key, write, cache=cache))
+
+
+def believable(packed_bytes: int) -> int:
+    """How many bytes of photos may lie in so many."""
+    return max(BELIEVABLE, SHRINKS * packed_bytes)
+
+
+def kept(key: dict[str, Any], write: Callable[[Path], int], *, cache: Path) -> Path:
+    """The folder in the cache that `write` has filled for that key, and told how many files are in it; now or before.
+
+    Raises: what `write` does, StorageError.
+    """
+    target = cache / KIND / cache_folder.digest(key)
+    if ranks.is_first() and not _is_whole(target):
+        cache_folder.mark(cache)
         with files.new_folder(target) as scratch:
             (scratch / FOLDER).mkdir()
-            written = _write(path, scratch / FOLDER, most=max(BELIEVABLE, SHRINKS * status.st_size), progress=progress)
-            cache_folder.write(scratch / COMPLETE, {"files": written})
-        progress.finish()
+            cache_folder.write(scratch / COMPLETE, {"files": write(scratch / FOLDER)})
     ranks.gather(None)
-    return _inner(target / FOLDER)
+    return target / FOLDER
 
 
 def _is_whole(target: Path) -> bool:

@@ -8,7 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
-from transferkit.data import archive, entries, file_labels, grouping, metadata, parts, shards, table, trainable
+from transferkit.data import (
+    archive,
+    entries,
+    file_labels,
+    grouping,
+    hub_data,
+    metadata,
+    parts,
+    shards,
+    table,
+    trainable,
+)
 from transferkit.data.entries import Ignored
 from transferkit.data.hints import NONE, Hints
 from transferkit.data.listing import Listing, PathTable, class_name
@@ -39,11 +50,12 @@ def read(
     data = os.path.expanduser(data)
     source = Path(data)
     try:
+        is_packed = archive.is_archive(data)
+        if is_packed or hub_data.is_hub_data(data):
+            about = {"cache": cache or cache_folder.opened(), "progress": progress or Progress()}
+            return (_read_archive if is_packed else _read_hub_data)(source, hints, to_train=to_train, **about)
         if source.is_dir():
             listing = _read_folder(source, hints)
-        elif archive.is_archive(data):
-            about = {"cache": cache or cache_folder.opened(), "progress": progress or Progress()}
-            return _read_archive(source, hints, to_train=to_train, **about)
         elif shards.is_shards(data):
             _refuse(hints.label_column, "--label-column", "tables", data)
             _refuse(hints.label_from, "--label-from", "folders", data)
@@ -91,6 +103,17 @@ def _read_archive(source: Path, hints: Hints, *, to_train: bool, cache: Path, pr
     except TransferkitError as error:  # nobody knows the folder in the cache
         raise type(error)(str(error).replace(str(inside), str(source))) from error
     return replace(listing, given=str(source))
+
+
+def _read_hub_data(source: Path, hints: Hints, *, to_train: bool, cache: Path, progress: Progress) -> Listing:
+    """The images inside of Parquet or Arrow files, as the table says that is made of them."""
+    _refuse(hints.label_from, "--label-from", "folders", source)
+    inside, notes = hub_data.unpacked(source, cache=cache, progress=progress)
+    try:
+        listing = read(inside, hints, to_train=to_train)
+    except TransferkitError as error:
+        raise type(error)(str(error).replace(str(inside), str(source))) from error
+    return replace(listing, given=str(source), notes=(*notes, *listing.notes))
 
 
 def _refuse(hint: str | None, option: str, kind: str, data: Path | str) -> None:

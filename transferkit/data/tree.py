@@ -1,4 +1,7 @@
-"""The files that a path means: a file itself, all in a folder, or what fits a pattern. No folder is entered twice."""
+"""The files that a path means: a file or a URL itself, all in a folder, or what fits a pattern.
+
+No folder is entered twice.
+"""
 
 import fnmatch
 import glob
@@ -6,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator
 
+from transferkit.data import web
 from transferkit.data.source import Member
 from transferkit.zoo.errors import UsageError
 
@@ -21,7 +25,7 @@ def files(path: str) -> Iterator[str]:
     """
     if os.path.isdir(path):
         yield from walk(path)
-    elif os.path.lexists(path) or Member.of(path) is not None:
+    elif os.path.lexists(path) or Member.of(path) is not None or web.is_photo(path):
         yield path
     elif "**" in re.split(SEPARATORS, path):
         yield from _matching(path)
@@ -31,9 +35,9 @@ def files(path: str) -> Iterator[str]:
 
 
 def refuse_url(path: str) -> None:
-    """Raise UsageError if `path` is a URL, which no command takes for a photo: only as a place in a remote tar."""
-    if URL.match(path) and not os.path.exists(path) and Member.of(path) is None:
-        raise UsageError(f"{path} is a URL; download the photo and name the file")
+    """Raise UsageError if `path` is a URL that is taken for no photo: neither of the web nor a place in a tar."""
+    if URL.match(path) and not os.path.exists(path) and Member.of(path) is None and not web.is_photo(path):
+        raise UsageError(f"{path} is no URL of the web (http, https); download the photo and name the file")
 
 
 def walk(folder: str) -> Iterator[str]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from transferkit import messages, runtime
+from transferkit import live, messages, runtime
 from transferkit.choices import MAX_ERROR
 from transferkit.data import folder, manifest
 from transferkit.data.decode import DecodeError, eval_view
@@ -72,10 +72,11 @@ class Classifier:
     ) -> Iterator[Prediction]:
         """Yield a prediction for each photo, in order, holding no more than `batch_size` images at a time.
 
-        Args: sources, one photo or many: paths, folders, bytes or open files of images, Pillow images, uint8 arrays of
-        shape (H, W) or (H, W, 1 | 3 | 4), tensors also (1 | 3 | 4, H, W); top, how many classes to list; max_error, the
-        share of sure answers that may be wrong.
-        Raises: KindError, a TypeError, for anything else, UsageError for a URL; a file that holds no image is a fault.
+        Args: sources, one photo or many: paths, folders and patterns as `transferkit predict` takes them, URLs (http,
+        https), bytes or open files of images, Pillow images, uint8 arrays of shape (H, W) or (H, W, 1 | 3 | 4), tensors
+        also (1 | 3 | 4, H, W); top, how many classes to list; max_error, the share of sure answers that may be wrong.
+        Raises: KindError, a TypeError, for anything else, UsageError for another URL; a file that holds no image, or is
+        not there, is a fault.
         """
         if top < 1 or batch_size < 1:
             raise UsageError(f"top {top}, batch_size {batch_size}: allowed are 1 and more")
@@ -164,7 +165,7 @@ class Classifier:
         self, data: str | Path, hints: Hints = NONE, *, part: str | None = None, progress: Progress | None = None
     ) -> Judged:
         """What it says of each labelled image. Args and raises: as `evaluate`."""
-        progress = progress or Progress()
+        is_shown, progress = progress is not None, progress or live.here()
         listing = folder.read(data, hints, to_train=False, progress=progress)
         for note in listing.notes:
             progress.say(note)
@@ -189,6 +190,8 @@ class Classifier:
         progress.finish()
         if words := self.depth_words(len(judged)):
             progress.say(words)
+        if not is_shown:  # who shows progress shows `refused` as well
+            messages.refused(refused, progress)
         if not judged:
             raise DataError(f"no readable image in the {part} part of {data} ({refused[0][0]}: {refused[0][1]})")
         return Judged(

@@ -1,23 +1,27 @@
 """What a classifier takes for a photo, and what it refuses before anything is computed.
 
-One photo is a path, the bytes of an image file, anything with `read` that gives them, a uint8 array or tensor, or a
-Pillow image. A folder means every file in it, as on the command line. Whatever else can be iterated is many of these.
+One photo is a path, a URL of the web, the bytes of an image file, anything with `read` that gives them, a uint8 array
+or tensor, or a Pillow image. A folder means every file in it, and a pattern what fits it, as on the command line.
+Whatever else can be iterated is many of these.
 """
 
+import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from typing import Any, Protocol, TypeGuard
 
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from transferkit.data import web
 from transferkit.data.source import MAX_FILE_BYTES, DecodeError
-from transferkit.data.tree import refuse_url, walk
+from transferkit.data.tree import files, refuse_url
 from transferkit.zoo.errors import KindError
 
 TAKEN = (
-    "a path, a folder, bytes or an open file of an image, a uint8 array or tensor, a Pillow image, "
+    "a path, a folder, a pattern, a URL, bytes or an open file of an image, a uint8 array or tensor, a Pillow image, "
     "or an iterable of these"
 )
 CHANNELS = (1, 3, 4)
@@ -33,9 +37,9 @@ Source = str | os.PathLike | bytes | bytearray | memoryview | Readable | np.ndar
 
 
 def every_photo(sources: Source | Iterable[Source]) -> Iterator[Source]:
-    """Every photo that is meant, in order, read one at a time; the files of a folder in place of the folder.
+    """Every photo that is meant, in order, read one at a time; files in place of a folder or a pattern.
 
-    Raises: KindError for what is no photo and holds none, UsageError for a URL.
+    Raises: KindError for what is no photo and holds none, UsageError for a URL that is not of the web.
     """
     if _is_one(sources):
         photos = [sources]
@@ -55,7 +59,8 @@ def content_of(source: Source) -> str | bytes | np.ndarray | Image.Image:
     Raises: DecodeError if it cannot be read, KindError for a file that was opened as text.
     """
     if isinstance(source, (str, os.PathLike)):
-        return _path(source)
+        path = _path(source)
+        return web.fetch(path) if web.is_photo(path) else path
     if isinstance(source, (bytearray, memoryview)):
         return bytes(source)
     if isinstance(source, Tensor):
@@ -79,7 +84,11 @@ def _files(source: Source) -> Iterator[Source]:
         return
     path = _path(source)
     refuse_url(path)
-    yield from walk(path) if os.path.isdir(path) else [source]
+    if os.path.isdir(path):
+        yield from files(path)
+        return
+    found = files(path) if glob.has_magic(path) and not os.path.lexists(path) else iter(())
+    yield from chain([next(found, source)], found)  # a pattern that fits nothing is a file that is not there
 
 
 def _path(source: str | os.PathLike) -> str:
