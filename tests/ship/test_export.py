@@ -138,6 +138,21 @@ def test_a_graph_of_photos_gives_what_pytorch_says_of_their_views_and_which_are_
     assert 0 <= agreed["largest_difference"] < 1e-2
 
 
+@pytest.mark.slow
+def test_openvino_gives_from_photos_what_pytorch_says_of_their_views(tmp_path):
+    openvino = pytest.importorskip("openvino")
+    model = knowing(build("resnet10t", size_px=64))
+    path = export(model, format="openvino", out=tmp_path / "ov") / "model.xml"
+    read = openvino.Core().read_model(path)
+    compiled = openvino.compile_model(
+        read, "CPU", json.loads(read.get_rt_info(["transferkit", "compile_with"]).astype(str))
+    )
+    count = len(SIDES_PX)
+    found = [compiled(sample(count).photo(number)[None])[0][0] for number in range(count)]
+    np.testing.assert_allclose(found, softmax_of_logits(model, views(model, count)), atol=1e-3)
+    assert json.loads(read.get_rt_info(["transferkit", "classes"]).astype(str)) == list(CLASSES)
+
+
 @pytest.mark.parametrize("shrinking", [resampling.by_resize, resampling.by_matrices])
 @pytest.mark.parametrize(
     "changes",
