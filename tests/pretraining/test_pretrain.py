@@ -347,7 +347,7 @@ def test_a_teachers_features_are_those_of_the_enlarged_images_standardised(digit
     wanted = []
     for view in (images, images.flip(3)):
         x = torch.nn.functional.interpolate((view / 255 - mean) / std, size=(48, 48), mode="bicubic")
-        with torch.no_grad():
+        with torch.no_grad(), students.fast_arithmetic("cpu"):  # bfloat16 where the processor has it
             wanted.append(teacher.features(x).float())
     plain_mean, plain_deviation = wanted[0].mean(0), wanted[0].std(0) + 1e-3
     for features, expected in zip(found, wanted):
