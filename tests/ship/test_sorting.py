@@ -231,7 +231,13 @@ with sorting.sorting(Path(into), how=how, classes=("cat", "dog"), names_one=True
 """
 
 
-@pytest.mark.parametrize(("how", "across"), [("move", False), ("move", True), ("copy", False)])
+@pytest.mark.parametrize(
+    ("how", "across"),
+    [
+        ("move", True),
+        *(pytest.param(how, False, marks=pytest.mark.slow) for how in ("move", "copy")),  # where a link takes a name
+    ],
+)
 def test_a_sorting_that_is_killed_loses_no_photo_and_is_undone(how, across, tmp_path):
     photos, into = tmp_path / "photos", tmp_path / "sorted"
     for number in range(600):

@@ -45,6 +45,7 @@ def test_tensorboard_shows_the_lines_the_scores_the_curves_and_the_confusion(dig
     assert "strategy: finetune" in text.tensor_proto.string_val[0].decode()
 
 
+@pytest.mark.slow  # what a resumed run tells anybody: tests/test_resume.py
 def test_a_run_that_is_resumed_tells_all_its_lines_once(digit_folder, tmp_path, monkeypatch):
     out, plain = str(tmp_path / "r"), trackers.Listeners.line
 

@@ -118,7 +118,7 @@ def test_a_repeated_run_writes_the_same_model(images, tmp_path):
     assert os.listdir(tmp_path / "cache" / "features")
 
 
-@pytest.mark.parametrize("views", [1, 4])
+@pytest.mark.parametrize("views", [4, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_head_is_fitted_to_as_many_views_as_asked_for(views, images, tmp_path, monkeypatch):
     seen = []
     fit = head.fit_probe

@@ -80,6 +80,7 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
     assert found.tried["loss"] == pytest.approx(losses.mean(), abs=1e-5)
 
 
+@pytest.mark.slow  # the others say that each image judges a fit that has not seen it
 def test_the_head_of_a_fit_begins_with_the_probe_of_its_own_images(data, tmp_path, heard):
     fit(data, tmp_path, **AUTO)
     _, (ways, *_) = heard
@@ -150,6 +151,7 @@ def test_a_mean_is_worse_where_it_knows_clearly_less_of_what_was_seen(data, tmp_
     assert not wise_ft._is_worse(problem, known, rows, unseen)
 
 
+@pytest.mark.slow
 def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_them(data, tmp_path, monkeypatch, heard):
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
     monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)

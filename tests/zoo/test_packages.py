@@ -70,6 +70,7 @@ def test_where_a_hub_cannot_be_reached_the_best_that_is_installed_stands_in_and_
     assert "is not cached and the network may not be used" in reason
 
 
+@pytest.mark.slow  # the README's first command is such a run, and .ci/run gives it each time
 def test_a_run_that_names_no_network_has_its_features_and_leaves_a_model_of_plain_timm(tmp_path):
     generator = np.random.default_rng(0)
     for photo in ("china", "flower"):
