@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from safetensors import safe_open
 
+from transferkit.data.source import DecodeError
 from transferkit.model.build import Preprocessing, create
 from transferkit.ship import exporters
 from transferkit.ship.artifact import Artifact, Ensemble
@@ -254,6 +255,13 @@ def test_a_network_that_cannot_become_a_graph_is_refused_in_one_line(tmp_path):
     with pytest.raises(ParityError, match="resnet10t cannot be exported as torch-export: ") as caught:
         export(model, format="torch-export", out=tmp_path / "m.pt2", count=1)
     assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_image_that_cannot_be_read_is_named_as_one_and_no_fault_of_the_network(tmp_path):
+    model = build("resnet10t", size_px=64)
+    with pytest.raises(DecodeError, match="image 0: not an image"):
+        write(model, format="torch-export", out=tmp_path / "m.pt2", wanted=Wanted(sample=Sample.of([b"GIF?"])))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -27,7 +27,7 @@ from transferkit.ship.exporters.sample import Sample
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.tasks import Task
 from transferkit.trust import NOTHING_KNOWN, Sureness
-from transferkit.zoo.errors import ParityError, UsageError, is_out_of_memory
+from transferkit.zoo.errors import ParityError, TransferkitError, UsageError, is_out_of_memory
 from transferkit.zoo.text import first_line
 
 MAX_DIFFERENCE = 1e-4  # of any probability, from the same views
@@ -210,7 +210,7 @@ def converting(model: Joined) -> Iterator[None]:
         ):
             warnings.simplefilter("ignore")
             yield
-    except (UsageError, ParityError):
+    except TransferkitError:
         raise
     except Exception as error:  # the exporters raise anything where a network does not suit them
         if is_out_of_memory(error):

@@ -12,6 +12,7 @@ from torch import Tensor
 from transferkit.data import folder
 from transferkit.data.decode import decode, eval_view
 from transferkit.data.photos import Decoding
+from transferkit.data.source import DecodeError
 from transferkit.model.build import Preprocessing
 from transferkit.ship.sources import Source, content_of, every_photo
 from transferkit.zoo.errors import UsageError
@@ -43,8 +44,13 @@ class Sample:
         return len(self.sources)
 
     def photo(self, number: int) -> np.ndarray:
-        """All pixels of a photo, upright, RGB. Shapes: uint8 (H, W, 3). Raises: DecodeError."""
-        return np.asarray(decode(content_of(self.sources[number]), bit_depth=self.bit_depth))
+        """All pixels of a photo, upright, RGB. Shapes: uint8 (H, W, 3). Raises: DecodeError that names it."""
+        source = self.sources[number]
+        try:
+            return np.asarray(decode(content_of(source), bit_depth=self.bit_depth))
+        except DecodeError as error:
+            name = os.fsdecode(source) if isinstance(source, (str, os.PathLike)) else f"image {number}"
+            raise DecodeError(f"{name}: {error}") from error
 
     def views(self, preprocessing: Preprocessing) -> Tensor:
         """What a network sees of them. Shapes: uint8 (N, 3, h, w). Raises: DecodeError."""
