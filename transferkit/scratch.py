@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from transferkit.zoo import children
+from transferkit.zoo.files import storage_errors
 
 FOLDER = re.compile(r"transferkit-[a-z]+-([0-9a-f]{8})-(\d+)-\w+")  # of which machine, and of which process
 COMPILER = "TORCHINDUCTOR_CACHE_DIR"  # where torch's compiler writes; without it, it leaves a folder of its own behind
@@ -18,13 +19,18 @@ COMPILER = "TORCHINDUCTOR_CACHE_DIR"  # where torch's compiler writes; without i
 
 @contextmanager
 def folder(kind: str) -> Iterator[Path]:
-    """A folder for the block, nobody else's to read; those of processes that were killed go now."""
+    """A folder for the block, nobody else's to read; those of processes that were killed go now.
+
+    Raises: StorageError if there is no place for it.
+    """
     for old in Path(tempfile.gettempdir()).glob(f"transferkit-{kind}-*"):
         if _is_abandoned(old):
             shutil.rmtree(old, ignore_errors=True)
     prefix = f"transferkit-{kind}-{_machine()}-{os.getpid()}-"
-    with tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True) as made:
-        yield Path(made)
+    with storage_errors(Path(tempfile.gettempdir())):
+        made = tempfile.TemporaryDirectory(prefix=prefix, ignore_cleanup_errors=True)
+    with made:
+        yield Path(made.name)
 
 
 @contextmanager

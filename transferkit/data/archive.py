@@ -23,7 +23,7 @@ from transferkit.data import entries
 from transferkit.data.listing import PARTS
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder, files
-from transferkit.zoo.errors import DataError
+from transferkit.zoo.errors import DataError, TransferkitError
 from transferkit.zoo.text import printable
 
 OPENERS = {
@@ -82,6 +82,15 @@ def unpacked(path: Path, *, cache: Path, progress: Progress) -> Path:
         return written
 
     return _inner(kept(key, write, cache=cache))
+
+
+@contextmanager
+def called(source: Path, inside: Path) -> Iterator[None]:
+    """Errors of the block name DATA, for nobody knows the folder in the cache."""
+    try:
+        yield
+    except TransferkitError as error:
+        raise type(error)(str(error).replace(str(inside), str(source))) from error
 
 
 def believable(packed_bytes: int) -> int:

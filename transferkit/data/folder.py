@@ -25,7 +25,7 @@ from transferkit.data.hints import NONE, Hints
 from transferkit.data.listing import Listing, PathTable, class_name
 from transferkit.progress import Progress
 from transferkit.zoo import cache_folder
-from transferkit.zoo.errors import DataError, StorageError, TransferkitError, UsageError
+from transferkit.zoo.errors import DataError, StorageError, UsageError
 
 LOOSE = "not in a class folder"
 NO_PART = "not train, val or test"
@@ -92,7 +92,7 @@ def _read_folder(source: Path, hints: Hints) -> Listing:
 def _read_archive(source: Path, hints: Hints, *, to_train: bool, cache: Path, progress: Progress) -> Listing:
     """The images of an archive: of its class folders, else of the only table in it."""
     inside = archive.unpacked(source, cache=cache, progress=progress)
-    try:
+    with archive.called(source, inside):
         try:
             listing = read(inside, hints, to_train=to_train)
         except DataError:
@@ -100,8 +100,6 @@ def _read_archive(source: Path, hints: Hints, *, to_train: bool, cache: Path, pr
             if len(tables) != 1:
                 raise
             listing = read(inside / tables[0], hints, to_train=to_train)
-    except TransferkitError as error:  # nobody knows the folder in the cache
-        raise type(error)(str(error).replace(str(inside), str(source))) from error
     return replace(listing, given=str(source))
 
 
@@ -109,10 +107,8 @@ def _read_hub_data(source: Path, hints: Hints, *, to_train: bool, cache: Path, p
     """The images inside of Parquet or Arrow files, as the table says that is made of them."""
     _refuse(hints.label_from, "--label-from", "folders", source)
     inside, notes = hub_data.unpacked(source, cache=cache, progress=progress)
-    try:
+    with archive.called(source, inside):
         listing = read(inside, hints, to_train=to_train)
-    except TransferkitError as error:
-        raise type(error)(str(error).replace(str(inside), str(source))) from error
     return replace(listing, given=str(source), notes=(*notes, *listing.notes))
 
 

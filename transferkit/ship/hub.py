@@ -3,18 +3,17 @@
 import dataclasses
 import os
 import re
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
+from transferkit import scratch
 from transferkit.model import build
 from transferkit.ship import artifact
 from transferkit.ship.exporters import timm_folder
 from transferkit.ship.exporters.exporter import ONE_BY_ONE
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.zoo import hashes
-from transferkit.zoo.errors import StorageError, UsageError
+from transferkit.zoo.errors import UsageError
 from transferkit.zoo.files import write_text
 
 FRONT = "---\n"
@@ -62,15 +61,9 @@ def push(path: str | Path, repository: str, *, private: bool = False, out: Path 
     if out is not None:
         write(out, model, repository)
         return str(out)
-    try:
-        scratch = Path(tempfile.mkdtemp(prefix="transferkit-push-"))
-    except OSError as error:
-        raise StorageError(f"no temporary folder can be made: {error.strerror or error}") from error
-    try:
-        write(scratch / "model", model, repository)
-        return build.send(scratch / "model", repository, private=private)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with scratch.folder("push") as folder:
+        write(folder / "model", model, repository)
+        return build.send(folder / "model", repository, private=private)
 
 
 def write(folder: Path, model: Artifact, repository: str) -> None:

@@ -23,7 +23,7 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
     require("onnxruntime", format=EXPORTER.name)
     from transferkit.ship.exporters import photo_graph, quantisation, resampling
 
-    joined = parity.joined(model, format=EXPORTER.name, views=1 if wanted.core else parity.MOST_VIEWS)
+    joined = parity.joined(model, format=EXPORTER.name, of_photos=not wanted.core)
     with parity.converting(joined):
         graph = whole = core(joined)
         if wanted.int8:

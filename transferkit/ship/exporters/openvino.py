@@ -27,7 +27,7 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
 
     from transferkit.ship.exporters import photo_graph, resampling
 
-    joined = parity.joined(model, format=EXPORTER.name, views=1 if wanted.core else parity.MOST_VIEWS)
+    joined = parity.joined(model, format=EXPORTER.name, of_photos=not wanted.core)
     with parity.converting(joined):
         graph = core(joined)
         # OpenVINO leaves out antialias, or takes minutes for a photo of a phone

@@ -33,7 +33,6 @@ from transferkit.zoo.text import first_line
 MAX_DIFFERENCE = 1e-4  # of any probability, from the same views
 MAX_OF_PHOTOS = 2e-2  # from photos, for a graph rounds a resize otherwise than Pillow here and there
 PHOTOS = "upright RGB photos of any size, uint8 (B, H, W, 3); resize, crop and normalisation are inside"
-MOST_VIEWS = 64  # ways of preparing images in a graph that takes photos
 FAMILIARITY = "the second output, (B,): below 0 of an image unlike any that was trained on"
 SURENESS = "pairs of a confidence and the share wrong of the answers that are as sure as that, or surer"
 VIEWS = "RGB pixels after resize and crop as in preprocessing, uint8 (B, 3, H, W); not normalised"
@@ -87,14 +86,14 @@ class Joined:
         }
 
 
-def joined(model: Artifact | Ensemble, *, format: str, views: int = 1) -> Joined:
+def joined(model: Artifact | Ensemble, *, format: str, of_photos: bool = False) -> Joined:
     """A copy of the networks of a model, joined.
 
-    Args: views, how many ways of preparing images the format has room for.
-    Raises: UsageError if they prepare images in more.
+    Args: of_photos, whether the graph takes photos, which it can prepare in several ways.
+    Raises: UsageError if they prepare images in several and it does not.
     """
     network = copy.deepcopy(FromPixels(model.passes(), model))
-    if len(network.preprocessings) > views:
+    if len(network.preprocessings) > 1 and not of_photos:
         raise UsageError(
             f"members that prepare images in different ways cannot become one {format} graph; {ONE_BY_ONE}"
         )

@@ -4,17 +4,18 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization
 """
 
 import dataclasses
-import tempfile
 
 import numpy as np
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quant_pre_process, quantize_static
 
+from transferkit import scratch
 from transferkit.ship.exporters import parity
 from transferkit.ship.exporters.exporter import Agreement
 from transferkit.ship.exporters.parity import Joined, Outputs, Run, Views
 from transferkit.ship.exporters.sample import Labelled
 from transferkit.zoo.errors import ParityError
+from transferkit.zoo.files import storage_errors
 
 MAX_LOSS = 0.01  # of accuracy
 ONE_PHOTO = 1.5  # photos; one may always be lost
@@ -28,8 +29,8 @@ def quantised(graph: onnx.ModelProto, model: Joined, photos: Labelled) -> onnx.M
     The first layers, the head and what tells familiar images stay in floats.
     """
     views = parity.views_of(model, photos.train)
-    with tempfile.TemporaryDirectory() as scratch:
-        whole, prepared, small = (f"{scratch}/{name}.onnx" for name in ("whole", "prepared", "int8"))
+    with scratch.folder("export") as folder, storage_errors(folder):
+        whole, prepared, small = (f"{folder}/{name}.onnx" for name in ("whole", "prepared", "int8"))
         onnx.save(graph, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
         quantize_static(

@@ -1,10 +1,10 @@
 """A model folder that `timm.create_model("local-dir:FOLDER", pretrained=True)` opens."""
 
 import dataclasses
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from transferkit import scratch
 from transferkit.ship.exporters.exporter import COMPARED, Agreement, Exporter, Wanted
 from transferkit.zoo.errors import UsageError
 
@@ -23,9 +23,9 @@ def write(model: "Artifact", out: Path, *, wanted: Wanted) -> Agreement:
 
     if model.backbone.spec["family"] != FAMILY:
         raise UsageError(f"{model.name} is no timm network; the other formats take it")
-    with tempfile.TemporaryDirectory() as scratch:
-        artifact.save(Path(scratch) / "model", model)
-        opened = timm.create_model(f"local-dir:{scratch}/model", pretrained=True).eval()
+    with scratch.folder("export") as folder:
+        artifact.save(folder / "model", model)
+        opened = timm.create_model(f"local-dir:{folder}/model", pretrained=True).eval()
     agreement = parity.of_network(model, opened, wanted.sample, format=EXPORTER.name)
     record = model.record | {COMPARED: agreement.as_json()}
     artifact.save(out, dataclasses.replace(model, record=record))
