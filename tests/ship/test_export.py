@@ -28,6 +28,7 @@ from transferkit.ship.exporters.sample import Sample
 from transferkit.trust import Sureness, Trust, familiarity
 from transferkit.zoo.errors import ParityError, UsageError
 
+ROOT = Path(__file__).resolve().parents[2]
 NETWORKS = {"convnet": ("resnet10t", 64), "vit": ("timm:test_vit", 32)}
 CLASSES = ("ant", "bee", "wasp")
 
@@ -116,10 +117,10 @@ def margins(model: Artifact, pixels: torch.Tensor) -> np.ndarray:
         return model.trust.familiarity(model.backbone.features(normalised(model, pixels))).numpy()
 
 
-def test_a_graph_of_photos_gives_what_pytorch_says_of_their_views_and_which_are_familiar(tmp_path, capfd):
+def test_a_graph_of_photos_gives_what_pytorch_says_of_their_views_and_which_are_familiar(tmp_path, capfd, monkeypatch):
     onnxruntime = pytest.importorskip("onnxruntime")
     model = knowing(build("resnet10t", size_px=64), averages_mirror=True)  # which is for the probabilities alone
-    path, count = export(model, format="onnx", out=tmp_path / "m.onnx"), len(SIDES_PX)
+    path, count = export(model, format="onnx", out=tmp_path / "photos.onnx"), len(SIDES_PX)
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     assert session.get_inputs()[0].shape == ["batch", "height", "width", 3]
     photos = [sample(count).photo(number) for number in range(count)]
@@ -138,12 +139,23 @@ def test_a_graph_of_photos_gives_what_pytorch_says_of_their_views_and_which_are_
     assert (agreed["images"], agreed["named_the_same"]) == (3, 3)
     assert 0 <= agreed["largest_difference"] < 1e-2
 
+    Image.fromarray(photos[0]).save(tmp_path / "new.jpg", quality=100)
+    (code,) = (each for each in on_the_page() if "onnxruntime" in each)
+    monkeypatch.chdir(tmp_path)
+    exec(code, {})  # noqa: S102
+    assert capfd.readouterr().out.split()[0] == CLASSES[softmax_of_logits(model, x)[0].argmax()]
+
+
+def on_the_page() -> list[str]:
+    """The blocks of Python in docs/exports.md."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "exports.md").read_text(), re.DOTALL)
+
 
 @pytest.mark.slow
-def test_openvino_gives_from_photos_what_pytorch_says_of_their_views(tmp_path):
+def test_openvino_gives_from_photos_what_pytorch_says_of_their_views(tmp_path, monkeypatch):
     openvino = pytest.importorskip("openvino")
     model = knowing(build("resnet10t", size_px=64))
-    path = export(model, format="openvino", out=tmp_path / "ov") / "model.xml"
+    path = export(model, format="openvino", out=tmp_path / "photos_openvino") / "model.xml"
     read = openvino.Core().read_model(path)
     compiled = openvino.compile_model(
         read, "CPU", json.loads(read.get_rt_info(["transferkit", "compile_with"]).astype(str))
@@ -152,6 +164,12 @@ def test_openvino_gives_from_photos_what_pytorch_says_of_their_views(tmp_path):
     found = [compiled(sample(count).photo(number)[None])[0][0] for number in range(count)]
     np.testing.assert_allclose(found, softmax_of_logits(model, views(model, count)), atol=1e-3)
     assert json.loads(read.get_rt_info(["transferkit", "classes"]).astype(str)) == list(CLASSES)
+
+    Image.fromarray(sample(1).photo(0)).save(tmp_path / "new.jpg", format="PNG")
+    (code,) = (each for each in on_the_page() if "openvino" in each)
+    monkeypatch.chdir(tmp_path)
+    exec(code, told := {})  # noqa: S102
+    np.testing.assert_allclose(told["probabilities"][0], found[0], atol=1e-6)
 
 
 @pytest.mark.parametrize("shrinking", [resampling.by_resize, resampling.by_matrices])
