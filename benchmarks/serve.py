@@ -110,13 +110,17 @@ def figures(told: Told, seconds: float, before: dict, after: dict, code: int) ->
     return found
 
 
-def memory(process: int) -> dict[str, float]:
-    """What a process has in memory and had at most, in MB; nothing where the system does not tell."""
+def memory(server: int) -> dict[str, float]:
+    """What the server's processes have in memory and had at most, in MB; nothing where the system does not tell."""
+    found: dict[str, float] = {}
     with suppress(OSError):
-        lines = Path(f"/proc/{process}/status").read_text().splitlines()
-        pairs = (line.split(":") for line in lines if line.startswith(("VmRSS", "VmHWM")))
-        return {name: int(value.split()[0]) / 1024 for name, value in pairs}
-    return {}
+        threads = Path(f"/proc/{server}/task").glob("*/children")  # each tells of those that it started
+        for process in (server, *"".join(each.read_text() for each in threads).split()):
+            for line in Path(f"/proc/{process}/status").read_text().splitlines():
+                name, _, value = line.partition(":")
+                if name in ("VmRSS", "VmHWM"):
+                    found[name] = found.get(name, 0) + int(value.split()[0]) / 1024
+    return found
 
 
 async def offered(port: int, files: list[bytes], expected: list[dict], plan: Namespace) -> Told:

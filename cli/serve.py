@@ -48,15 +48,22 @@ def serve(model: str, host: str, port: int, top: int, max_error: float, no_absta
 
     server.require()
     opened = server.listening(host, port)  # a port that is taken costs nobody the seconds that a model takes to load
-    from transferkit.ship.classifier import load
-    from transferkit.ship.serving.app import answering, app
+    from transferkit.ship.serving.app import app
     from transferkit.ship.serving.limits import Limits
+    from transferkit.ship.serving.network import Network, Wanted
     from transferkit.ship.serving.worker import Worker
 
-    classifier = load(model, device=device or "auto", bit_depth=bit_depth)
-    top = min(top, len(classifier.classes))
-    answer = answering(classifier, top=top, max_error=max_error, abstains=not no_abstain)
-    worker = Worker(answer)
+    network = Network(
+        Wanted(
+            model=model,
+            device=device or "auto",
+            bit_depth=bit_depth,
+            top=top,
+            max_error=max_error,
+            abstains=not no_abstain,
+        )
+    )
+    worker = Worker(network)
     mb = 1 << 20
     limits = Limits(
         photo_bytes=max_photo_mb * mb,
@@ -65,9 +72,10 @@ def serve(model: str, host: str, port: int, top: int, max_error: float, no_absta
         held_bytes=max(Limits.held_bytes, 4 * max_photo_mb * mb),
         requests=max_requests,
     )
-    page = app(classifier, worker, limits, say=lambda line: render.say(line, err=True))
+    page = app(network.about, worker, limits, say=lambda line: render.say(line, err=True))
     server.serve(page, opened, started=lambda: _tell(server.address_of(opened, host), server.is_local(opened)))
     worker.stop(seconds=server.GRACE_SECONDS)
+    network.close()
     render.say("stopped", err=True)
 
 

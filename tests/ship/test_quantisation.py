@@ -8,7 +8,8 @@ import pytest
 
 import transferkit as tk
 from tests.conftest import write_digits
-from transferkit.ship.exporters import quantisation
+from transferkit.ship.exporters import onnx as exporters_onnx
+from transferkit.ship.exporters import parity, quantisation
 from transferkit.ship.exporters.sample import Labelled
 from transferkit.zoo.errors import ParityError, UsageError
 
@@ -70,3 +71,21 @@ def test_it_is_smaller_takes_photos_and_says_what_it_costs(run, tmp_path, monkey
     with pytest.raises(ParityError, match=r"in 8-bit integers .* judged photos are named right.*nothing was written"):
         classifier.export("onnx", tmp_path / "worse.onnx", images=photos.sources, int8=True)
     assert not (tmp_path / "worse.onnx").exists()
+
+
+@pytest.mark.slow
+def test_more_of_the_first_layers_stay_in_floats_where_less_loses_accuracy(run, monkeypatch):
+    pytest.importorskip("onnxruntime")
+    tried = []
+
+    def session(graph):
+        tried.append(sum(node.op_type == "DequantizeLinear" for node in graph.graph.node))
+        honest = exporters_onnx.session(graph)
+        return honest if len(tried) == 2 else lambda *views: [1 - honest(*views)[0]]
+
+    monkeypatch.setattr(quantisation, "FIRST", (2, 6, 9))
+    model = parity.joined(tk.load(run.folder, device="cpu").artifact, format="onnx")
+    small = quantisation.quantised(exporters_onnx.core(model), model, Labelled.of_run(run.folder), session=session)
+    assert len(tried) == 2
+    assert tried[1] < tried[0]
+    assert sum(node.op_type == "DequantizeLinear" for node in small.graph.graph.node) == tried[1]

@@ -4,6 +4,7 @@ import base64
 import http.client
 import io
 import json
+import os
 import re
 import signal
 import socket
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -21,6 +23,7 @@ import transferkit as tk
 from benchmarks.harness import hostile
 from benchmarks.harness.hostile import EDGE, form
 from transferkit.cli.main import run as cli
+from transferkit.zoo import children
 from transferkit.zoo.errors import UsageError
 
 pytest.importorskip("fastapi")
@@ -28,8 +31,10 @@ pytest.importorskip("uvicorn")
 pytest.importorskip("python_multipart")
 
 from transferkit.ship.serving import server
-from transferkit.ship.serving.app import PAGE, answering, app
+from transferkit.ship.serving.app import PAGE, app
 from transferkit.ship.serving.limits import Limits
+from transferkit.ship.serving.network import About, Wanted
+from transferkit.ship.serving.process import answered, predictions
 from transferkit.ship.serving.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -56,10 +61,17 @@ def photos(digit_folder):
     return sorted(digit_folder.rglob("*.png"))
 
 
+def answering(classifier, **options):
+    """What answers with the network in this process."""
+    return lambda photos: predictions(classifier, photos, Wanted(model="", **options))
+
+
 @contextmanager
 def serving(worker, classifier, said=None):
     """The port of a server in this process."""
-    made = app(classifier, worker, LIMITS, say=(said if said is not None else []).append)
+    made = app(
+        About(classes=classifier.classes, names_one=True), worker, LIMITS, say=(said if said is not None else []).append
+    )
     opened = server.listening("127.0.0.1", 0)
     running = server.configured(made)
     thread = threading.Thread(target=running.run, kwargs={"sockets": [opened]})
@@ -337,6 +349,15 @@ def test_the_colours_of_the_page_have_the_contrast_that_text_and_marks_need():
                 assert (light + 0.05) / (dark + 0.05) >= (3 if name == "line" else 4.5), (name, ground)
 
 
+def test_what_fails_in_the_process_of_the_network_is_told_as_what_it_is(run, photos, monkeypatch):
+    assert isinstance(next(answered(Wanted(model="nowhere"), [])), UsageError)
+    bad = [3, [photos[0].read_bytes()]]
+    about, fault, answer = answered(Wanted(model=str(run.folder)), bad)
+    assert about == About(classes=run.classifier.classes, names_one=True)
+    assert isinstance(fault, TypeError)
+    assert answer[0].label == run.classifier.predict(photos[0])[0].label
+
+
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_one_line(run, port, capsys):
     assert cli(["serve", str(run.folder), "--port", str(port)]) == 2
     assert f"port {port} of 127.0.0.1 is in use" in capsys.readouterr().err
@@ -351,12 +372,50 @@ def test_what_others_reach_is_known():
             assert server.is_local(found) is expected
 
 
+@contextmanager
+def command(run, *options):
+    """A server as the command starts it: the process, and its port."""
+    words = [sys.executable, "-m", "transferkit", "serve", str(run.folder), "--port", "0", *options]
+    with subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process, int(process.stdout.readline().strip().rpartition(":")[2])
+        finally:
+            process.kill()
+
+
+def network_of(process):
+    """The number of the process in which its network runs."""
+    threads = Path(f"/proc/{process.pid}/task").glob("*/children")  # each tells of those that it started
+    return int("".join(each.read_text() for each in threads))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux tells them")
+def test_a_network_that_is_killed_fails_what_is_at_work_is_there_again_and_ends_with_the_server(run, photos):
+    files = [("a.png", photos[0].read_bytes())]
+    with command(run) as (process, port):
+        first = network_of(process)
+        os.kill(first, signal.SIGSTOP)
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(send, port, files)
+            while not ask(port)[2]["at_work"]:
+                time.sleep(0.01)
+            time.sleep(0.3)
+            os.kill(first, signal.SIGKILL)
+            assert waiting.result()[0] == 500
+        assert send(port, files)[0] == 200
+        second = network_of(process)
+        process.kill()
+        assert "lost (signal 9)" in process.communicate(timeout=20)[1]
+    until = time.monotonic() + 10
+    while (is_alive := children.is_alive(second)) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert second != first
+    assert not is_alive
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_a_signal_ends_it_cleanly_after_what_is_at_work(run, photos, number):
-    command = [sys.executable, "-m", "transferkit", "serve", str(run.folder), "--port", "0", "--host", "0.0.0.0"]
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        address = process.stdout.readline().strip()
-        port = int(address.rpartition(":")[2])
+    with command(run, "--host", "0.0.0.0") as (process, port):
         assert send(port, [("a.png", photos[0].read_bytes())])[0] == 200
         body = form([("a.png", photos[0].read_bytes())])
         head = "POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=" + EDGE
@@ -365,6 +424,8 @@ def test_a_signal_ends_it_cleanly_after_what_is_at_work(run, photos, number):
             while ask(port)[2]["at_work"] < 1:
                 time.sleep(0.01)
             process.send_signal(number)
+            if number == signal.SIGTERM and sys.platform == "linux":
+                os.kill(network_of(process), number)  # as an end of a whole group does
             time.sleep(0.3)
             connection.sendall(body[50:])
             assert b'"label"' in connection.makefile("rb").read()

@@ -1,10 +1,12 @@
 """What a classifier says of one image."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transferkit.ship.sources import Source
 from transferkit.zoo.text import printable
+
+if TYPE_CHECKING:  # it imports torch, which a server of predictions does without
+    from transferkit.ship.sources import Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +20,7 @@ class Prediction:
     is_familiar, whether the image is like any that was trained on. Of the last three None where that is not known.
     """
 
-    source: Source
+    source: "Source"
     label: str | None = None
     probability: float | None = None
     labels: tuple[tuple[str, float], ...] = ()

@@ -1,6 +1,7 @@
 """The classifier as an ONNX graph that takes photos, run in onnxruntime before it is kept."""
 
 import importlib
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,14 +27,15 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
     joined = parity.joined(model, format=EXPORTER.name, of_photos=not wanted.core)
     with parity.converting(joined):
         graph = whole = core(joined)
-        if wanted.int8:
-            graph = whole = quantisation.quantised(graph, joined, wanted.int8)
+        small = quantisation.quantised(graph, joined, wanted.int8, session=session) if wanted.int8 else None
+        if small:
+            graph = whole = small.graph
         if not wanted.core:
             whole = photo_graph.of_photos(graph, joined.network.preprocessings, shrinking=resampling.by_resize)
         run, photos = session(graph), None if wanted.core else session(whole)
-        agreement = parity.proved(joined, wanted.sample, run, photos=photos, is_exact=wanted.int8 is None)
-        if wanted.int8:
-            agreement = quantisation.judged(agreement, run, joined, wanted.int8)
+        agreement = parity.proved(joined, wanted.sample, run, photos=photos, is_exact=small is None)
+        if small:
+            agreement = replace(agreement, accuracy=small.accuracy, accuracy_float=small.accuracy_float)
     for key, value in joined.facts(agreement, input=parity.VIEWS if wanted.core else parity.PHOTOS).items():
         whole.metadata_props.add(key=key, value=value)
     write_bytes(out, whole.SerializeToString())

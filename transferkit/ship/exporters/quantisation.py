@@ -3,7 +3,8 @@
 Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html
 """
 
-import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
@@ -11,7 +12,6 @@ from onnxruntime.quantization import CalibrationDataReader, QuantType, quant_pre
 
 from transferkit import scratch
 from transferkit.ship.exporters import parity
-from transferkit.ship.exporters.exporter import Agreement
 from transferkit.ship.exporters.parity import Joined, Outputs, Run, Views
 from transferkit.ship.exporters.sample import Labelled
 from transferkit.zoo.errors import ParityError
@@ -20,42 +20,52 @@ from transferkit.zoo.files import storage_errors
 MAX_LOSS = 0.01  # of accuracy
 ONE_PHOTO = 1.5  # photos; one may always be lost
 LAYERS = ["Conv", "MatMul"]  # not Gemm, the head: there it costs up to 20 points, and it is small
-FIRST = 5  # layers that stay as they are: few channels of very different ranges, and up to 15 points
+FIRST = (5, 15, 30)  # layers that stay as they are, more if less loses too much: few channels of very different ranges
 
 
-def quantised(graph: onnx.ModelProto, model: Joined, photos: Labelled) -> onnx.ModelProto:
-    """The graph with most of its layers in 8 bits.
+@dataclass(frozen=True, kw_only=True)
+class Quantised:
+    """A graph of 8-bit integers, and the accuracy with it and of the classifier, on the judged photos of the run."""
 
-    The first layers, the head and what tells familiar images stay in floats.
+    graph: onnx.ModelProto
+    accuracy: float
+    accuracy_float: float
+
+
+def quantised(
+    graph: onnx.ModelProto, model: Joined, photos: Labelled, *, session: Callable[[onnx.ModelProto], Run]
+) -> Quantised:
+    """The graph with as many layers in 8 bits as leave its accuracy: all but the first few, the head, and what tells
+    familiar images.
+
+    Args: session, how to run a graph.
+    Raises: ParityError if more than `MAX_LOSS` is lost with the most layers of `FIRST` in floats too.
     """
-    views = parity.views_of(model, photos.train)
+    training, judging = (parity.views_of(model, each) for each in (photos.train, photos.judged))
+    before = after = _accuracy(parity.answers(model.network, judging), model, photos)
     with scratch.folder("export") as folder, storage_errors(folder):
         whole, prepared, small = (f"{folder}/{name}.onnx" for name in ("whole", "prepared", "int8"))
         onnx.save(graph, whole)
         quant_pre_process(whole, prepared, skip_symbolic_shape=True)
-        quantize_static(
-            prepared,
-            small,
-            _Images(model.inputs, views),
-            op_types_to_quantize=LAYERS,
-            per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            nodes_to_exclude=_left_alone(onnx.load(prepared).graph),
-        )
-        return onnx.load(small)
-
-
-def judged(agreement: Agreement, run: Run, model: Joined, photos: Labelled) -> Agreement:
-    """The agreement with the accuracy before and after. Raises: ParityError if more than `MAX_LOSS` is lost."""
-    views = parity.views_of(model, photos.judged)
-    before, after = (_accuracy(parity.answers(each, views), model, photos) for each in (model.network, run))
-    if before - after > max(MAX_LOSS, ONE_PHOTO / len(photos.labels)):
-        raise ParityError(
-            f"in 8-bit integers {after:.1%} of the {len(photos.labels)} judged photos are named right, "
-            f"{before:.1%} before; nothing was written"
-        )
-    return dataclasses.replace(agreement, accuracy=after, accuracy_float=before)
+        for first in FIRST:
+            quantize_static(
+                prepared,
+                small,
+                _Images(model.inputs, training),
+                op_types_to_quantize=LAYERS,
+                per_channel=True,
+                activation_type=QuantType.QUInt8,
+                weight_type=QuantType.QInt8,
+                nodes_to_exclude=_left_alone(onnx.load(prepared).graph, first),
+            )
+            made = onnx.load(small)
+            after = _accuracy(parity.answers(session(made), judging), model, photos)
+            if before - after <= max(MAX_LOSS, ONE_PHOTO / len(photos.labels)):
+                return Quantised(graph=made, accuracy=after, accuracy_float=before)
+    raise ParityError(
+        f"in 8-bit integers {after:.1%} of the {len(photos.labels)} judged photos are named right, {before:.1%} "
+        f"before, with the first {FIRST[-1]} layers in floats too; nothing was written"
+    )
 
 
 def _accuracy(outputs: Outputs, model: Joined, photos: Labelled) -> float:
@@ -74,7 +84,7 @@ class _Images(CalibrationDataReader):
         return next(self._batches, None)
 
 
-def _left_alone(graph: onnx.GraphProto) -> list[str]:
+def _left_alone(graph: onnx.GraphProto, first: int) -> list[str]:
     """The names of the first layers, and of those that the probabilities do not depend on."""
     needed, layers, names = {graph.output[0].name}, [], []
     for node in reversed(graph.node):  # a graph lists its nodes in the order in which they run
@@ -84,4 +94,4 @@ def _left_alone(graph: onnx.GraphProto) -> list[str]:
         needed.update(node.input)
         if node.op_type in LAYERS:
             layers.append(node.name)
-    return [*names, *layers[::-1][:FIRST]]
+    return [*names, *layers[::-1][:first]]

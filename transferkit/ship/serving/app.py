@@ -12,12 +12,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 
-from transferkit.ship.classifier import Classifier
 from transferkit.ship.prediction import Prediction
 from transferkit.ship.serving import bodies
 from transferkit.ship.serving.limits import Limits, RefusedError
+from transferkit.ship.serving.network import About
 from transferkit.ship.serving.receiving import Gate, Refusal
-from transferkit.ship.serving.worker import BATCH, Worker
+from transferkit.ship.serving.worker import Worker
 from transferkit.zoo.text import first_line
 
 PAGE = Path(__file__).with_name("page.html")
@@ -26,32 +26,17 @@ FORM = {"type": "object", "properties": {"photos": {"type": "array", "items": {"
 IMAGES = {"type": "object", "properties": {"images": {"type": "array", "items": {"type": "string", "format": "byte"}}}}
 REQUEST = {"content": {bodies.FORM: {"schema": FORM}, bodies.JSON: {"schema": IMAGES}}, "required": True}
 
-Answer = Callable[[list[bytes]], list[Prediction]]
 
-
-def answering(classifier: Classifier, *, top: int, max_error: float, abstains: bool) -> Answer:
-    """What says of files of images what `predict` says of them."""
-
-    def answer(photos: list[bytes]) -> list[Prediction]:
-        found: list[Prediction] = []
-        while left := photos[len(found) :]:  # few sizes of batches: oneDNN keeps memory for each that it has met
-            size = min(BATCH, 1 << (len(left).bit_length() - 1))
-            found += classifier.predict(left[:size], top=top, max_error=max_error)
-        return found if abstains else [dataclasses.replace(each, is_sure=None, is_familiar=None) for each in found]
-
-    return answer
-
-
-def app(classifier: Classifier, worker: Worker, limits: Limits, *, say: Callable[[str], None]) -> FastAPI:
+def app(about: About, worker: Worker, limits: Limits, *, say: Callable[[str], None]) -> FastAPI:
     """The page at `/`, `POST /predict`, `GET /health`.
 
-    Args: worker, which answers with predictions; say, called with a line on whatever goes wrong here.
+    Args: about, what is served; worker, which answers with predictions; say, called with a line on whatever goes wrong.
     """
     made = FastAPI(title="transferkit", docs_url=None, redoc_url=None)  # those pages take scripts from elsewhere
-    gate, names_one = Gate(limits), classifier.task.names_one
-    about = {
-        "classes": list(classifier.classes),
-        "names_one": names_one,
+    gate = Gate(limits)
+    told = {
+        "classes": list(about.classes),
+        "names_one": about.names_one,
         "limits": {name: getattr(limits, name) for name in ("photo_bytes", "photos", "body_bytes")},
     }
     html = PAGE.read_text("utf-8")
@@ -64,7 +49,7 @@ def app(classifier: Classifier, worker: Worker, limits: Limits, *, say: Callable
     @made.get("/health")
     async def health() -> Response:
         status = {"status": "ok" if worker.is_alive else "stopped", "at_work": gate.requests}
-        return JSONResponse(status | about, 200 if worker.is_alive else 503)
+        return JSONResponse(status | told, 200 if worker.is_alive else 503)
 
     @made.post("/predict", openapi_extra={"requestBody": REQUEST})
     async def predict(request: Request) -> Response:
@@ -80,7 +65,7 @@ def app(classifier: Classifier, worker: Worker, limits: Limits, *, say: Callable
         except Exception as error:
             say(f"a request failed: {type(error).__name__}: {first_line(error)}")
             return JSONResponse({"error": "the classifier failed; its own output says why"}, 500)
-        return JSONResponse({"predictions": [each.as_json(names_one=names_one) for each in predictions]})
+        return JSONResponse({"predictions": [each.as_json(names_one=about.names_one) for each in predictions]})
 
     return made
 

@@ -1,8 +1,6 @@
-"""The one thread that runs the network, for all requests together."""
+"""The one thread that asks the network, for all requests together."""
 
-import os
 import queue
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -11,17 +9,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 T = TypeVar("T")
-BATCH = 32  # photos, as `Classifier.stream` takes at once
-
-
-def _give_way() -> None:
-    """Let the thread of the connections go first, so that a refusal comes at once when all cores are at work.
-
-    On Linux this is about the calling thread and those that it starts.
-    """
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, 0, 10)
+MOST = 32  # photos of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +26,7 @@ class Worker:
     Nobody waits for a batch to fill up: while the network is at work on one, the next one gathers.
     """
 
-    def __init__(self, answer: Callable[[list[bytes]], list[T]], *, batch: int = BATCH):
+    def __init__(self, answer: Callable[[list[bytes]], list[T]], *, batch: int = MOST):
         self._answer, self._batch = answer, batch
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="transferkit-network", daemon=True)
@@ -61,7 +49,6 @@ class Worker:
         self._thread.join(seconds)
 
     def _work(self) -> None:
-        _give_way()
         while jobs := self._waiting():
             jobs = [job for job in jobs if job.answers.set_running_or_notify_cancel()]
             if not self._done(jobs, is_last=len(jobs) == 1):

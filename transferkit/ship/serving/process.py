@@ -1,0 +1,65 @@
+"""What runs in the process of a `Network`: it loads the classifier and answers until nobody asks."""
+
+import dataclasses
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from multiprocessing.connection import Connection
+from typing import Any
+
+from transferkit.ship.classifier import Classifier, load
+from transferkit.ship.prediction import Prediction
+from transferkit.ship.serving.network import About, Wanted
+from transferkit.zoo.errors import TransferkitError
+from transferkit.zoo.text import first_line
+
+BATCH = 32  # photos, as `Classifier.stream` takes at once
+
+
+def main(descriptor: int) -> None:
+    """Take `Wanted` and give `About`, then for each list of photos the predictions; or an error.
+
+    Args: descriptor, of the connection to the process that asks.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a service's end is told to all its processes, and one decides
+    with Connection(descriptor) as asking, suppress(EOFError, OSError):  # nobody asks any more
+        for answer in answered(asking.recv(), iter(asking.recv, None)):
+            asking.send(answer)
+
+
+def answered(wanted: Wanted, questions: Iterable[list[bytes]]) -> Iterator[About | list[Prediction] | Exception]:
+    """What is wanted, and the answer to each list of photos; an error in place of what fails."""
+    try:
+        classifier = load(wanted.model, device=wanted.device, bit_depth=wanted.bit_depth)
+    except Exception as error:
+        yield _portable(error)
+        return
+    yield About(classes=classifier.classes, names_one=classifier.task.names_one)
+    for photos in questions:
+        try:
+            yield predictions(classifier, photos, wanted)
+        except Exception as error:
+            yield _portable(error)
+
+
+def predictions(classifier: Classifier, photos: list[bytes], wanted: Wanted) -> list[Prediction]:
+    """What `predict` says of these files of images; without the files."""
+    found: list[Prediction] = []
+    top = min(wanted.top, len(classifier.classes))
+    while left := photos[len(found) :]:  # few sizes of batches: oneDNN keeps memory for each that it has met
+        size = min(BATCH, 1 << (len(left).bit_length() - 1))
+        found += classifier.predict(left[:size], top=top, max_error=wanted.max_error)
+    doubts: dict[str, Any] = {} if wanted.abstains else {"is_sure": None, "is_familiar": None}
+    return [dataclasses.replace(each, source="", **doubts) for each in found]
+
+
+def _portable(error: Exception) -> Exception:
+    """The error if another process can read it for sure, else one that says the same."""
+    if isinstance(error, TransferkitError) or type(error).__module__ == "builtins":
+        return error
+    return RuntimeError(f"{type(error).__name__}: {first_line(error)}")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
