@@ -220,7 +220,7 @@ class Options:
     )
     offline: bool = option(False, MACHINE, "Use only weights that are on this machine.")
     keep_checkpoints: bool = option(False, RUN, "Keep the resume state after success.")
-    log: str | None = option(None, RUN, "Trackers that hear of it: tensorboard, mlflow, wandb.", metavar="NAME,...")
+    log: str | None = option(None, RUN, "Trackers told of it: tensorboard, mlflow, wandb, aim.", metavar="NAME,...")
 
     def __post_init__(self):
         kinds.check(vars(self), Options)

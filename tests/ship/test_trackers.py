@@ -144,3 +144,22 @@ def test_wandb_writes_an_offline_run(digit_folder, tmp_path):
     pytest.importorskip("wandb")
     tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="probe", log="wandb", **FAST)
     assert list((tmp_path / "r" / "wandb").glob("offline-run-*/run-*.wandb"))
+
+
+def test_aim_has_the_options_the_figures_and_the_confusion(digit_folder, tmp_path, monkeypatch):
+    aim = pytest.importorskip("aim")
+    monkeypatch.chdir(tmp_path)
+    run = tk.finetune(digit_folder, out=str(tmp_path / "r"), strategy="probe", log="aim", **FAST)
+    from aim.sdk.index_manager import RepoIndexManager
+    from aim.storage.context import Context
+
+    repo = aim.Repo(str(tmp_path))
+    (number,) = repo.list_all_runs()
+    RepoIndexManager.get_index_manager(repo).index(number)  # as `aim up` does
+    found = repo.get_run(number)
+    assert (found.name, found.experiment, found["options"]["strategy"]) == (str(run.folder), "transferkit", "probe")
+    assert found.props.tags == ["complete"]
+    history = found.get_metric("probe/val/loss", Context({})).data.view("val").items()
+    expected = [(line["epoch"], line["val"]["loss"]) for line in lines_of(run.folder)]
+    assert [(step, value) for step, (value,) in history] == expected
+    assert found.get_image_sequence("confusion", Context({}))

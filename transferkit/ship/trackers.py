@@ -1,10 +1,11 @@
-"""Experiment trackers that hear of a run while it trains: TensorBoard, MLflow, Weights & Biases.
+"""Experiment trackers that hear of a run while it trains: TensorBoard, MLflow, Weights & Biases, Aim.
 
 Each library is asked for when it is wanted, and left to its own settings: MLFLOW_TRACKING_URI, WANDB_MODE=offline and
 so on. Where a record cannot be begun the run does not start; what goes wrong later is said once, and the run goes on.
 One that is resumed tells all its lines again, to a record of its own; that of TensorBoard replaces the one before.
 """
 
+import io
 import os
 import shutil
 from abc import ABC, abstractmethod
@@ -12,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+
+from PIL import Image
 
 from transferkit.config import trackers_in
 from transferkit.ship import curves, pictures
@@ -115,7 +118,32 @@ class WandB(Tracker):
         self._run.finish(exit_code=0 if is_complete else 1)
 
 
-TABLE: dict[str, type[Tracker]] = {each.name: each for each in (TensorBoard, MLflow, WandB)}  # choices.TRACKERS
+class Aim(Tracker):
+    """A run of the experiment "transferkit", in the `.aim` of the current folder or of the nearest one above it."""
+
+    name = "aim"
+
+    def __init__(self, folder: Path, name: str, options: Mapping[str, Any]):
+        import aim  # pyright: ignore[reportMissingImports]  an extra
+
+        self._library = aim
+        self._run = aim.Run(experiment=PROJECT, system_tracking_interval=None, capture_terminal_logs=False)
+        self._run.name = name
+        self._run["options"] = {key: str(value) for key, value in options.items()}
+
+    def scalars(self, values: Mapping[str, float], step: int) -> None:
+        for key, value in values.items():
+            self._run.track(value, name=key, step=step)
+
+    def picture(self, name: str, png: bytes) -> None:
+        self._run.track(self._library.Image(Image.open(io.BytesIO(png)), format="png"), name=name)
+
+    def end(self, *, is_complete: bool) -> None:
+        self._run.add_tag("complete" if is_complete else "stopped")
+        self._run.close()
+
+
+TABLE: dict[str, type[Tracker]] = {each.name: each for each in (TensorBoard, MLflow, WandB, Aim)}  # choices.TRACKERS
 
 
 class Listeners:
