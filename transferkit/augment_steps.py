@@ -130,16 +130,17 @@ def _tilt(albumentations: Any, preprocessing: Preprocessing) -> Any:
 def _tilt_view(functional: Any, photo: "Tensor", rng: "Generator", preprocessing: Preprocessing) -> "Tensor":
     """By torch's sampling, which reflects at the border and scales each side by itself; `affine` does neither."""
     import torch
-    from torch.nn.functional import affine_grid, grid_sample
+    from torch.nn.functional import grid_sample
 
     scale, shear = torch.from_numpy(rng.uniform(*SCALE, 2)).diag(), torch.eye(2, dtype=torch.float64)
     shear[0, 1], shear[1, 0] = torch.from_numpy(rng.uniform(*SHEAR, 2)).deg2rad().tan()
     angle = math.radians(rng.uniform(*ROTATION))
     turn = scale.new_tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    side = scale.new_tensor([max(length - 1, 1) for length in (photo.shape[2], photo.shape[1])])
-    back = (shear @ turn @ scale).inverse() * side / side[:, None]  # in halves of the sides, x first
-    matrix = torch.cat([back, torch.zeros_like(side)[:, None]], 1)[None].float()  # (1, 2, 3)
-    grid = affine_grid(matrix, [1, *photo.shape], align_corners=True)
+    y, x = (torch.arange(length, dtype=torch.float64) - (length - 1) / 2 for length in photo.shape[1:])
+    places = torch.stack(torch.meshgrid(x, y, indexing="xy"), -1)  # (H, W, 2), from the middle
+    sources = places @ (shear @ turn @ scale).inverse().T
+    half = sources.new_tensor([max(length - 1, 1) / 2 for length in (len(x), len(y))])
+    grid = (sources / half).float()[None]
     found = grid_sample(photo[None].float(), grid, padding_mode="reflection", align_corners=True)
     return found[0].round().byte()
 
