@@ -138,6 +138,8 @@ def test_any_size_of_photo_gives_the_view_size(size, engine):
     for name in (*presets.names(), "none+tilt+hole+turn"):
         view = augment.load(name, PREPROCESSING)
         assert {view(Image.new("RGB", size, "red"), seed=seed).shape for seed in range(4)} == {(32, 40, 3)}
+    tilt = augment.certain(presets.STEPS["tilt"], PREPROCESSING)
+    assert (tilt(Image.new("RGB", size, "red"), seed=0) == (255, 0, 0)).all()
 
 
 WHOLE = Preprocessing(size_px=(60, 80), crop_pct=1.0)  # the view of PHOTO is PHOTO
