@@ -48,7 +48,9 @@ def main() -> None:
     options |= {"epochs": given.epochs} if given.epochs else {}
     for place in given.folders:
         for preset in PRESETS:
-            print(json.dumps({"folder": place.name, "augment": preset, **looked_at(place, preset), **machine}))
+            print(
+                json.dumps({"folder": place.name, "augment": preset, **looked_at(place, preset), **machine}), flush=True
+            )
         for engine in ENGINES if given.seeds else ():
             accuracies = [accuracy(place, engine, seed=seed, **options) for seed in range(given.seeds)]
             found = {"accuracy": round(statistics.mean(accuracies), 4), "accuracies": accuracies}
@@ -78,7 +80,7 @@ def made_by(engine: str) -> Iterator[None]:
 def looked_at(place: Path, preset: str) -> dict[str, float]:
     """Speed of both engines, and how far their views are apart."""
     listing, preprocessing = folder.read(place), Preprocessing()
-    paths = listing.paths[:: max(len(listing.paths) // TIMED, 1)][:TIMED]
+    paths = list(listing.paths)[:: max(len(listing.paths) // TIMED, 1)][:TIMED]
     photos = [np.asarray(Decoding.of(preprocessing).image(path)) for path in paths]
     made: dict[str, Augment] = {}
     for engine in ENGINES:
@@ -91,10 +93,10 @@ def looked_at(place: Path, preset: str) -> dict[str, float]:
             seconds[engine].append(timed(made[engine], photos))
     speeds = {engine: round(len(photos) / statistics.median(seconds[engine]), 1) for engine in ENGINES}
     apart, by_chance = [], []
-    for photo in photos[:LOOKED_AT]:
-        usual = mean_view(made[ALBUMENTATIONS], photo, first=0)
-        apart.append(np.abs(mean_view(made[TORCHVISION], photo, first=0) - usual).mean())
-        by_chance.append(np.abs(mean_view(made[ALBUMENTATIONS], photo, first=VIEWS) - usual).mean())
+    for first, photo in zip(range(0, 2 * VIEWS * LOOKED_AT, 2 * VIEWS), photos):  # each with seeds of its own
+        usual = mean_view(made[ALBUMENTATIONS], photo, first=first)
+        apart.append(np.abs(mean_view(made[TORCHVISION], photo, first=first) - usual).mean())
+        by_chance.append(np.abs(mean_view(made[ALBUMENTATIONS], photo, first=first + VIEWS) - usual).mean())
     return {
         **{f"views/s, {engine}": speed for engine, speed in speeds.items()},
         "mean views apart": round(float(np.mean(apart)), 2),

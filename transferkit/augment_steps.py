@@ -132,8 +132,8 @@ def _tilt_view(functional: Any, photo: "Tensor", rng: "Generator", preprocessing
     import torch
     from torch.nn.functional import grid_sample
 
-    scale, shear = torch.from_numpy(rng.uniform(*SCALE, 2)).diag(), torch.eye(2, dtype=torch.float64)
-    shear[0, 1], shear[1, 0] = torch.from_numpy(rng.uniform(*SHEAR, 2)).deg2rad().tan()
+    scale, shear = torch.from_numpy(rng.uniform(*SCALE, size=2)).diag(), torch.eye(2, dtype=torch.float64)
+    shear[0, 1], shear[1, 0] = torch.from_numpy(rng.uniform(*SHEAR, size=2)).deg2rad().tan()
     angle = math.radians(rng.uniform(*ROTATION))
     turn = scale.new_tensor([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
     y, x = (torch.arange(length, dtype=torch.float64) - (length - 1) / 2 for length in photo.shape[1:])
