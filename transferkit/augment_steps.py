@@ -61,7 +61,7 @@ def _crop_view(
     height, width = photo.shape[1:]
     for _ in range(10):
         area = rng.uniform(smallest, 1.0) * height * width
-        ratio = math.exp(rng.uniform(*map(math.log, RATIO)))
+        ratio = math.exp(rng.uniform(math.log(RATIO[0]), math.log(RATIO[1])))
         h, w = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
         if 0 < h <= height and 0 < w <= width:
             top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
