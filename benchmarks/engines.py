@@ -118,7 +118,7 @@ def timed(view: Augment, photos: list[np.ndarray]) -> float:
 
 def mean_view(view: Augment, photo: np.ndarray, *, first: int) -> np.ndarray:
     """The mean of `VIEWS` views, from that seed on; shape (H, W, 3)."""
-    return sum(view(photo, seed=first + seed).astype(np.float64) for seed in range(VIEWS)) / VIEWS
+    return np.mean([view(photo, seed=first + seed) for seed in range(VIEWS)], axis=0)
 
 
 def accuracy(place: Path, engine: str, **options) -> float:
