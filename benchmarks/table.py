@@ -56,6 +56,7 @@ SCRIPTS = (
     Script(name="audit", minutes=15, by_hand="python -m benchmarks.audit FOLDER..."),
     Script(name="near_copies", minutes=10, by_hand="python -m benchmarks.near_copies FOLDER..."),
     Script(name="learning_curve", minutes=5, by_hand="python benchmarks/learning_curve.py FOLDER..."),
+    Script(name="engines", minutes=60, by_hand="python benchmarks/engines.py FOLDER..."),
     Script(name="exports", minutes=40, by_hand="python benchmarks/exports.py FOLDER..."),
     Script(name="int8", minutes=10, by_hand="python benchmarks/int8.py RUN..."),
     Script(name="report_pictures", minutes=1, by_hand="python benchmarks/report_pictures.py RUN"),

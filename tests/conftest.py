@@ -4,6 +4,7 @@ import itertools
 import os
 import re
 import signal
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -94,6 +95,21 @@ def album(tmp_path_factory):
             change = list(CHANGES.values())[number]
             change(image).save(folder / f"{number:02d} copy.jpg", quality=40)
     return root
+
+
+@pytest.fixture
+def without_albumentations(monkeypatch) -> Iterator[None]:
+    """Neither albumentations nor OpenCV can be imported, in this process."""
+    from transferkit.data import augment
+
+    found = augment._albumentations, augment.why_missing
+    for name in ("albumentations", "cv2"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for each in found:
+        each.cache_clear()
+    yield
+    for each in found:
+        each.cache_clear()
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """What is asked of a device beyond torch's defaults, and what a user hears of what it cannot do."""
 
+import platform
 from contextlib import contextmanager
+from importlib import metadata
 
 import numpy as np
 import pytest
@@ -134,3 +136,8 @@ def test_available_memory_is_that_of_the_container(tmp_path, limit, used):
     assert runtime.available_memory(tmp_path) == 6 << 30
     (group / limit).write_text("max\n")
     assert runtime.available_memory(tmp_path) == 20_000_000 << 10
+
+
+def test_a_library_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(runtime, "LIBRARIES", ("torch", "no-such-library"))
+    assert runtime.versions() == {"python": platform.python_version(), "torch": metadata.version("torch")}

@@ -12,7 +12,7 @@ from PIL import Image
 import transferkit as tk
 from tests.conftest import write_digits
 from transferkit import runtime
-from transferkit.data import folder, manifest
+from transferkit.data import augment, folder, manifest
 from transferkit.progress import Progress
 from transferkit.ship import begun, record
 from transferkit.zoo import files, packages
@@ -212,6 +212,40 @@ def test_another_augmentation_in_the_same_file_is_refused(data, tmp_path):
     (tmp_path / "a.yaml").write_text(rule % "VerticalFlip")
     with pytest.raises(RunConflictError, match=r"the augmentation in .*a\.yaml changed"):
         tk.finetune(resume=True, out=str(tmp_path / "r"))
+
+
+def test_views_by_another_engine_are_refused(stopped, request):
+    assert json.loads((stopped / "run.json").read_text())["engine"] == "albumentations"
+    request.getfixturevalue("without_albumentations")
+    with pytest.raises(RunConflictError, match=r"^albumentations made the views of .*install albumentations==2\.0\.8"):
+        tk.finetune(resume=True, out=str(stopped))
+
+
+def test_a_run_without_albumentations_says_so_and_does_not_go_on_with_it(data, tmp_path, request):
+    progress, options = Stopping("epoch 2/"), FINETUNE | {"backbone": "timm:test_resnet", "weights": "none"}
+    request.getfixturevalue("without_albumentations")
+    with pytest.raises(StoppedError):
+        tk.finetune(data, out=str(tmp_path / "r"), cache_dir=tmp_path / "cache", progress=progress, **options)
+    told = [line for line in progress.said if "torchvision makes the views" in line]
+    assert len(told) == 1
+    assert any(line.startswith("near copies are not looked for without OpenCV") for line in progress.said)
+    assert json.loads((tmp_path / "r" / "run.json").read_text())["engine"] == "torchvision"
+    request.getfixturevalue("monkeypatch").undo()
+    for each in (augment._albumentations, augment.why_missing):
+        each.cache_clear()
+    with pytest.raises(RunConflictError, match=r"^torchvision made the views of .* go on without albumentations"):
+        tk.finetune(resume=True, out=str(tmp_path / "r"))
+
+
+def test_a_probe_that_draws_no_views_needs_no_engine(data, tmp_path, without_albumentations):
+    progress = Stopping()
+    options = {"strategy": "probe", "backbone": "timm:test_resnet", "weights": "none", "image_size": 32}
+    run = tk.finetune(data, out=str(tmp_path / "r"), progress=progress, **options)
+    found = json.loads((run.folder / "run.json").read_text())
+    assert found.pop("engine") == ""
+    assert not [line for line in progress.said if "torchvision" in line]
+    (run.folder / "run.json").write_text(json.dumps(begun.sealed(found)))  # as records were
+    assert tk.finetune(resume=True, out=str(run.folder)).metrics == run.metrics
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of bytes")

@@ -56,6 +56,7 @@ GROUND_FILES = {
     "kinds",
     "config_file",
     "augment_file",
+    "augment_steps",
     "presets",
     "metrics",
     "paired",

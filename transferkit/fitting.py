@@ -7,6 +7,7 @@ from typing import Any
 from transferkit import caches, evaluate, inspection, kinds, policy, ranks
 from transferkit.choices import LR
 from transferkit.config import ResolvedConfig
+from transferkit.data import augment
 from transferkit.messages import Reporter
 from transferkit.preparation import Prepared, pool_of, problem_of, read_images, space_for
 from transferkit.progress import Progress
@@ -34,7 +35,7 @@ def train(
 
     Args: old, the run that is gone on with; if it is finished, nothing is trained.
     """
-    changes = old.check(prepared.hashes, device=prepared.device) if old else []
+    changes = old.check(prepared.hashes, device=prepared.device, engine=prepared.augment.engine) if old else []
     finished = ranks.from_first(record.finished(run) if ranks.is_first() else None) if old else None
     if not finished and ranks.is_first():
         runs.check_space(run.place, space_for(prepared.given, prepared.model))
@@ -50,15 +51,17 @@ def train(
             return finished
         if changes:
             progress.say(f"no longer bit-exact: {', '.join(changes)}")
+        augment.tell_engine(prepared.augment, progress)
         if old:  # what was left then; options that are given again after a restart do not say it
-            augment = old.record["config"]["augment"]
-            prepared, taken, config = policy.applied(prepared, taken, config, augment=augment)
+            left = old.record["config"]["augment"]
+            prepared, taken, config = policy.applied(prepared, taken, config, augment=left)
         else:
             prepared, taken, config, trial = policy.tried(prepared, taken, config, progress, pool=pool)
         if ranks.is_first():
             run.listeners.open(run.place, asdict(config), name=str(run.path), say=progress.say)
             if not old:
                 about = {"config": asdict(config), "given": given, "device": prepared.device, "augmentation": trial}
+                about |= {"engine": prepared.augment.engine}
                 record.start(run, about | {"hashes": prepared.hashes}, taken)
             record.begin(run, taken)
         untried = [mirror_trial.untried(prepared.given)] * (config.tta and not prepared.fits_mirrored)
@@ -140,6 +143,7 @@ def try_rates(prepared: Prepared, *, steps: int, progress: Progress) -> Suggesti
     """Train for a few steps at each of nine learning rates. Raises: DivergedError if the loss falls at none."""
     with pool_of(prepared) as pool:
         taken, config = read_images(prepared, progress, pool=pool)
+        augment.tell_engine(prepared.augment, progress)
         prepared, taken, config, _ = policy.tried(prepared, taken, config, progress, pool=pool)
         candidates = [LR[kinds.present(config.optimizer)] * factor for factor in RATE_FACTORS]
         plan = _plan(config, prepared.strategy, progress)

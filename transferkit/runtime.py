@@ -25,8 +25,12 @@ LIBRARIES = ("torch", "torchvision", "timm", "albumentations", "numpy", "pillow"
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the libraries that decide a result."""
-    return {"python": platform.python_version()} | {name: metadata.version(name) for name in LIBRARIES}
+    """Versions of Python and of the libraries that decide a result, as far as they are installed."""
+    found = {"python": platform.python_version()}
+    for name in LIBRARIES:
+        with suppress(metadata.PackageNotFoundError):  # albumentations, without which torchvision does
+            found[name] = metadata.version(name)
+    return found
 
 
 def processor(device: str = "cpu") -> str:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 
@@ -17,6 +18,7 @@ from transferkit.augment_file import TRANSFORMS
 from transferkit.config import FinetuneConfig
 from transferkit.data import augment, augment_trial
 from transferkit.data.decode import eval_view
+from transferkit.progress import Progress
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
 
@@ -39,6 +41,14 @@ ARGUMENTS = {  # of those that have no defaults
 }
 
 
+@pytest.fixture(params=["albumentations", "torchvision"])
+def engine(request):
+    """What makes the views; torchvision, as the other cannot be imported."""
+    if request.param == "torchvision":
+        request.getfixturevalue("without_albumentations")
+    return request.param
+
+
 def transform(name: str, **arguments) -> dict:
     return {"__class_fullname__": name, "p": 1.0, **arguments}
 
@@ -50,7 +60,7 @@ def written(path, *transforms: dict, container: str = "Compose"):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_a_view_is_a_function_of_its_seed(name):
+def test_a_view_is_a_function_of_its_seed(name, engine):
     view = augment.load(name, PREPROCESSING)
     again = augment.load(name, PREPROCESSING)
     views = [view(PHOTO, seed=seed) for seed in range(8)]
@@ -59,6 +69,7 @@ def test_a_view_is_a_function_of_its_seed(name):
         assert views[seed].dtype == np.uint8
         assert np.array_equal(again(PHOTO, seed=seed), views[seed])
     assert len({v.tobytes() for v in views}) == 8
+    assert view.engine == engine
 
 
 def test_no_augmentation_is_the_evaluation_view():
@@ -66,7 +77,7 @@ def test_no_augmentation_is_the_evaluation_view():
     assert np.array_equal(view(PHOTO, seed=3), eval_view(PHOTO, PREPROCESSING))
 
 
-def test_threads_give_the_views_that_one_thread_gives():
+def test_threads_give_the_views_that_one_thread_gives(engine):
     view = augment.load("strong", PREPROCESSING)
     alone = [view(PHOTO, seed=seed) for seed in range(60)]
     with ThreadPoolExecutor(4) as pool:
@@ -113,7 +124,7 @@ def test_the_coins_of_two_transforms_fall_independently(tmp_path):
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_a_fine_pattern_does_not_alias(name):
+def test_a_fine_pattern_does_not_alias(name, engine):
     board = (np.indices((800, 800)).sum(0) % 2 * 255).astype(np.uint8)
     view = augment.load(name, Preprocessing(size_px=(64, 64)))
     spreads = [view(Image.fromarray(board).convert("RGB"), seed=seed).std() for seed in range(10)]
@@ -122,10 +133,87 @@ def test_a_fine_pattern_does_not_alias(name):
         assert max(spreads) < 12
 
 
-@pytest.mark.parametrize("size", [(2, 2), (3, 200), (500, 20), (40, 32)])
-def test_any_size_of_photo_gives_the_view_size(size):
-    for name in presets.names():
-        assert augment.load(name, PREPROCESSING)(Image.new("RGB", size, "red"), seed=1).shape == (32, 40, 3)
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 200), (500, 20), (40, 32)])
+def test_any_size_of_photo_gives_the_view_size(size, engine):
+    for name in (*presets.names(), "none+tilt+hole+turn"):
+        view = augment.load(name, PREPROCESSING)
+        assert {view(Image.new("RGB", size, "red"), seed=seed).shape for seed in range(4)} == {(32, 40, 3)}
+    tilt = augment.certain(presets.STEPS["tilt"], PREPROCESSING)
+    assert (tilt(Image.new("RGB", size, "red"), seed=0) == (255, 0, 0)).all()
+
+
+WHOLE = Preprocessing(size_px=(60, 80), crop_pct=1.0)  # the view of PHOTO is PHOTO
+
+
+@pytest.mark.parametrize("step", [step for step in presets.STEPS.values() if step.p < 1], ids=lambda step: step.name)
+def test_a_step_is_drawn_as_often_as_its_p_says(step, engine):
+    view = augment.load(f"none+{step.name}", WHOLE)
+    drawn = sum(not np.array_equal(view(PHOTO, seed=seed), PHOTO) for seed in range(200))
+    assert abs(drawn - 200 * step.p) < 4 * (200 * step.p * (1 - step.p)) ** 0.5
+    always = augment.certain(step, WHOLE)
+    assert not any(np.array_equal(always(PHOTO, seed=seed), PHOTO) for seed in range(20))
+
+
+@pytest.mark.parametrize("name", [*presets.STEPS, "default", "strong"])
+def test_torchvision_draws_views_as_albumentations_does(name, request):
+    def views() -> np.ndarray:
+        step = presets.STEPS.get(name)
+        view = augment.certain(step, WHOLE) if step else augment.load(name, WHOLE)
+        return np.stack([view(PHOTO, seed=seed) for seed in range(300)]).astype(float)  # (300, H, W, 3)
+
+    usual = views()
+    request.getfixturevalue("without_albumentations")
+    found = views()
+    error = usual.std(0).mean() * (2 / 300) ** 0.5  # of the difference of two means
+    assert np.abs(found.mean(0) - usual.mean(0)).mean() < 1 + 1.3 * error
+    assert abs(found.std(0).mean() / max(usual.std(0).mean(), 1) - 1) < 0.06 or usual.std() == found.std()
+    low, high = np.percentile(usual.mean((1, 2)), (2, 98), axis=0)
+    assert np.allclose(np.percentile(found.mean((1, 2)), (2, 98), axis=0), (low, high), atol=8)
+
+
+def test_views_by_torchvision_are_not_of_the_one_generator_of_torch(without_albumentations):
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = augment.load("strong", PREPROCESSING)(PHOTO, seed=5)
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.manual_seed(1)
+    assert np.array_equal(augment.load("strong", PREPROCESSING)(PHOTO, seed=5), first)
+
+
+def test_torchvision_gets_photos_that_may_not_be_written_and_leaves_them(without_albumentations):
+    pixels = np.array(PHOTO)
+    pixels.flags.writeable = False
+    for seed in range(6):
+        augment.load("strong-crop", WHOLE)(pixels, seed=seed)
+        augment.load("none+hole", WHOLE)(pixels, seed=seed)
+    assert np.array_equal(pixels, PHOTO)
+
+
+def test_a_tilt_reflects_at_the_border_and_a_hole_has_the_mean(without_albumentations):
+    grey = Image.new("RGB", (80, 60), (90, 90, 90))
+    tilt, hole = (augment.certain(presets.STEPS[name], WHOLE) for name in ("tilt", "hole"))
+    assert all((tilt(grey, seed=seed) == 90).all() for seed in range(20))
+    mean = [round(255 * value) for value in WHOLE.mean]
+    for seed in range(20):
+        pixels = hole(grey, seed=seed)
+        rows, columns = np.nonzero((pixels == mean).all(-1))
+        height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+        assert len(rows) == height * width  # one rectangle
+        assert (6 <= height <= 21, 8 <= width <= 28) == (True, True)
+        assert ((pixels == 90).all(-1)).sum() == 60 * 80 - height * width
+
+
+def test_a_file_without_albumentations_is_refused_with_what_to_install(tmp_path, without_albumentations):
+    path = written(tmp_path / "a.json", transform("HorizontalFlip"))
+    for read in (lambda: augment.load(path, PREPROCESSING), lambda: augment_trial.check(str(path))):
+        with pytest.raises(UsageError, match=r"a\.json needs albumentations.*: pip install albumentations==2\.0\.8"):
+            read()
+
+
+def test_ranks_that_would_take_several_engines_are_refused(without_albumentations, monkeypatch):
+    monkeypatch.setattr(augment.ranks, "from_first", lambda value: "albumentations")
+    with pytest.raises(UsageError, match="views with torchvision, rank 0 with albumentations"):
+        augment.tell_engine(augment.load("light", PREPROCESSING), Progress())
 
 
 @pytest.mark.parametrize("suffix", [".json", ".yaml", ".yml"])
@@ -202,7 +290,7 @@ def test_an_unknown_name_lists_the_presets():
         ("default+mirror", ["crop", "mirror", "light"]),
     ],
 )
-def test_steps_of_a_preset_are_left_out_and_added_by_name(name, steps):
+def test_steps_of_a_preset_are_left_out_and_added_by_name(name, steps, engine):
     assert [step.name for step in presets.find(name).steps] == steps
     assert augment.load(name, PREPROCESSING)(PHOTO, seed=0).shape == (32, 40, 3)
 
@@ -227,7 +315,8 @@ def flipped(monkeypatch):
             presets.Step(
                 name="head",
                 words="photos on their heads",
-                transform=lambda albumentations, preprocessing: albumentations.VerticalFlip(p=1),
+                transform=lambda albumentations, preprocessing: albumentations.VerticalFlip(),
+                view=lambda functional, photo, rng, preprocessing: functional.vertical_flip(photo),
             ),
         ),
     )
@@ -235,7 +324,7 @@ def flipped(monkeypatch):
     return made
 
 
-def test_a_line_in_the_table_is_all_that_a_preset_needs(flipped):
+def test_a_line_in_the_table_is_all_that_a_preset_needs(flipped, engine):
     view = augment.load(flipped.name, PREPROCESSING)(PHOTO, seed=0)
     assert np.array_equal(view, eval_view(PHOTO.transpose(Image.Transpose.FLIP_TOP_BOTTOM), PREPROCESSING))
     augment_trial.check(flipped.name)  # as of a preset: no process tries it

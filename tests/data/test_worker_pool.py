@@ -251,6 +251,15 @@ def test_a_worker_imports_no_torch(paths):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+def test_a_worker_makes_views_with_the_engine_of_the_run(paths, without_albumentations):
+    """Though it could import the other."""
+    views = Views(augment.load("strong", PREPROCESSING), 0)
+    with WorkerPool(views, photos=Photos(Decoding(64), workers=1)) as pool:
+        (found,) = pool.batches(paths, [np.arange(8, 16)], epoch=0)
+    (wanted,) = batches(paths, [np.arange(8, 16)], partial(views, epoch=0), photos=Photos(Decoding(64), workers=0))
+    assert torch.equal(found.pixels, wanted.pixels)
+
+
 def test_memory_does_not_grow_from_pass_to_pass(paths):
     views = Views(augment.load("none", Preprocessing(size_px=(224, 224))), 0)
     rows = [np.array([0, 1, 2, 4] * 8)] * 8  # 38 MB of views a pass

@@ -97,6 +97,9 @@ def _kept(
     else:
         try:
             found, lines = _found(taken, rows, photos, greys, progress)
+        except ImportError as error:
+            progress.say(f"near copies are not looked for without OpenCV ({error}): pip install opencv-python-headless")
+            return []
         except Exception as error:  # a run does without
             progress.say(f"near copies were not looked for: {type(error).__name__} {error}")
             return []
@@ -120,6 +123,8 @@ def _found(
     taken: FirstPass, rows: np.ndarray, photos: Photos, greys: Mapping[Path, np.ndarray], progress: Progress
 ) -> tuple[list[Pair], list[str]]:
     """The pairs, and what to say of those that are left out."""
+    import cv2  # noqa: F401 - if it is missing, before work is announced
+
     progress.start("looking for near copies", len(rows))
     read, made = [], []
     for row, each in zip(rows, prints.read([taken.listing.paths[row] for row in rows], photos, greys=greys)):

@@ -1,4 +1,7 @@
-"""Random views of a photo, each a pure function of one seed. The only file that imports albumentations."""
+"""Random views of a photo, each a pure function of one seed. The only file that imports albumentations.
+
+Where that cannot be imported, torchvision makes the views of presets.
+"""
 
 import copy
 import functools
@@ -8,47 +11,62 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from PIL import Image
 
-from transferkit import augment_file, presets
+from transferkit import augment_file, presets, ranks
 from transferkit.augment_file import one_line
+from transferkit.augment_steps import ALBUMENTATIONS, TORCHVISION, Step
 from transferkit.data.decode import Decoded, eval_view
-from transferkit.presets import Step
+from transferkit.progress import Progress
 from transferkit.zoo.card import Preprocessing
 from transferkit.zoo.errors import UsageError
+
+Pipeline = Callable[[np.ndarray, int], np.ndarray]  # pixels (H, W, 3) uint8 and a seed to a view of any size
 
 
 def load(name_or_file: str | Path, preprocessing: Preprocessing) -> "Augment":
     """The augmentation of a preset's name, or of a JSON or YAML file as `albumentations.to_dict` describes it.
 
-    Raises: UsageError if it is neither, or if the file names a transform that is not in `augment_file.TRANSFORMS`.
+    Raises: UsageError if it is neither, if the file names a transform that is not in `augment_file.TRANSFORMS`, or if
+    there is a file and albumentations cannot be imported.
     """
     name = str(name_or_file)
-    if preset := presets.find(name):  # made at the first view: a second of imports that can wait for the first pass
-        make = functools.partial(_pipeline, preset.steps, preprocessing) if preset.steps else None
-        return Augment(make, preprocessing, name=name)
+    if preset := presets.find(name):
+        return _of(preset.steps, preprocessing, name=name)
     pipeline = _from_file(Path(name_or_file))
-    return Augment(functools.partial(copy.deepcopy, pipeline), preprocessing, name=name)
+    return Augment(functools.partial(_copied, pipeline), preprocessing, name=name, engine=ALBUMENTATIONS)
 
 
 def certain(step: Step | None, preprocessing: Preprocessing) -> "Augment":
     """The augmentation that is one step, drawn for every photo (a quarter turn may be by none); or none."""
-    make = functools.partial(_pipeline, (step,), preprocessing, is_certain=True) if step else None
-    return Augment(make, preprocessing, name=step.name if step else "none")
+    steps = (replace(step, p=1),) if step else ()
+    return _of(steps, preprocessing, name=step.name if step else "none")
+
+
+def _of(steps: tuple[Step, ...], preprocessing: Preprocessing, *, name: str) -> "Augment":
+    if not steps:
+        return Augment(None, preprocessing, name=name)
+    engine = TORCHVISION if why_missing() else ALBUMENTATIONS  # here, once: other processes must take the same
+    make = functools.partial(_by_torchvision if why_missing() else _by_albumentations, steps, preprocessing)
+    return Augment(make, preprocessing, name=name, engine=engine)
 
 
 class Augment:
     """Maps a decoded photo and a seed to a view; safe to call from many threads: each has a pipeline of its own.
 
-    `make` makes one; None is for no augmentation.
+    `make` makes one; None is for no augmentation. `engine` is the library that it is of, "" where there is none.
     """
 
-    def __init__(self, make: Callable[[], Any] | None, preprocessing: Preprocessing, *, name: str):
+    def __init__(
+        self, make: Callable[[], Pipeline] | None, preprocessing: Preprocessing, *, name: str, engine: str = ""
+    ):
         self.name = name
+        self.engine = engine
         self._make = make
         self.preprocessing = preprocessing
         self._own = threading.local()
@@ -61,25 +79,23 @@ class Augment:
         self.__dict__ |= state | {"_own": threading.local()}
 
     def start(self) -> None:
-        """Make the pipeline of this thread, if it has none: the first one takes a second, for imports."""
+        """Make the pipeline of this thread, if it has none: the first one of a process takes a second, for imports."""
         if self._make and not hasattr(self._own, "pipeline"):
             self._own.pipeline = self._make()
 
     def __call__(self, image: Decoded, *, seed: int) -> np.ndarray:
         """The view that `seed` stands for.
 
-        Shapes: (H, W, 3) uint8 with (H, W) = `size_px`; what a file's transforms leave at another size is
-        resized and cropped as for evaluation.
+        Shapes: (H, W, 3) uint8 with (H, W) = `size_px`; what is left at another size is resized and cropped as for
+        evaluation.
         Raises: UsageError if the transforms fail on this image or give no uint8 RGB.
         """
         if self._make is None:
             return eval_view(image, self.preprocessing)
         self.start()
-        pipeline, pixels = self._own.pipeline, np.asarray(image)
-        # Not set_random_seed: it gives each transform a generator with the same seed, so that all coins fall alike.
-        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        pixels = np.asarray(image)
         try:
-            view = pipeline(image=pixels)["image"]
+            view = self._own.pipeline(pixels, seed)
         except Exception as error:  # transforms raise anything, from OpenCV's own error to KeyError
             size = f"{pixels.shape[1]} x {pixels.shape[0]} px"
             raise UsageError(f"augmentation {self.name} failed on an image of {size}: {one_line(error)}") from error
@@ -90,6 +106,38 @@ class Augment:
         if view.shape[:2] == self.preprocessing.size_px:
             return view
         return eval_view(Image.fromarray(view), self.preprocessing)
+
+
+def tell_engine(augment: Augment, progress: Progress) -> None:
+    """Say which library makes views where the usual one cannot. Raises: UsageError if ranks would take several."""
+    if augment.engine == TORCHVISION:
+        progress.say(f"albumentations cannot be imported ({why_missing()}): torchvision makes the views")
+    first = ranks.from_first(augment.engine)
+    if augment.engine != first:
+        raise UsageError(
+            f"rank {ranks.rank()} would make views with {augment.engine}, rank 0 with {first}; install the same on all"
+        )
+
+
+@functools.cache
+def why_missing() -> str:
+    """Why albumentations, or the OpenCV that it needs, cannot be imported; "" if it can."""
+    try:
+        _albumentations()
+    except MemoryError:
+        raise
+    except Exception as error:  # of a library in a wrong version: anything
+        return one_line(error)
+    return ""
+
+
+def refuse_without(path: str | Path) -> None:
+    """Refuse the augmentation file in `path` where albumentations cannot be imported. Raises: UsageError."""
+    if why := why_missing():
+        raise UsageError(
+            f"augmentation file {path} needs albumentations, which cannot be imported ({why}): "
+            "pip install albumentations==2.0.8, or name a preset"
+        )
 
 
 @functools.cache
@@ -111,12 +159,43 @@ def _albumentations():
     return albumentations
 
 
-def _pipeline(steps: tuple[Step, ...], preprocessing: Preprocessing, *, is_certain: bool = False) -> Any:
+def _by_albumentations(steps: tuple[Step, ...], preprocessing: Preprocessing) -> Pipeline:
     A = _albumentations()  # noqa: N806
     transforms = [step.transform(A, preprocessing) for step in steps]
-    for transform in transforms if is_certain else ():
-        transform.p = 1.0
-    return A.Compose(transforms)
+    for step, transform in zip(steps, transforms):
+        transform.p = step.p
+    return _seeded(A.Compose(transforms))
+
+
+def _copied(pipeline: Any) -> Pipeline:
+    return _seeded(copy.deepcopy(pipeline))
+
+
+def _seeded(pipeline: Any) -> Pipeline:
+    """A pipeline of albumentations as a function of a seed."""
+
+    def view(pixels: np.ndarray, seed: int) -> np.ndarray:
+        # Not set_random_seed: it gives each transform a generator with the same seed, so that all coins fall alike.
+        pipeline.set_random_state(np.random.default_rng(seed), random.Random(seed))
+        return pipeline(image=pixels)["image"]
+
+    return view
+
+
+def _by_torchvision(steps: tuple[Step, ...], preprocessing: Preprocessing) -> Pipeline:
+    """The same steps; its own random classes draw from torch's one generator, which threads share."""
+    import torch
+    from torchvision.transforms.v2 import functional
+
+    def view(pixels: np.ndarray, seed: int) -> np.ndarray:
+        rng = np.random.default_rng(seed)
+        photo = torch.from_numpy(pixels.copy()).permute(2, 0, 1)  # of what may not be written torch would warn
+        for step in steps:
+            if rng.random() < step.p:
+                photo = step.view(functional, photo, rng, preprocessing)
+        return photo.permute(1, 2, 0).contiguous().numpy()
+
+    return view
 
 
 def _from_file(path: Path) -> Any:
@@ -125,6 +204,7 @@ def _from_file(path: Path) -> Any:
     Raises: UsageError naming the file and what is wrong with it.
     """
     transform = augment_file.read(path)
+    refuse_without(path)
     A = _albumentations()  # noqa: N806
     try:
         with warnings.catch_warnings():

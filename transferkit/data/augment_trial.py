@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import augment_file, presets
+from transferkit.data import augment
 from transferkit.zoo import children, limits
 from transferkit.zoo.errors import UsageError
 
@@ -41,11 +42,12 @@ SIZE = (384, 512)  # rows and columns of the image
 def check(name_or_file: str, *, seconds: float = SECONDS) -> None:
     """Refuse a file whose transforms take more than `seconds` or 4 GB for one image, all made to happen; not a preset.
 
-    Raises: UsageError saying which; as `augment_file.read`.
+    Raises: UsageError saying which, or that albumentations is missing; as `augment_file.read`.
     """
     if presets.find(name_or_file):
         return
     transform, path = augment_file.read(Path(name_or_file)), name_or_file
+    augment.refuse_without(path)
     if _is_usual(transform):
         return
     command = children.command("transferkit.data.augment_trial", str(seconds), ends_with_this=True)

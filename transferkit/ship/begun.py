@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import determinism, ranks, runtime
+from transferkit.augment_steps import ALBUMENTATIONS
 from transferkit.data.listing import Listing
 from transferkit.data.source import Member, absolute
 from transferkit.progress import Progress
@@ -58,11 +59,18 @@ class Begun:
         """What trying its steps on some photos came to, when it began."""
         return self.record.get("augmentation") or {}
 
-    def check(self, hashes: dict[str, str], *, device: str) -> list[str]:
-        """Refuse other inputs than the images; what else decides the last bits and has changed.
+    def check(self, hashes: dict[str, str], *, device: str, engine: str) -> list[str]:
+        """Refuse other inputs than the images, or views by another library; what else has changed of what decides bits.
 
+        Args: engine, the library that would make the views, "" where none are drawn.
         Raises: RunConflictError.
         """
+        began = self.record.get("engine", ALBUMENTATIONS)  # of what no record says otherwise
+        if engine and began and engine != began:
+            remedy = "install albumentations==2.0.8" if began == ALBUMENTATIONS else "go on without albumentations"
+            raise RunConflictError(
+                f"{began} made the views of {self.path}, here {engine} would; {remedy}, or start again with --overwrite"
+            )
         for name in sorted(self.record["hashes"].keys() | hashes.keys()):
             if self.record["hashes"].get(name) != hashes.get(name):
                 raise RunConflictError(

@@ -61,6 +61,7 @@ class Record(Struct):
     given: dict[str, Any] = {}
     hashes: dict[str, str] = {}  # of what training begins with, beside the images
     augmentation: Augmentation | None = None
+    engine: str = "albumentations"  # that made the views, "" where none were drawn
     sha256: str = ""  # of all the rest
 
 
