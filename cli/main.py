@@ -1,5 +1,6 @@
 """The command `transferkit`: its sub-commands, and one line with an exit code for everything that goes wrong."""
 
+import gc
 import os
 import shlex
 import sys
@@ -39,6 +40,7 @@ from transferkit.zoo.errors import (
 )
 from transferkit.zoo.text import printable
 
+GARBAGE = 100_000  # new objects between two searches for cycles; with Python's 700 a quarter of a start is searching
 TRAINING = {"finetune", "lr", "pretrain", "demo"}  # commands that import torch's compiler
 ALIASES = {"train": "finetune", "val": "evaluate"}  # what others call them
 
@@ -96,6 +98,7 @@ def main() -> None:
     share a run it may wait for exchanges that nobody joins. So nothing here may count on `atexit`.
     """
     stops.take()
+    gc.set_threshold(GARBAGE)
     os.environ["PYTHONSAFEPATH"] = "1"  # whatever Python a library starts: nothing of the current folder
     code = run(sys.argv[1:], before=streams.own)
     with suppress(OSError, StorageError, streams.ReaderGoneError):  # `run` has told of it

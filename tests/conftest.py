@@ -1,5 +1,6 @@
 """Fixtures: small real image folders made from scikit-learn's digits, and the shared weights where they are present."""
 
+import gc
 import itertools
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from tests.photos import CHANGES, photo
+from transferkit.cli.main import GARBAGE
 
 SLOW_SECONDS = 10  # of a test that is not marked slow
 SUITE_SECONDS, ALL_TESTS = 720, 3000  # of work, on all cores together, and how many tests make it the whole suite
@@ -24,6 +26,7 @@ def pytest_configure(config) -> None:
     """Let Ctrl-C interrupt; hide GPUs but from `pytest -m gpu`: the other tests compare bytes, which a CPU repeats."""
     if not re.search(r"(?<!not )\bgpu\b", config.option.markexpr):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
+    gc.set_threshold(GARBAGE)  # as the command does: half of the suite's time was that
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell leaves it in the background; it is inherited
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
