@@ -10,10 +10,13 @@ from transferkit.cli import options, render
 @click.argument("second", metavar="RUN2", shell_complete=options.paths)
 @click.argument("data", required=False, shell_complete=options.paths)
 @click.option("--part", type=click.Choice(["test", "val", "train", "all"]), help="[default: test, else val, else all]")
+@options.how_labels_are_found
 @options.json_option
 @options.quiet_option
 @options.debug_option
-def compare(first: str, second: str, data: str | None, part: str | None, as_json: bool, quiet: bool) -> None:
+def compare(
+    first: str, second: str, data: str | None, part: str | None, as_json: bool, quiet: bool, **given: str | None
+) -> None:
     """Say whether two classifiers differ, by a paired test on the same images.
 
     With DATA both are evaluated on it, and RUN1 and RUN2 may be model folders too; without, they are compared on the
@@ -27,7 +30,7 @@ def compare(first: str, second: str, data: str | None, part: str | None, as_json
     """
     from transferkit.ship.compare import compare
 
-    found = compare(first, second, data, part=part, progress=render.progress_for(quiet=quiet))
+    found = compare(first, second, data, part=part, progress=render.progress_for(quiet=quiet), **given)
     for note in found.notes:
         render.say(note, err=True)
     if as_json:

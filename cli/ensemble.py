@@ -9,12 +9,19 @@ from transferkit.cli import options, render
 @click.argument("models", metavar="RUN_OR_MODEL...", nargs=-1, required=True, shell_complete=options.paths)
 @click.option("-o", "--out", required=True, metavar="MODEL", help="The model folder to write.")
 @click.option("--data", metavar="DATA", help="Labelled images to score the members and the ensemble on.")
+@options.how_labels_are_found
 @options.declared("device")
 @options.json_option
 @options.quiet_option
 @options.debug_option
 def ensemble(
-    models: tuple[str, ...], out: str, data: str | None, device: str | None, as_json: bool, quiet: bool
+    models: tuple[str, ...],
+    out: str,
+    data: str | None,
+    device: str | None,
+    as_json: bool,
+    quiet: bool,
+    **given: str | None,
 ) -> None:
     """Join two or more classifiers of the same classes into one that answers with their mean probability.
 
@@ -29,7 +36,8 @@ def ensemble(
     from transferkit import tasks
     from transferkit.ship.ensemble import join
 
-    joined = join(models, out, data=data, device=device or "auto", progress=render.progress_for(quiet=quiet))
+    progress = render.progress_for(quiet=quiet)
+    joined = join(models, out, data=data, device=device or "auto", progress=progress, **given)
     scores = joined.scores
     for path, reason in scores["refused"] if scores else ():
         render.say(f"left out: {path}: {reason}", err=True)

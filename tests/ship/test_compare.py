@@ -69,6 +69,18 @@ def test_evaluated_on_data_they_compare_as_they_did_and_by_log_loss_too(runs, da
     assert low < found.loss_difference < high
 
 
+def test_where_two_columns_could_be_the_label_the_named_one_is(runs, data):
+    lines = data.read_text().splitlines()
+    both = [f"{lines[0]},class", *(f"{line},{'odd' if n % 2 else 'even'}" for n, line in enumerate(lines[1:]))]
+    twice = data.with_name("twice.csv")
+    twice.write_text("\n".join(both))
+    with pytest.raises(DataError, match="choose with --label-column"):
+        tk.compare(*runs, twice)
+    assert tk.compare(*runs, twice, label_column="label").accuracies == tk.compare(*runs, data).accuracies
+    with pytest.raises(DataError, match="class 'even' is unknown"):
+        tk.compare(*runs, twice, label_column="class")
+
+
 def test_the_other_way_round_all_signs_change(runs, data):
     found, other = tk.compare(*runs, data), tk.compare(*runs[::-1], data)
     assert (other.p, other.only, other.better) == (found.p, found.only[::-1], found.better)
@@ -112,8 +124,10 @@ def test_runs_that_do_not_answer_the_same_question_are_refused(runs, digit_folde
             tk.compare(*given)
     with pytest.raises(UsageError, match="other has judged no test images; give DATA to compare on"):
         tk.compare(other, other)
-    with pytest.raises(UsageError, match="a part is one of DATA"):
+    with pytest.raises(UsageError, match="part and labels are those of DATA"):
         tk.compare(*runs, part="val")
+    with pytest.raises(UsageError, match="part and labels are those of DATA"):
+        tk.compare(*runs, label_from="a")
     scores = json.loads((other / "metrics.json").read_text())
     scores |= {"task": "multi-label"}
     for part in ("val",):

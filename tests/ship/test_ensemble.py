@@ -354,6 +354,14 @@ def test_joined_models_answer_with_the_mean_in_the_order_of_the_first(mixed, hea
     np.testing.assert_allclose(probabilities(joined.classifier, photos(3)), expected, atol=1e-6)
 
 
+def test_the_data_of_an_ensemble_may_need_a_word_on_its_labels(heads, tmp_path):
+    for number, photo in enumerate(photos(6)):
+        photo.save(tmp_path / f"{('ant', 'bee', 'wasp')[number % 3]}_{number}.png")
+    sources = [heads / "members" / name for name in "01"]
+    scores = tk.ensemble(sources, tmp_path / "both", data=tmp_path, label_from="(.*)_").scores
+    assert (scores["n"], np.sum(scores["confusion"], axis=1).tolist()) == (6, [2, 2, 2])
+
+
 def test_what_cannot_be_joined_is_refused_and_nothing_is_written(heads, tmp_path):
     other = member(1, classes=("ant", "bee", "fly"))
     artifact.save(

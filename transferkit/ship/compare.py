@@ -9,6 +9,7 @@ import numpy as np
 
 from transferkit import metrics, paired, tasks
 from transferkit.data import manifest
+from transferkit.data.hints import NONE, Hints
 from transferkit.data.manifest import COLUMNS
 from transferkit.progress import Progress
 from transferkit.ship import classifier, run_files
@@ -84,19 +85,20 @@ class _Answers:
 
 def compare(
     first: str | Path, second: str | Path, data: str | Path | None = None, *, part: str | None = None,
-    progress: Progress | None = None
+    label_column: str | None = None, label_from: str | None = None, progress: Progress | None = None
 ) -> Comparison:  # fmt: skip
     """Compare two classifiers on the labelled images of `data`, or two runs on the test images that both have judged.
 
     What either was trained or validated on is left out. Images of one group count together.
 
-    Args: first and second, run folders, or with `data` also model folders and names of embedded networks; part, of
-    `data`, as `Classifier.evaluate` takes it.
+    Args: first and second, run folders, or with `data` also model folders and names of embedded networks; part,
+    label_column and label_from, of `data`, as `Classifier.evaluate` takes them.
     Raises: UsageError, DataError if tasks or classes differ or too few images are left; ModelFileError.
     """
     names = str(first), str(second)
-    if data is None and part is not None:
-        raise UsageError("a part is one of DATA; runs without DATA are compared on their test images")
+    hints = Hints(label_column=label_column, label_from=label_from)
+    if data is None and (part is not None or hints != NONE):
+        raise UsageError("part and labels are those of DATA; runs without DATA are compared on their test images")
     if data is None:
         runs = [Path(each).expanduser() for each in names]
         scores = [run_files.read_scores(run) for run in runs]
@@ -110,7 +112,7 @@ def compare(
     else:
         both = [classifier.load(each) for each in names]
         _check(names, [each.task.name for each in both], [each.classes for each in both])
-        judged = [each.judge(data, part=part, progress=progress) for each in both]
+        judged = [each.judge(data, hints, part=part, progress=progress) for each in both]
         answers, part = [_of_data(each) for each in judged], judged[0].part
     return _compared(names, answers, part=part)
 
