@@ -235,6 +235,19 @@ def test_a_wheel_has_every_package():
     assert sorted(listed) == sorted({own_module(path.parent / "__init__.py").rpartition(".")[0] for path in sources()})
 
 
+def test_a_wheel_has_every_file_that_is_no_python():
+    config = configparser.ConfigParser()
+    config.read(ROOT / "setup.cfg")
+    patterns = config["options.package_data"]
+    for folder in {path.parent for path in sources()}:
+        package = own_module(folder / "__init__.py").rpartition(".")[0]
+        named = {
+            path for pattern in patterns.get(package, "").split(",") if pattern for path in folder.glob(pattern.strip())
+        }
+        inside = {path for path in folder.iterdir() if path.is_file() and path.suffix not in (".py", ".pyc")}
+        assert inside <= named, package
+
+
 def test_packages_can_be_walked_and_end():
     names = [module.name for module in pkgutil.walk_packages(transferkit.__path__, "transferkit.")]
     assert "transferkit.flow" in names

@@ -10,7 +10,7 @@ from timm.models import PretrainedCfg, get_pretrained_cfg, is_model
 from timm.models._manipulate import group_with_matcher
 from torch import Tensor, nn
 
-from transferkit.zoo import schema
+from transferkit.zoo import schema, timm_results
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.downloads import from_hub
@@ -142,6 +142,7 @@ class Blueprint:
             license=cfg.get("license") or "unknown",
             source=f"https://huggingface.co/{self.hub}" if self.hub else "unknown",
             description=cfg.get("description") or "",
+            measured=timm_results.measured(self.hub),
         )
 
     def _wrap(self, model: TimmNetwork, *, sha256: str = "") -> Backbone:

@@ -13,7 +13,7 @@ from torch import nn
 
 from transferkit import zoo
 from transferkit.ship import artifact
-from transferkit.zoo import embedded, hashes, packages, packed
+from transferkit.zoo import catalog, embedded, hashes, packages, packed, timm_results
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import rebuild
 from transferkit.zoo.errors import ModelFileError, UsageError
@@ -311,3 +311,12 @@ def test_a_mistyped_run_in_the_current_folder_is_none_either(tmp_path, monkeypat
         artifact.load("my-photos-9")
     with pytest.raises(UsageError, match=r"^no such run, folder or network: zzzzzzzzzz; `transferkit zoo list`"):
         zoo.create("zzzzzzzzzz")
+
+
+def test_the_accuracies_of_timms_table_are_of_weights_that_timm_has():
+    table = timm_results._table()
+    assert len(table) == 349
+    assert set(table) <= set(timm.list_pretrained())
+    assert all(50 < float(accuracy) < 91 for accuracy in table.values())
+    assert catalog.describe("mobilenetv2_100").measured == {"ImageNet, top-1": "73.0 %, in timm's table of results"}
+    assert not catalog.describe("vit_small_patch14_dinov2").measured

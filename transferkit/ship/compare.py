@@ -85,18 +85,18 @@ class _Answers:
 
 def compare(
     first: str | Path, second: str | Path, data: str | Path | None = None, *, part: str | None = None,
-    label_column: str | None = None, label_from: str | None = None, progress: Progress | None = None
+    progress: Progress | None = None, **labels: str | None
 ) -> Comparison:  # fmt: skip
     """Compare two classifiers on the labelled images of `data`, or two runs on the test images that both have judged.
 
     What either was trained or validated on is left out. Images of one group count together.
 
     Args: first and second, run folders, or with `data` also model folders and names of embedded networks; part,
-    label_column and label_from, of `data`, as `Classifier.evaluate` takes them.
+    and as labels label_column and label_from, of `data`, as `Classifier.evaluate` takes them.
     Raises: UsageError, DataError if tasks or classes differ or too few images are left; ModelFileError.
     """
     names = str(first), str(second)
-    hints = Hints(label_column=label_column, label_from=label_from)
+    hints = Hints(**labels)
     if data is None and (part is not None or hints != NONE):
         raise UsageError("part and labels are those of DATA; runs without DATA are compared on their test images")
     if data is None:

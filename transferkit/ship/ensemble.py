@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import runtime
+from transferkit.data.hints import Hints
 from transferkit.progress import Progress
 from transferkit.ship import artifact, models
 from transferkit.ship.classifier import Classifier, load
@@ -37,17 +38,16 @@ def join(
     out: str | Path,
     *,
     data: str | Path | None = None,
-    label_column: str | None = None,
-    label_from: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
+    **labels: str | None,
 ) -> Joined:
     """Join run folders, model folders or embedded networks into the new model folder `out`.
 
     The classes are matched by name; their order is that of the first member.
 
     Args: data, labelled images to score the members and the ensemble on before anything is written; the score stands in
-    the model card if they are a test part; label_column and label_from, of `data`, as `Classifier.evaluate` takes them.
+    the model card if they are a test part; labels, label_column and label_from as for `Classifier.evaluate`.
     Raises: UsageError for fewer than two members, other classes, or a member that is an ensemble itself;
     RunConflictError if `out` is there already; ModelFileError, DataError, StorageError.
     """
@@ -61,8 +61,8 @@ def join(
         models.check_same(members[0].task, members[0].classes, member, name=str(source))
     model = Ensemble(members=tuple(members), classes=members[0].classes, record={})
     classifier = Classifier(model, device=runtime.pick_device(device), folders=[Path(source) for source in sources])
-    labels = {"label_column": label_column, "label_from": label_from}
-    scores = classifier.evaluate(data, progress=progress, **labels) if data is not None else None
+    hints = Hints(**labels)
+    scores = classifier.judge(data, hints, progress=progress).scores() if data is not None else None
     record = {}
     if scores is not None and scores["part"] == "test":  # the members may have been trained on any other part
         record = {"test": summary(scores)}
