@@ -172,3 +172,12 @@ def test_a_full_disk_is_no_error_and_harms_nothing_that_was_there(tmp_path):
     with sqlite3.connect(file) as connection:
         assert connection.execute("SELECT count(*) FROM known WHERE file = '1:1'").fetchone() == (1,)
     connection.close()
+
+
+def test_an_index_that_is_let_go_closes_its_file(photo, tmp_path):
+    index = Known(tmp_path / "files.sqlite")
+    index.contents([photo])
+    connection = index._connection
+    del index
+    with pytest.raises(sqlite3.ProgrammingError, match="closed"):
+        connection.execute("SELECT 1")

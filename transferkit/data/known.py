@@ -9,6 +9,7 @@ import os
 import sqlite3
 import threading
 import time
+import weakref
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -131,6 +132,7 @@ class Known:
             if self._path.is_file() and self._path.stat().st_size > MAX_BYTES:
                 self._begin_anew()
             connection = sqlite3.connect(self._path, timeout=BUSY_SECONDS, check_same_thread=False)
+            weakref.finalize(self, connection.close)
             connection.execute(TABLE)
             self._connection = connection
         return self._connection
