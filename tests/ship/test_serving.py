@@ -271,17 +271,17 @@ def test_no_hostile_body_ends_the_server_or_is_a_bug_of_it(port, photos):
 
 
 def test_photos_of_requests_that_wait_are_answered_in_one_batch_each_with_its_own():
-    batches, may_go = [], threading.Event()
+    batches, is_at_work, may_go = [], threading.Event(), threading.Event()
 
     def answer(photos):
+        is_at_work.set()
         may_go.wait(20)
         batches.append(list(photos))
         return [photo.decode() for photo in photos]
 
     worker = Worker(answer, batch=4)
     waiting = [worker.submit([b"0"])]
-    while worker._jobs.qsize():
-        time.sleep(0.01)
+    assert is_at_work.wait(20)
     waiting += [worker.submit([f"{n}".encode(), f"{n}b".encode()]) for n in range(1, 4)]
     may_go.set()
     assert [each.result(20) for each in waiting] == [["0"], ["1", "1b"], ["2", "2b"], ["3", "3b"]]
