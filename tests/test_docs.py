@@ -7,8 +7,14 @@ import pkgutil
 import pytest
 
 import transferkit
+import transferkit.cli
+import transferkit.zoo
 
-MODULES = ["transferkit", *(module.name for module in pkgutil.walk_packages(transferkit.__path__, "transferkit."))]
+PACKAGES = (transferkit, transferkit.cli, transferkit.zoo)  # a checkout has the latter two beside the first
+MODULES = sorted(
+    {each.name for package in PACKAGES for each in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")}
+    | {package.__name__ for package in PACKAGES}
+)
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
