@@ -17,7 +17,7 @@ def measured(hub: str) -> dict[str, str]:
     >>> measured("timm/resnet50.a1_in1k"), measured("timm/resnet50"), measured("me/resnet50.a1_in1k")
     ({'ImageNet, top-1': "81.2 %, in timm's table of results"}, {}, {})
     """
-    accuracy = _table().get(hub.removeprefix(OWNER)) if hub.startswith(OWNER) else None
+    accuracy = _table().get(hub.removeprefix(OWNER))
     return {"ImageNet, top-1": f"{float(accuracy):.1f} %, in timm's table of results"} if accuracy else {}
 
 
