@@ -1,10 +1,16 @@
 """transferkit serve"""
 
+import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from transferkit.cli import options, render
+
+if TYPE_CHECKING:
+    from transferkit.ship.serving.network import Wanted
+    from transferkit.ship.serving.process import Here
 
 MAX_TOP = 100  # bars of a photo
 
@@ -53,16 +59,15 @@ def serve(model: str, host: str, port: int, top: int, max_error: float, no_absta
     from transferkit.ship.serving.network import Network, Wanted
     from transferkit.ship.serving.worker import Worker
 
-    network = Network(
-        Wanted(
-            model=model,
-            device=device or "auto",
-            bit_depth=bit_depth,
-            top=top,
-            max_error=max_error,
-            abstains=not no_abstain,
-        )
+    wanted = Wanted(
+        model=model,
+        device=device or "auto",
+        bit_depth=bit_depth,
+        top=top,
+        max_error=max_error,
+        abstains=not no_abstain,
     )
+    network = Network(wanted) if os.name == "posix" else _here(wanted)
     worker = Worker(network)
     mb = 1 << 20
     limits = Limits(
@@ -77,6 +82,12 @@ def serve(model: str, host: str, port: int, top: int, max_error: float, no_absta
     worker.stop(seconds=server.GRACE_SECONDS)
     network.close()
     render.say("stopped", err=True)
+
+
+def _here(wanted: "Wanted") -> "Here":
+    from transferkit.ship.serving.process import Here  # imports torch
+
+    return Here(wanted)
 
 
 def _tell(address: str, is_local: bool) -> None:

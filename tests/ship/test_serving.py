@@ -34,7 +34,7 @@ from transferkit.ship.serving import server
 from transferkit.ship.serving.app import PAGE, app
 from transferkit.ship.serving.limits import Limits
 from transferkit.ship.serving.network import About, Wanted
-from transferkit.ship.serving.process import answered, predictions
+from transferkit.ship.serving.process import Here, answered, predictions
 from transferkit.ship.serving.worker import Worker
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -356,6 +356,14 @@ def test_what_fails_in_the_process_of_the_network_is_told_as_what_it_is(run, pho
     assert about == About(classes=run.classifier.classes, names_one=True)
     assert isinstance(fault, TypeError)
     assert answer[0].label == run.classifier.predict(photos[0])[0].label
+
+
+def test_where_no_other_process_can_be_had_the_network_answers_in_this_one(run, photos):
+    here = Here(Wanted(model=str(run.folder), top=3))
+    data = photos[0].read_bytes()
+    assert here.about == About(classes=run.classifier.classes, names_one=True)
+    assert here([data])[0].top == run.classifier.predict(data, top=3)[0].top
+    here.close()
 
 
 def test_a_port_that_is_taken_and_a_host_that_is_none_are_one_line(run, port, capsys):

@@ -14,6 +14,7 @@ from transferkit.ship.prediction import Prediction
 from transferkit.zoo import children
 from transferkit.zoo.errors import RankLostError
 
+BATCH = 32  # photos, as `Classifier.stream` takes at once
 GRACE_SECONDS = 5  # for the process to end
 
 

@@ -10,11 +10,24 @@ from typing import Any
 
 from transferkit.ship.classifier import Classifier, load
 from transferkit.ship.prediction import Prediction
-from transferkit.ship.serving.network import About, Wanted
+from transferkit.ship.serving.network import BATCH, About, Wanted
 from transferkit.zoo.errors import TransferkitError
 from transferkit.zoo.text import first_line
 
-BATCH = 32  # photos, as `Classifier.stream` takes at once
+
+class Here:
+    """A `Network` in this process, for Windows, where no connection can be handed to another one."""
+
+    def __init__(self, wanted: Wanted):
+        self._wanted, self._classifier = wanted, _loaded(wanted)
+        self.about = _about(self._classifier)
+
+    def __call__(self, photos: list[bytes]) -> list[Prediction]:
+        """The answer to each file of an image, in order. Raises: what the classifier raises."""
+        return predictions(self._classifier, photos, self._wanted)
+
+    def close(self) -> None:
+        """Nothing is to be ended."""
 
 
 def main(descriptor: int) -> None:
@@ -31,11 +44,11 @@ def main(descriptor: int) -> None:
 def answered(wanted: Wanted, questions: Iterable[list[bytes]]) -> Iterator[About | list[Prediction] | Exception]:
     """What is wanted, and the answer to each list of photos; an error in place of what fails."""
     try:
-        classifier = load(wanted.model, device=wanted.device, bit_depth=wanted.bit_depth)
+        classifier = _loaded(wanted)
     except Exception as error:
         yield _portable(error)
         return
-    yield About(classes=classifier.classes, names_one=classifier.task.names_one)
+    yield _about(classifier)
     for photos in questions:
         try:
             yield predictions(classifier, photos, wanted)
@@ -52,6 +65,14 @@ def predictions(classifier: Classifier, photos: list[bytes], wanted: Wanted) -> 
         found += classifier.predict(left[:size], top=top, max_error=wanted.max_error)
     doubts: dict[str, Any] = {} if wanted.abstains else {"is_sure": None, "is_familiar": None}
     return [dataclasses.replace(each, source="", **doubts) for each in found]
+
+
+def _loaded(wanted: Wanted) -> Classifier:
+    return load(wanted.model, device=wanted.device, bit_depth=wanted.bit_depth)
+
+
+def _about(classifier: Classifier) -> About:
+    return About(classes=classifier.classes, names_one=classifier.task.names_one)
 
 
 def _portable(error: Exception) -> Exception:

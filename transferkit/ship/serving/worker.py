@@ -8,8 +8,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from transferkit.ship.serving.network import BATCH
+
 T = TypeVar("T")
-MOST = 32  # photos of a batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,7 @@ class Worker:
     Nobody waits for a batch to fill up: while the network is at work on one, the next one gathers.
     """
 
-    def __init__(self, answer: Callable[[list[bytes]], list[T]], *, batch: int = MOST):
+    def __init__(self, answer: Callable[[list[bytes]], list[T]], *, batch: int = BATCH):
         self._answer, self._batch = answer, batch
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name="transferkit-network", daemon=True)
