@@ -41,7 +41,7 @@ def main() -> None:
         for run in given.runs:
             print(json.dumps({"model": run.name} | compared(run, photos, Path(scratch), given.openvino)), flush=True)
         for name in filter(None, given.architectures.split(",")):
-            model = random(name, Path(scratch) / "models" / name)
+            model = random(name, Path(scratch) / "models" / name, photos[:: len(photos) // 32])
             found = compared(model, photos[:: given.each], Path(scratch), given.openvino)
             print(json.dumps({"model": name} | found), flush=True)
 
@@ -56,10 +56,12 @@ def odd(photos: list[Path], folder: Path) -> list[Path]:
     return made
 
 
-def random(name: str, folder: Path) -> Path:
-    """A model folder of a network with random weights, whose head tells photos apart."""
+def random(name: str, folder: Path, photos: list[Path]) -> Path:
+    """A model folder of a network with random weights, whose head tells `photos` apart and is sure of none."""
     import torch
 
+    from transferkit.data import decode
+    from transferkit.data.batches import normalise
     from transferkit.model.build import create
     from transferkit.ship import artifact
     from transferkit.ship.models import Artifact
@@ -67,10 +69,15 @@ def random(name: str, folder: Path) -> Path:
     torch.manual_seed(0)
     backbone = create(f"timm:{name}", num_classes=5, weights="none")
     preprocessing = backbone.card.preprocessing
+    views = np.stack([decode.eval_view(decode.decode(path), preprocessing) for path in photos])
+    pixels = normalise(torch.from_numpy(views).permute(0, 3, 1, 2), preprocessing)
     with torch.no_grad():
-        features = backbone.eval().features(torch.randn(8, 3, *preprocessing.size_px))
         layer = backbone.classifier.layers[0]
-        layer.weight.normal_().div_(features.std(0).norm().clamp(min=1e-6))
+        layer.weight.normal_()
+        layer.bias.zero_()
+        logits = torch.cat([backbone.eval()(each) for each in pixels.split(8)])
+        layer.weight.div_(logits.std(0)[:, None])
+        layer.bias.sub_(logits.mean(0) / logits.std(0))
     artifact.save(
         folder, Artifact(backbone=backbone, classes=tuple("abcde"), preprocessing=preprocessing, record={"seed": 0})
     )

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx_ir as ir
+import PIL
 from onnx_ir.tape import Tape
 
 CURVES: dict[str, tuple[tuple[float, ...], ...]] = {  # coefficients of 1, t, t^2, t^3 for t in [0, 1), in [1, 2)
@@ -18,20 +19,32 @@ CURVES: dict[str, tuple[tuple[float, ...], ...]] = {  # coefficients of 1, t, t^
     "bilinear": ((1.0, -1.0),),
 }
 ONE = 2.0**22  # the weight of 1: Pillow's are whole numbers
+GOES_DOWN_FIRST = 13  # the first Pillow that does where the height shrinks by more than twice what the width does
 
 
 class Steps:
     """Nodes one after another, with names that no other node has; NumPy arrays become constants."""
 
-    def __init__(self):
+    def __init__(self, prefix: str = "photo"):
         self.tape = Tape()
+        self._prefix = prefix
 
     def op(self, kind: str, *inputs: ir.Value | np.ndarray | None, **attributes: Any) -> ir.Value:
         values = [self._constant(each) if isinstance(each, np.ndarray) else each for each in inputs]
-        return self.tape.op(kind, values, attributes, output=ir.Value(name=f"photo_{len(self.tape.nodes)}"))
+        return self.tape.op(kind, values, attributes, output=ir.Value(name=f"{self._prefix}_{len(self.tape.nodes)}"))
 
     def _constant(self, value: np.ndarray) -> ir.Value:
-        return self.tape.initializer(ir.tensor(value), name=f"photo_constant_{len(self.tape.initializers)}")
+        return self.tape.initializer(ir.tensor(value), name=f"{self._prefix}_constant_{len(self.tape.initializers)}")
+
+    def either(self, condition: ir.Value, **branches: Callable[["Steps"], ir.Value]) -> ir.Value:
+        """What one of two branches makes, `then_branch` where the condition holds or `else_branch`; only that runs."""
+        graphs = {}
+        for name, branch in branches.items():
+            steps = Steps(f"{self._prefix}_{len(self.tape.nodes)}_{name}")
+            made = branch(steps)
+            tape = steps.tape
+            graphs[name] = ir.Graph([], [made], nodes=tape.nodes, initializers=tape.initializers, name=name)
+        return self.op("If", condition, **graphs)
 
     def sides(self, x: ir.Value) -> ir.Value:
         """Height and width as doubles. Shapes: (B, 3, H, W) -> (2,)."""
@@ -66,13 +79,27 @@ def by_resize(steps: Steps, x: ir.Value, sides: ir.Value, filter: str) -> ir.Val
 
 
 def by_matrices(steps: Steps, x: ir.Value, sides: ir.Value, filter: str) -> ir.Value:
-    """The same by matrices of weights, from left to right and then down, rounded after each as Pillow does."""
+    """The same by matrices of weights, across and down in the order of the Pillow at hand, rounded after each."""
     have = steps.sides(x)
     down, across = (_weights(steps, _entry(steps, have, n), _entry(steps, sides, n), filter) for n in (0, 1))
+    across = steps.op("Transpose", across, perm=[1, 0])
     levels = steps.op("Cast", x, to=ir.DataType.DOUBLE)
-    levels = _levels(steps, steps.op("MatMul", levels, steps.op("Transpose", across, perm=[1, 0])))
-    levels = _levels(steps, steps.op("MatMul", down, levels))
-    return steps.op("Cast", levels, to=ir.DataType.UINT8)
+
+    def across_first(steps: Steps) -> ir.Value:
+        return _levels(steps, steps.op("MatMul", down, _levels(steps, steps.op("MatMul", levels, across))))
+
+    def down_first(steps: Steps) -> ir.Value:
+        return _levels(steps, steps.op("MatMul", _levels(steps, steps.op("MatMul", down, levels)), across))
+
+    if int(PIL.__version__.split(".")[0]) < GOES_DOWN_FIRST:
+        resized = across_first(steps)
+    else:
+        less = steps.op("Sub", have, sides)
+        lower, narrower = _entry(steps, less, 0), _entry(steps, less, 1)
+        twice = steps.op("Max", steps.op("Add", narrower, narrower), np.array(0.0))
+        is_tall = steps.op("Greater", lower, twice)
+        resized = steps.either(is_tall, then_branch=down_first, else_branch=across_first)
+    return steps.op("Cast", resized, to=ir.DataType.UINT8)
 
 
 def _entry(steps: Steps, vector: ir.Value, number: int) -> ir.Value:
