@@ -1,6 +1,6 @@
 """What can be relied on of answers: calibration, errors among the sure ones, and photos of something else.
 
-python benchmarks/trust.py FOLDER... [--backbone NAME] [--strategies probe,lp-ft] [--seeds 3]
+python benchmarks/trust.py FOLDER... [--backbone NAME] [--strategies probe,lp-ft] [--seeds 0,1,2]
 
 Each FOLDER holds train/CLASS and test/CLASS. A classifier of one is shown its own test photos and up to 100 test photos
 of each of the others. One JSON line a run; then the means.
@@ -25,13 +25,13 @@ def main() -> None:
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--backbone", default="auto", help="a name, A+B, or the path of a model folder")
     parser.add_argument("--strategies", default="probe,lp-ft")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", default="0,1,2")
     given = parser.parse_args()
     lines = []
     for folder in given.folders:
         others = [other for other in given.folders if other != folder]
         for strategy in given.strategies.split(","):
-            for seed in range(given.seeds):
+            for seed in map(int, given.seeds.split(",")):
                 options = {"strategy": strategy, "seed": seed, "backbone": given.backbone}
                 lines.append({"folder": folder.name, **options} | judged(folder, others, **options))
                 print(json.dumps(lines[-1]), flush=True)
@@ -44,8 +44,10 @@ def judged(folder: Path, others: list[Path], **options) -> dict:
         run = tk.finetune(folder, out=f"{scratch}/run", **options)
         classifier, block = run.classifier, run.metrics["calibration"]
         own = {error: list(classifier.stream(photos(folder), max_error=error)) for error in ERRORS}
+        every = list(classifier.stream(photos(folder), top=len(classifier.classes)))
         foreign = list(classifier.stream(photo for other in others for photo in thinned(photos(other))))
     found = {"temperature": block["temperature"], "ece before": block["before"]["ece"], "ece": block["after"]["ece"]}
+    found["temperature best on test"] = block["temperature"] * further_temperature(every)
     for error, predictions in own.items():
         sure = [each for each in predictions if each.is_sure]
         found[f"answered at {error}"] = len(sure) / len(predictions)
@@ -53,6 +55,15 @@ def judged(folder: Path, others: list[Path], **options) -> dict:
     found["own called unlike"] = float(np.mean([not each.is_familiar for each in own[ERRORS[0]]]))
     found["foreign called unlike"] = float(np.mean([not each.is_familiar for each in foreign])) if foreign else None
     return found
+
+
+def further_temperature(predictions) -> float:
+    """What the logits of the answers must still be divided by for the least log loss."""
+    logs = [np.log(np.maximum([p for _, p in each.top], 1e-12)) for each in predictions]
+    right = [[name for name, _ in each.top].index(Path(each.source).parent.name) for each in predictions]
+    tried = np.exp(np.linspace(-2, 2, 401))
+    losses = [sum(np.log(np.exp(x / t).sum()) - (x / t)[k] for x, k in zip(logs, right)) for t in tried]
+    return float(tried[np.argmin(losses)])
 
 
 def photos(folder: Path) -> list[Path]:

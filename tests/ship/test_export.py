@@ -204,6 +204,26 @@ def test_photos_are_prepared_in_a_graph_as_everywhere(changes, shrinking, tmp_pa
         assert (difference > 0).mean() < 0.01
 
 
+@pytest.mark.parametrize(("resampling_by", "most"), [(resampling.by_resize, 0.001), (resampling.by_matrices, 0.0)])
+def test_a_screenshot_is_shrunk_in_the_order_of_pillow(resampling_by, most, tmp_path):
+    """In the other order one value in five is a level away."""
+    pytest.importorskip("onnxruntime")
+    steps = resampling.Steps()
+    kind = ir.TensorType(ir.DataType.UINT8)
+    photo = ir.Value(name="photo", type=kind, shape=ir.Shape([1, 3, "height", "width"]))
+    shrunk = resampling_by(steps, photo, steps.op("Identity", np.array([320.0, 140.0])), "bicubic")
+    shrunk.type, shrunk.shape = kind, ir.Shape([1, 3, 320, 140])
+    tape, opset = steps.tape, {"": 18}
+    graph = ir.Graph(
+        [photo], [shrunk], nodes=tape.nodes, initializers=tape.initializers, opset_imports=opset, name="shrunk"
+    )
+    (tmp_path / "shrunk.onnx").write_bytes(ir.to_proto(ir.Model(graph, ir_version=9)).SerializeToString())
+    pixels = np.random.default_rng(0).integers(0, 256, (700, 300, 3), np.uint8)
+    expected = np.asarray(Image.fromarray(pixels).resize((140, 320), Image.Resampling.BICUBIC))
+    (found,) = in_onnxruntime(tmp_path / "shrunk.onnx", pixels.transpose(2, 0, 1)[None])[0]
+    assert (found.transpose(1, 2, 0) != expected).mean() <= most
+
+
 def test_a_filter_that_onnx_lacks_is_refused_and_left_out_with_core(tmp_path):
     pytest.importorskip("onnxruntime")
     model = build("resnet10t", size_px=64)

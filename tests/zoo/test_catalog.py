@@ -315,7 +315,7 @@ def test_a_mistyped_run_in_the_current_folder_is_none_either(tmp_path, monkeypat
 
 def test_the_accuracies_of_timms_table_are_of_weights_that_timm_has():
     table = timm_results._table()
-    assert len(table) == 349
+    assert len(table) == 1002
     assert set(table) <= set(timm.list_pretrained())
     assert all(50 < float(accuracy) < 91 for accuracy in table.values())
     assert catalog.describe("mobilenetv2_100").measured == {"ImageNet, top-1": "73.0 %, in timm's table of results"}

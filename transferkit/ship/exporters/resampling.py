@@ -71,15 +71,27 @@ Resampling = Callable[[Steps, ir.Value, ir.Value, str], ir.Value]
 
 
 def by_resize(steps: Steps, x: ir.Value, sides: ir.Value, filter: str) -> ir.Value:
-    """Images with sides of that length, by one node. Shapes: uint8 (B, 3, H, W), doubles (2,)."""
-    sizes = steps.op("Concat", steps.op("Shape", x, end=2), steps.whole(sides), axis=0)
+    """Images with sides of that length, by `Resize`. Shapes: uint8 (B, 3, H, W), doubles (2,)."""
+    whole = steps.whole(sides)
     kind = {"bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5}, "bilinear": {"mode": "linear"}}[filter]
     same = {"antialias": 1, "exclude_outside": 1, "coordinate_transformation_mode": "half_pixel"}
-    return steps.op("Resize", x, None, None, sizes, **kind, **same)
+
+    def resized(steps: Steps, x: ir.Value, *sizes: ir.Value) -> ir.Value:
+        return steps.op("Resize", x, None, None, steps.op("Concat", *sizes, axis=0), **kind, **same)
+
+    def across_first(steps: Steps) -> ir.Value:  # as the node itself does
+        return resized(steps, x, steps.op("Shape", x, end=2), whole)
+
+    def down_first(steps: Steps) -> ir.Value:
+        height = steps.op("Gather", whole, np.array([0]))
+        lower = resized(steps, x, steps.op("Shape", x, end=2), height, steps.op("Shape", x, start=3))
+        return resized(steps, lower, steps.op("Shape", x, end=2), whole)
+
+    return _in_order(steps, steps.sides(x), sides, down_first=down_first, across_first=across_first)
 
 
 def by_matrices(steps: Steps, x: ir.Value, sides: ir.Value, filter: str) -> ir.Value:
-    """The same by matrices of weights, across and down in the order of the Pillow at hand, rounded after each."""
+    """The same by matrices of weights, rounded after each as Pillow does."""
     have = steps.sides(x)
     down, across = (_weights(steps, _entry(steps, have, n), _entry(steps, sides, n), filter) for n in (0, 1))
     across = steps.op("Transpose", across, perm=[1, 0])
@@ -91,15 +103,25 @@ def by_matrices(steps: Steps, x: ir.Value, sides: ir.Value, filter: str) -> ir.V
     def down_first(steps: Steps) -> ir.Value:
         return _levels(steps, steps.op("MatMul", _levels(steps, steps.op("MatMul", down, levels)), across))
 
-    if int(PIL.__version__.split(".")[0]) < GOES_DOWN_FIRST:
-        resized = across_first(steps)
-    else:
-        less = steps.op("Sub", have, sides)
-        lower, narrower = _entry(steps, less, 0), _entry(steps, less, 1)
-        twice = steps.op("Max", steps.op("Add", narrower, narrower), np.array(0.0))
-        is_tall = steps.op("Greater", lower, twice)
-        resized = steps.either(is_tall, then_branch=down_first, else_branch=across_first)
+    resized = _in_order(steps, have, sides, down_first=down_first, across_first=across_first)
     return steps.op("Cast", resized, to=ir.DataType.UINT8)
+
+
+def _in_order(
+    steps: Steps,
+    have: ir.Value,
+    want: ir.Value,
+    *,
+    down_first: Callable[[Steps], ir.Value],
+    across_first: Callable[[Steps], ir.Value],
+) -> ir.Value:
+    """One of two ways, as the Pillow at hand goes from sides to others. Shapes: doubles (2,), (2,)."""
+    if int(PIL.__version__.split(".")[0]) < GOES_DOWN_FIRST:
+        return across_first(steps)
+    less = steps.op("Sub", have, want)
+    lower, narrower = _entry(steps, less, 0), _entry(steps, less, 1)
+    twice = steps.op("Max", steps.op("Add", narrower, narrower), np.array(0.0))
+    return steps.either(steps.op("Greater", lower, twice), then_branch=down_first, else_branch=across_first)
 
 
 def _entry(steps: Steps, vector: ir.Value, number: int) -> ir.Value:
