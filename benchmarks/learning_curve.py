@@ -1,11 +1,12 @@
 """What a learning curve foretells: half of the training photos are hidden, and the accuracy with all of them forecast.
 
-python benchmarks/learning_curve.py FOLDER... [--backbone NAME] [--seeds 3]
+python benchmarks/learning_curve.py FOLDER... [--backbone NAME] [--seeds 8]
 
 Each FOLDER holds train/CLASS and test/CLASS. What is foretold is the accuracy that a probe of all training photos has
 out of five folds, each of which it fits to four fifths of them. One JSON line a folder and seed, in per cent: with half
 of the photos, foretold with all, its 95 % interval, and what it was; on the test photos too, where all photos are
-fitted. `seconds` is what the curve took, `solved` what the probe took. Then the mean of the errors.
+fitted. `seconds` is what the curve took, `solved` what the probe took. Then the mean of the errors. "by chance" is what
+the accuracy with half of the photos differs by, from one half to another: no forecast from a half can be nearer.
 """
 
 import argparse
@@ -33,7 +34,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--backbone", default="efficientnet_lite0")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, default=8)
     given = parser.parse_args()
     lines = []
     for folder in given.folders:
@@ -48,12 +49,19 @@ def main() -> None:
         "mean error": statistics.mean(errors),
         "largest": max(errors),
         "if nothing changed": statistics.mean(unchanged),
+        "by chance": statistics.mean(by_chance(lines, folder.name) for folder in given.folders),
         "in the interval": statistics.mean(inside),
         "on test": statistics.mean(map(abs, on_test)),
         "seconds": statistics.mean(line["seconds"] for line in lines),
         "solved": statistics.mean(line["solved"] for line in lines),
     }
     print(json.dumps({name: round(value, 2) for name, value in summary.items()}))
+
+
+def by_chance(lines: list[dict[str, Any]], folder: str) -> float:
+    """The mean distance from their mean of what halves of a folder have to go before they are as the whole."""
+    ways = np.array([line["half"] - line["was"] for line in lines if line["folder"] == folder])
+    return float(abs(ways - ways.mean()).mean())
 
 
 def opened(folder: Path, backbone: str, seed: int) -> tuple[Problem, np.ndarray]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 
 import transferkit as tk
+from transferkit import metrics
 
 ERRORS = (0.02, 0.05, 0.10)
 MOST = 100  # photos of another folder
@@ -47,6 +48,7 @@ def judged(folder: Path, others: list[Path], **options) -> dict:
         every = list(classifier.stream(photos(folder), top=len(classifier.classes)))
         foreign = list(classifier.stream(photo for other in others for photo in thinned(photos(other))))
     found = {"temperature": block["temperature"], "ece before": block["before"]["ece"], "ece": block["after"]["ece"]}
+    found["ece by chance"] = error_by_chance(np.array([each.top[0][1] for each in every]))
     found["temperature best on test"] = block["temperature"] * further_temperature(every)
     for error, predictions in own.items():
         sure = [each for each in predictions if each.is_sure]
@@ -55,6 +57,13 @@ def judged(folder: Path, others: list[Path], **options) -> dict:
     found["own called unlike"] = float(np.mean([not each.is_familiar for each in own[ERRORS[0]]]))
     found["foreign called unlike"] = float(np.mean([not each.is_familiar for each in foreign])) if foreign else None
     return found
+
+
+def error_by_chance(confidence: np.ndarray) -> float:
+    """The calibration error of answers that are right exactly as often as they say; the mean of 200 draws."""
+    rng = np.random.default_rng(0)
+    draws = (rng.random(len(confidence)) < confidence for _ in range(200))
+    return float(np.mean([metrics.calibration_error(confidence, right) for right in draws]))
 
 
 def further_temperature(predictions) -> float:

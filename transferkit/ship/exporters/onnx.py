@@ -25,6 +25,8 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
     from transferkit.ship.exporters import photo_graph, quantisation, resampling
 
     joined = parity.joined(model, format=EXPORTER.name, of_photos=not wanted.core)
+    if not wanted.core:
+        photo_graph.require_filters(joined.network.preprocessings)
     with parity.converting(joined):
         graph = whole = core(joined)
         small = quantisation.quantised(graph, joined, wanted.int8, session=session) if wanted.int8 else None

@@ -18,6 +18,13 @@ from transferkit.zoo.errors import UsageError
 SIDES = np.array([2, 3])  # the axes of (B, 3, H, W) that are cropped
 
 
+def require_filters(preprocessings: Sequence[Preprocessing]) -> None:
+    """Raise UsageError where ONNX has no filter that one of them resizes by."""
+    for each in preprocessings:
+        if each.interpolation not in CURVES:
+            raise UsageError(f"ONNX has no {each.interpolation} filter; --core writes the graph without resize")
+
+
 def of_photos(
     model: onnx.ModelProto, preprocessings: Sequence[Preprocessing], *, shrinking: Resampling
 ) -> onnx.ModelProto:
@@ -25,7 +32,6 @@ def of_photos(
 
     Args: shrinking, how it makes large photos smaller before it resizes them.
     Shapes: an input was uint8 (B, 3, h, w); the one that is left, "photos", is uint8 (B, H, W, 3) of any H and W.
-    Raises: UsageError where ONNX has no such filter.
     """
     whole = ir.from_proto(model)
     graph = whole.graph
@@ -45,8 +51,6 @@ def of_photos(
 
 def _view(steps: Steps, planes: ir.Value, preprocessing: Preprocessing, shrinking: Resampling) -> ir.Value:
     """What the network sees of photos. Shapes: uint8 (B, 3, H, W) -> (B, 3, h, w)."""
-    if preprocessing.interpolation not in CURVES:
-        raise UsageError(f"ONNX has no {preprocessing.interpolation} filter; --core writes the graph without resize")
     x = _shrunk(steps, planes, source_side(preprocessing), shrinking)
     if preprocessing.crop_mode == "center":
         x = _trimmed(steps, x)
