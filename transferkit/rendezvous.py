@@ -24,7 +24,7 @@ def meet(*, timeout: timedelta) -> tuple["Store", int, int]:
 
     if folder := os.environ.get(stops.LAUNCH):  # of our own launcher: a file, no port
         number, count = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-        store = dist.FileStore(os.path.join(folder, "store"), count)
+        store = dist.FileStore(os.path.join(folder, "store"), count)  # pyright: ignore[reportPrivateImportUsage]
         store.set_timeout(timeout)
     else:
         store, number, count = next(rendezvous("env://", timeout=timeout))

@@ -67,7 +67,8 @@ def deeper_name(name: str) -> str:
     backbone = sizes.hollow(source.open(own, offline=True))
     if not stages(backbone):
         return ""
-    *earlier, last = backbone.model.feature_info
+    info: Any = backbone.model.feature_info
+    *earlier, last = info
     finer = [each["module"] for each in earlier if each["reduction"] < last["reduction"]][-1:]
     wanted = finer + [last["module"]] * (last["num_chs"] != backbone.num_features)
     return DEPTH.join([name, *wanted]) if finer else ""
@@ -96,9 +97,8 @@ def deepened(backbone: Backbone, wanted: Sequence[str]) -> Backbone:
         heads=len(backbone.heads),
         classes=backbone.num_classes,
     )
-    for head in network.heads:
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
+    for parameter in network.heads.parameters():
+        nn.init.zeros_(parameter)
     network.heads.to(next(backbone.model.parameters()).device)
     card = deeper_card(backbone.card, wanted)
     added = sum(parameter.numel() for parameter in network.heads.parameters())

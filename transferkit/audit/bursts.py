@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -36,7 +37,7 @@ def candidates(listing: Listing, rows: np.ndarray) -> Candidates:
     return Candidates(by_time, sorted(set(_neighbours(named, 1)) - set(by_time)))
 
 
-def _neighbours(entries: list[tuple[Any, float, int]], most: float) -> Pairs:
+def _neighbours(entries: Sequence[tuple[Any, float, int]], most: float) -> Pairs:
     """The places of entries that follow each other, are of one series and no more than `most` apart."""
     return sorted(
         (min(place, next_place), max(place, next_place))

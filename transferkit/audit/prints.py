@@ -45,8 +45,8 @@ def grey_of(image: Decoded) -> np.ndarray:
     """A photo in small and grey; shape (h, w) uint8."""
     image = Image.fromarray(image) if isinstance(image, np.ndarray) else image
     scale = min(1.0, SIDE_PX / max(image.size))
-    size = tuple(max(2, round(length * scale)) for length in image.size)
-    return np.asarray(image.resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
+    width, height = (max(2, round(length * scale)) for length in image.size)
+    return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, reducing_gap=2.0).convert("L"))
 
 
 def of(grey: np.ndarray) -> Print:

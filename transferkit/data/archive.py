@@ -51,10 +51,10 @@ DAMAGED = (
 
 
 class Packed(NamedTuple):
-    """A file in an archive: its name, its size as the archive says it, and the content."""
+    """A file in an archive: its name, its size in bytes as the archive says it, and the content."""
 
     name: str
-    bytes: int
+    size: int
     file: IO[bytes]
 
 
@@ -180,7 +180,7 @@ def _write(path: Path, folder: Path, *, most: int, progress: Progress) -> int:
             progress.advance(1)
             if any(map(entries.is_hidden, parts)):
                 continue
-            total += packed.bytes
+            total += packed.size
             if total > most:
                 raise DataError(f"{path} would be over {most >> 20:,} MB unpacked: are these photos? Nothing is kept")
             target = folder.joinpath(*parts)

@@ -1,5 +1,7 @@
 """Colours of 16 bits a sample with all of their bits, of which Pillow reads the upper 8."""
 
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -42,7 +44,7 @@ def _lower(image: Image.Image, data: bytes) -> np.ndarray:
         return np.asarray(again).astype(np.uint16)
 
 
-def _swapped(args: object) -> object:
+def _swapped(args: Any) -> Any:
     if isinstance(args, tuple):
         return (_swapped(args[0]), *args[1:])
     is_deep = isinstance(args, str) and args[-4:-1] == ";16"

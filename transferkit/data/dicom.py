@@ -21,7 +21,7 @@ from transferkit.data.source import DecodeError
 
 HEADER_BYTES = 4096  # of which the file's own elements take a few hundred
 ADVICE = "save it uncompressed, as gdcmconv --raw does"
-DEFLATED = "1.2.840.10008.1.2.1.99"
+DEFLATED: str = "1.2.840.10008.1.2.1.99"
 FRAME_GROUPS = ("PerFrameFunctionalGroupsSequence", "SharedFunctionalGroupsSequence")
 FRAME_PARTS = ("FrameVOILUTSequence", "PixelValueTransformationSequence")
 MOST_PIXELS = 2 * (Image.MAX_IMAGE_PIXELS or 89_478_485)  # above which Pillow calls other files bombs

@@ -5,9 +5,9 @@ import importlib
 import io
 import re
 import warnings
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
-from PIL import Image, UnidentifiedImageError, features
+from PIL import Image, ImageFile, UnidentifiedImageError, features
 
 from transferkit.data import dicom, png, sniff
 from transferkit.data.quiet import silence_libtiff
@@ -106,9 +106,9 @@ def _has(name: str) -> bool:
     return True
 
 
-def _with_all_bits(image: Image.Image) -> Image.Image:
+def _with_all_bits(image: ImageFile.ImageFile) -> Image.Image:
     """The opened image with the readers set right that would take 16 bits a colour for 8, or go pixel by pixel."""
-    tiles = getattr(image, "tile", [])
+    tiles: Any = image.tile
     if image.format == "TIFF" and tiles and tiles[0].codec_name == "raw" and len(image.getbands()) > 1:
         tags = image.tag_v2  # pyright: ignore[reportAttributeAccessIssue]
         end = "L" if tags.prefix == b"II" else "B"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from transferkit import kinds
 from transferkit.data import grouping, parts
 from transferkit.data.columns import word
 from transferkit.data.hints import NONE, Hints
@@ -48,7 +49,7 @@ class Images:
         places = Places(source, encoding=table.encoding)
         self.labels = labels = self._same(table) if self.labels else table.taker
         for row in table.rows():
-            labels.add(row.labels, row.where)
+            kinds.present(labels).add(row.labels, row.where)
             own = row.part or part
             self.written.append(row.path)
             self.paths.append(places.find(row.path, own, row.where))

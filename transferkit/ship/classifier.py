@@ -92,9 +92,9 @@ class Classifier:
             listed = tuple((self.classes[k], float(mean[k])) for k in np.argsort(-mean, kind="stable")[:top])
             said = tuple((self.classes[k], p) for k, p in self.task.said(mean))
             label, probability = said[0] if self.task.names_one else (None, None)
-            named = {"label": label, "probability": probability, "labels": said, "top": listed}
+            named: dict[str, Any] = {"label": label, "probability": probability, "labels": said, "top": listed}
             is_sure = None if threshold is None else bool(self.task.confidence(mean[None])[0] >= threshold)
-            known = {"trained_on": trained_on, "is_sure": is_sure, "is_familiar": answer.is_familiar}
+            known: dict[str, Any] = {"trained_on": trained_on, "is_sure": is_sure, "is_familiar": answer.is_familiar}
             yield Prediction(source=source, **named, **known)
 
     def predict(self, sources: Iterable[Source] | Source, **options: Any) -> list[Prediction]:

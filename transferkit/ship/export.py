@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
+from transferkit.model.build import Backbone
 from transferkit.model.ensemble import Pass, answer_of
+from transferkit.model.mirror import MirrorAveraged
 from transferkit.ship import exporters
 from transferkit.ship.exporters.exporter import ONE_BY_ONE, Agreement, Wanted
 from transferkit.ship.models import Artifact, Ensemble
@@ -41,9 +44,9 @@ class FromPixels(nn.Module):
         x = [(view.float() - mean) / std for view, mean, std in zip(views, self.mean, self.std)]
         answers, margins = [], []
         for network, known, number in zip(self.networks, self.familiarities, self.seen):
-            logits, features = answer_of(network, x[number])
+            logits, features = answer_of(cast("Backbone | MirrorAveraged", network), x[number])
             answers.append(logits)
-            margins += [familiarity(features) for familiarity in known]
+            margins += [familiarity(features) for familiarity in known.children()]
         logits = torch.cat(answers, dim=1)  # (B, M * K)
         probabilities = self.task.activated(logits.unflatten(1, (-1, self.num_classes))).mean(1)
         return (probabilities, torch.stack(margins).mean(0)) if margins else probabilities

@@ -64,8 +64,8 @@ def prediction_html(
 def _picture(source: Source) -> str:
     """The photo, small; words where it cannot be read again, as of an open file that cannot go back to its start."""
     try:
-        if hasattr(source, "read") and hasattr(source, "seek"):
-            source.seek(0)
+        if hasattr(source, "read") and (seek := getattr(source, "seek", None)):
+            seek(0)
         return thumbnail(content_of(source))
     except (TransferkitError, OSError, ValueError):  # ValueError: the file is closed
         return "cannot be read"

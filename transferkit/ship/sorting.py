@@ -197,8 +197,9 @@ def _read(journal: Path) -> list[tuple[Step, str]]:
 
 
 def _step(line: Any, journal: Path) -> Step:
-    texts = [line.get(key) for key in ("how", "from", "to")] if isinstance(line, dict) else []
-    if len(texts) != 3 or not all(isinstance(text, str) and "\0" not in text for text in texts):
+    found = [line.get(key) for key in ("how", "from", "to")] if isinstance(line, dict) else []
+    texts = [text for text in found if isinstance(text, str) and "\0" not in text]
+    if len(texts) != 3:
         raise ModelFileError(f"{journal} is damaged: a line has no how, from and to")
     how, source, target = texts
     parts = Path(target).parts

@@ -134,7 +134,7 @@ class SingleLabel(Task):
         return f"{100 * block['accuracy']:.1f} % of {block['n']} images right ({interval_words(block)})"
 
     def class_table(self, block: dict[str, Any], classes: Sequence[str]) -> list[tuple[str, ...]]:
-        rows = [("class", "images", "right", "precision", "recall", "F1")]
+        rows: list[tuple[str, ...]] = [("class", "images", "right", "precision", "recall", "F1")]
         for k, name in enumerate(classes):
             scores = block["per_class"][k]
             if scores["images"]:

@@ -63,7 +63,7 @@ class Joined:
     @property
     def outputs(self) -> list[str]:
         """The names of the outputs."""
-        is_known = any(len(known) for known in self.network.familiarities)
+        is_known = any(True for known in self.network.familiarities for _ in known.children())
         return ["probabilities", *["familiarity"] * is_known]
 
     @property
