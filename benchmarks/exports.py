@@ -76,8 +76,9 @@ def random(name: str, folder: Path, photos: list[Path]) -> Path:
         layer.weight.normal_()
         layer.bias.zero_()
         logits = torch.cat([backbone.eval()(each) for each in pixels.split(8)])
-        layer.weight.div_(logits.std(0)[:, None])
-        layer.bias.sub_(logits.mean(0) / logits.std(0))
+        spread = logits.std(0).clamp(min=1e-3 * float(logits.abs().max()))  # less is lost in single precision
+        layer.weight.div_(spread[:, None])
+        layer.bias.sub_(logits.mean(0) / spread)
     artifact.save(
         folder, Artifact(backbone=backbone, classes=tuple("abcde"), preprocessing=preprocessing, record={"seed": 0})
     )
