@@ -2,7 +2,8 @@
 
 Written as products with two matrices of weights it is Pillow's bit for bit, where a runtime computes in doubles.
 `Resize` with antialias, given uint8, is the faster for large photos and differs by one level in one value of 1,000; but
-runtimes other than onnxruntime leave antialias out without a word.
+runtimes other than onnxruntime leave antialias out without a word. A value is rounded after each of the two directions,
+so their order shows: it is that of the Pillow which is installed where the graph is made.
 Sources: https://onnx.ai/onnx/operators/onnx__Resize.html (opset 18); Pillow's src/libImaging/Resample.c
 """
 
