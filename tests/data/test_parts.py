@@ -81,9 +81,10 @@ def test_names_with_more_in_them_and_folders_of_one_name_are_parts_where_they_ho
     assert {("seg_pred", folder.NO_PART), (f"{train.split('/')[0]}/note.txt", folder.LOOSE)} <= set(listing.ignored)
 
 
-def test_names_with_more_in_them_that_do_not_hold_the_same_are_refused(tmp_path):
-    tree(tmp_path, "toy-train/steam/1.jpg", "toy-train/fast/2.jpg", "toy-test/tube/3.jpg", "toy-test/rack/4.jpg")
-    with pytest.raises(DataError, match="toy-train/ and toy-test/, which are called like parts, not classes"):
+@pytest.mark.parametrize(("train", "test"), [("toy-train", "toy-test"), ("Toy Train", "toy TEST")])
+def test_names_with_more_in_them_that_do_not_hold_the_same_are_refused(tmp_path, train, test):
+    tree(tmp_path, f"{train}/steam/1.jpg", f"{train}/fast/2.jpg", f"{test}/tube/3.jpg", f"{test}/rack/4.jpg")
+    with pytest.raises(DataError, match=f"{train}/ and {test}/, which are called like parts, not classes"):
         folder.read(tmp_path)
 
 

@@ -50,6 +50,18 @@ def test_it_finds_what_scipy_finds_in_no_more_than_twice_the_evaluations():
     assert len(points) <= 2 * scipys.nfev
 
 
+def test_a_step_is_lengthened_until_it_leaves_the_steep_part():
+    def objective(x):
+        return x.square().sum().item() / 200, x / 100
+
+    point = torch.ones(1, dtype=torch.float64)
+    value, gradient = objective(point)
+    slope = -(gradient.item() ** 2)
+    length, _, found = lbfgs._search(objective, point, -gradient, value=value, slope=slope)
+    assert length > 1
+    assert -(found @ gradient) >= lbfgs.CURVATURE * slope
+
+
 def test_a_value_that_is_not_a_number_shortens_the_step():
     def objective(x):  # -log(x) + x, defined right of 0 alone; the first step from 0.1 would be to 9.1
         return (x - x.log()).sum().item() if (x > 0).all() and (x < 5).all() else float("nan"), 1 - 1 / x
