@@ -22,6 +22,13 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/tasks/single_label.py": [*TASKS, *SINGLE_LABEL],
         "transferkit/tasks/task.py": [*TASKS, "tests/test_metrics.py", "tests/tasks/test_split.py"],
     },
+    "trust": {
+        "transferkit/trust/calibration.py": ["tests/trust/test_calibration.py"],
+        "transferkit/trust/familiarity.py": ["tests/trust/test_familiarity.py"],
+        "transferkit/trust/sureness.py": ["tests/trust/test_sureness.py"],
+        "transferkit/train/power_law.py": ["tests/train/test_power_law.py"],
+        "transferkit/train/learning_curve.py": ["tests/train/test_learning_curve.py"],
+    },
     "files": {"zoo/files.py": ["tests/zoo/test_writing.py", "tests/zoo/test_files.py"]},
     "model": {
         "transferkit/model/boundary.py": [

@@ -57,6 +57,15 @@ def test_its_points_are_the_accuracies_of_probes_of_scikit_learn_on_the_same_par
         assert found == pytest.approx(np.mean(np.concatenate(expected)), abs=0.01)
 
 
+def test_a_point_is_as_certain_as_its_draws_agree_and_never_more_than_its_images_allow():
+    """By hand: half of the error of a share where one more image is right, and one more wrong."""
+    nan, members = np.nan, np.ones(4, bool)
+    one = learning_curve.Measured(share=0.5, right=np.array([[nan, 1, 1, 0.0]]))
+    assert one.deviation(members) == pytest.approx(np.sqrt(7 / 18 * 11 / 18 / 4) / 2)  # (4 / 3 + 1) / 6 are wrong
+    far = learning_curve.Measured(share=0.25, right=np.repeat([[1.0], [1.0], [0.0], [0.0], [nan]], 40, axis=1))
+    assert far.deviation(np.ones(40, bool)) == pytest.approx(np.std([1, 1, 0, 0], ddof=1) / 2)
+
+
 def test_half_of_the_images_foretell_what_twice_as_many_come_to():
     """Of eight sets of images, on 3,000 others. Clouds have more error that no image takes away than photos."""
     errors = []

@@ -41,6 +41,22 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says():
     assert 0.9 <= held / count <= 0.99
 
 
+def test_before_anything_is_measured_a_small_rest_and_exponents_around_a_half_are_likely():
+    law = power_law.fit(SIZES, np.full(4, 0.3), np.full(4, 1e6), shared=0.0)
+    of_exponent = {c: law.weight[np.isclose(law.exponent, c)].sum() for c in (0.5, 1.0)}
+    assert of_exponent[1.0] / of_exponent[0.5] == pytest.approx(np.exp(-((np.log(2) / power_law.SPREAD) ** 2) / 2))
+    of_rest = {left: law.weight[np.isclose(law.left, left)].sum() for left in (0.0, 0.5)}
+    assert of_rest[0.5] / of_rest[0.0] == pytest.approx(0.5**4)  # a density of Beta(1, 5)
+    assert law.level.min() >= 0
+    assert law.level.max() <= 1
+
+
+def test_the_interval_has_what_the_points_have_in_common():
+    law = power_law.fit(SIZES, 0.3 * (SIZES / 256) ** -0.5, np.full(4, 1e-4), shared=0.02)
+    middle, low, high = law.forecast(256)
+    assert (middle, low, high) == pytest.approx((0.3, 0.3 - 0.0392, 0.3 + 0.0392), abs=2e-3)
+
+
 def test_more_images_never_make_it_worse_and_no_share_leaves_0_to_1():
     law = power_law.fit(SIZES, [0.9, 0.95, 0.97, 0.99], np.full(4, 0.05), shared=0.1)  # it gets worse with more
     errors = [law.forecast(images)[0] for images in (10, 100, 1000, 10_000)]

@@ -1,7 +1,10 @@
 """A temperature makes probabilities frequencies, and does no more than the images can vouch for."""
 
+import math
+
 import numpy as np
 import pytest
+from scipy.optimize import minimize_scalar
 
 from transferkit.tasks import SINGLE_LABEL, MultiLabel
 from transferkit.trust import calibration
@@ -19,6 +22,25 @@ def test_logits_that_are_too_large_by_a_factor_are_divided_by_it(true):
     logits = rng.normal(size=(4000, 5)) * 3
     labels = drawn(SINGLE_LABEL.probabilities(logits / true))
     assert calibration.temperature([logits], labels, SINGLE_LABEL) == pytest.approx(true, rel=0.06)
+
+
+@pytest.mark.parametrize("spread", [calibration.SPREAD, calibration.SPREAD_OF_REFITS, 5.0])
+@pytest.mark.parametrize("true", [0.3, 12.0])
+def test_it_has_the_least_of_the_loss_and_of_what_is_expected_beforehand(true, spread):
+    logits = rng.normal(size=(60, 4)) * 3 * true
+    labels = drawn(SINGLE_LABEL.probabilities(logits / true))
+
+    def loss(log_temperature):
+        losses = SINGLE_LABEL.log_losses(logits / math.exp(log_temperature), labels)
+        return losses.sum() + (log_temperature / spread) ** 2 / 2
+
+    best = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-6}).x
+    found = calibration.temperature([logits], labels, SINGLE_LABEL, spread=spread)
+    assert math.log(found) == pytest.approx(best, abs=4e-4)
+
+
+def test_of_a_network_that_was_fitted_once_more_less_is_believed():
+    assert 0 < calibration.SPREAD_OF_REFITS < calibration.SPREAD
 
 
 def test_yes_or_no_of_each_class_is_calibrated_too():

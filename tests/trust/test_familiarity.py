@@ -27,7 +27,7 @@ def margins(known, features):
 
 def test_few_images_like_those_trained_on_are_called_unlike_and_nearly_all_others():
     known = learnt(images(400))
-    assert 0.01 < (margins(known, images(2000)) < 0).mean() < 0.07
+    assert (margins(known, images(2000)) < 0).mean() == pytest.approx(familiarity.FALSE_ALARMS, abs=0.03)
     assert (margins(known, images(500, rng.normal(size=(3, 40)))) < 0).mean() > 0.95
 
 
@@ -38,6 +38,31 @@ def test_the_margin_is_the_mean_cosine_to_the_two_nearest_less_the_limit(count, 
     known = learnt(trained, widths=(width,))
     distances, _ = NearestNeighbors(n_neighbors=2, metric="cosine").fit(trained).kneighbors(new)
     assert margins(known, new) == pytest.approx(1 - distances.mean(1) - known.limit, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("count", "width", "directions"),
+    [(60, 40, 40), (60, 300, 40), (400, 300, familiarity.RANK)],  # all features; as many as there are; the most
+)
+def test_features_are_kept_in_the_directions_that_hold_most_of_them(count, width, directions):
+    features = images(count)
+    if width > 40:
+        noise = 0 if directions == 40 else 0.01
+        features = features @ rng.normal(size=(40, width)) + noise * rng.normal(size=(count, width))
+    basis = learnt(features.astype(np.float32), widths=(width,)).basis
+    assert basis.shape == (width, directions)
+    assert torch.allclose(basis.T @ basis, torch.eye(directions), atol=1e-4)
+
+
+def test_features_are_of_length_1_however_many_layers_receive_them():
+    known = learnt(images(50), widths=(10, 30))
+    assert torch.allclose(known.directions.norm(dim=1), torch.ones(50), atol=1e-5)
+
+
+def test_the_limit_may_be_below_0_where_folds_have_nothing_in_common():
+    one, other = np.eye(40, dtype=np.float32)[0], -np.eye(40, dtype=np.float32)[0]
+    known = learnt(np.stack([one] * 10 + [other] * 10), folds=np.repeat([0, 1], 10))
+    assert known.limit == pytest.approx(-1)
 
 
 def test_a_copy_in_the_same_fold_makes_nothing_look_familiar():
@@ -60,6 +85,13 @@ def test_a_network_with_large_features_does_not_drown_the_one_beside_it():
 @pytest.mark.parametrize("features", [images(familiarity.LEAST - 1), np.full((20, 40), np.nan, np.float32)])
 def test_nothing_is_known_from_too_few_images_or_from_no_numbers(features):
     assert learnt(features) is None
+
+
+def test_what_is_known_takes_ten_images_and_two_folds():
+    features = images(familiarity.LEAST)
+    assert learnt(features) is not None
+    assert learnt(features, folds=np.arange(len(features)) % 2) is not None
+    assert learnt(features, folds=np.zeros(len(features))) is None
 
 
 def test_features_that_are_all_zero_are_unlike_anything_and_stop_nothing():

@@ -47,6 +47,7 @@ def test_who_allows_every_error_gets_every_answer():
 def test_coverage_ends_with_all_images_and_the_accuracy_of_all():
     confidence, right = answers(1000)
     found = sureness.coverage(confidence, right)
+    assert found[0] == [0.001, right[confidence.argmax()]]
     assert found[-1] == [1, pytest.approx(right.mean())]
     half = min(found, key=lambda point: abs(point[0] - 0.5))
     surest = right[np.argsort(-confidence)][: round(half[0] * 1000)]
