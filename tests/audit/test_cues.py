@@ -75,6 +75,13 @@ def test_only_photos_of_nearly_one_colour_are_empty(tmp_path):
     assert look(tmp_path / "blank.jpg", tmp_path / "page.jpg").is_empty.tolist() == [True, False]
 
 
+def test_detail_is_what_a_pixel_takes_whatever_the_size_and_next_to_nothing_of_one_colour():
+    noise = np.random.default_rng(0).integers(0, 256, (192, 192, 3), np.uint8)
+    small, large = (cues._detail(Image.fromarray(noise[:side, :side])) for side in (96, 192))
+    assert small == pytest.approx(large, rel=0.03)
+    assert cues._detail(Image.new("RGB", (96, 96))) < 0.04
+
+
 def test_whatever_a_photo_is_like_nothing_stops(tmp_path):
     Image.new("L", (2, 2), 7).save(tmp_path / "tiny.png")
     Image.new("RGBA", (8, 8), (1, 2, 3, 0)).save(tmp_path / "clear.png")

@@ -1,6 +1,7 @@
 """What a person decides in fixes.csv is done, no more, and what cannot be done is one line."""
 
 import csv
+import re
 
 import numpy as np
 import pytest
@@ -93,6 +94,16 @@ def test_what_cannot_be_done_is_one_line_and_writes_nothing(data, tmp_path, line
     assert words in str(error.value)
     assert "\n" not in str(error.value)
     assert not (tmp_path / "clean.csv").exists()
+
+
+@pytest.mark.parametrize(("count", "end"), [(10, ", j"), (11, ", j, ...")])
+def test_of_many_classes_ten_are_named(tmp_path, count, end):
+    for letter in "abcdefghijk"[:count]:
+        (tmp_path / "photos" / letter).mkdir(parents=True)
+        (tmp_path / "photos" / letter / "1.png").write_bytes(b"")
+    path = decided(tmp_path / "f.csv", ("a/1.png", "", "a", "", "label:z"))
+    with pytest.raises(DataError, match=f"class 'z' is unknown; allowed: a, b.*{re.escape(end)}$"):
+        fixes.apply(listing(tmp_path / "photos"), path, tmp_path / "clean.csv")
 
 
 def test_a_file_of_another_kind_is_refused(data, tmp_path):

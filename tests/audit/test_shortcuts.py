@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.metrics import balanced_accuracy_score
+from sklearn.naive_bayes import CategoricalNB
 
 from transferkit.audit import shortcuts
 from transferkit.audit.cues import Cues, Seen
 from transferkit.data.listing import Listing, PathTable
+from transferkit.tasks import SINGLE_LABEL
 
 PLAIN = Seen(100, 80, 128.0, 40.0, (120.0, 120.0, 120.0, 9.0), 0.5, ("JPEG RGB", 600.0), "", np.nan)
 
@@ -40,6 +42,36 @@ def test_the_accuracy_is_the_balanced_one_of_a_cue_of_two_values():
     assert told.interval[0] < 0.9 < told.interval[1]
     assert told.is_strong
     assert told.chance == 0.5
+
+
+def test_the_accuracy_is_that_of_scikit_learns_naive_bayes_on_sixteenths_of_the_images():
+    random = np.random.default_rng(1)
+    labels = np.repeat([0, 1, 2], [200, 120, 60])
+    brightness = random.normal(100 + 20.0 * labels, 25)
+    folds, answers = SINGLE_LABEL.folds(labels, 5, seed=0), np.empty(len(labels), int)
+    for fold in range(5):
+        fitted = folds != fold
+        edges = np.quantile(brightness[fitted], np.linspace(0, 1, 17)[1:-1])
+        bins = np.searchsorted(edges, brightness)[:, None]
+        bayes = CategoricalNB(alpha=1 / 16, fit_prior=False, min_categories=16).fit(bins[fitted], labels[fitted])
+        answers[~fitted] = bayes.predict(bins[~fitted])
+    told = found(labels, [PLAIN._replace(brightness=float(value)) for value in brightness])["brightness"]
+    assert told.accuracy == pytest.approx(balanced_accuracy_score(labels, answers), abs=1e-3)  # an image is in a tie
+
+
+def test_the_interval_is_that_of_agresti_and_coull():
+    assert shortcuts._deviation(np.array(8), 10) == pytest.approx(np.sqrt(0.75 * 0.25 / 12))
+
+
+def test_the_strongest_cue_comes_first():
+    labels = np.arange(200) % 2
+    seen = [
+        PLAIN._replace(camera=str(label), brightness=128.0 + 9 * (label != (k % 10 < 3)), width=100 + k % 7)
+        for k, label in enumerate(labels)
+    ]
+    accuracies = [each.accuracy for each in found(labels, seen).values()]
+    assert accuracies == sorted(accuracies, reverse=True)
+    assert next(iter(found(labels, seen))) == "camera"
 
 
 @pytest.mark.parametrize(
@@ -91,8 +123,8 @@ def test_a_number_tells_a_class_unless_it_begins_anew_in_each():
     seen = [PLAIN] * 120
     anew = [f"{i:03d}.jpg" for i in (*range(90), *range(30))]
     assert "file name" not in found(labels, seen, anew)
-    running = [f"IMG_{i:03d}.jpg" for i in range(120)]
-    assert found(labels, seen, running)["file name"].is_strong
+    for running in ([f"IMG_{i:03d}.jpg" for i in range(120)], [f"day7_{i:03d}.jpg" for i in range(120)]):
+        assert found(labels, seen, running)["file name"].is_strong
 
 
 def test_the_name_of_the_class_in_a_file_name_is_no_cue_but_another_word_is():

@@ -29,6 +29,12 @@ PLACES: dict[str, dict[str, list[str]]] = {  # what is given to pytest, by file
         "transferkit/train/power_law.py": ["tests/train/test_power_law.py"],
         "transferkit/train/learning_curve.py": ["tests/train/test_learning_curve.py"],
     },
+    "audit": {
+        "transferkit/audit/cues.py": ["tests/audit/test_cues.py", "tests/audit/test_shortcuts.py"],
+        "transferkit/audit/fixes.py": ["tests/audit/test_fixes.py"],
+        "transferkit/audit/shortcuts.py": ["tests/audit/test_shortcuts.py"],
+        "transferkit/audit/suspects.py": ["tests/audit/test_suspects.py"],
+    },
     "files": {"zoo/files.py": ["tests/zoo/test_writing.py", "tests/zoo/test_files.py"]},
     "model": {
         "transferkit/model/boundary.py": [
