@@ -213,6 +213,13 @@ def test_a_folder_without_a_model_and_an_unknown_name_are_usage_errors(tmp_path)
         artifact.load("no_such_network")
 
 
+def test_a_run_that_was_stopped_is_told_how_to_go_on(tmp_path):
+    (tmp_path / "my photos").mkdir()
+    (tmp_path / "my photos" / "run.json").write_text("{}")
+    with pytest.raises(UsageError, match=r"not finished .* transferkit finetune --resume -o '.*my photos'$"):
+        artifact.load(tmp_path / "my photos")
+
+
 def test_class_names_and_outputs_must_be_as_many(tmp_path):
     backbone = made("timm:test_resnet", image_size=32)
     with pytest.raises(UsageError, match="2 class names for a network of 3 outputs"):

@@ -5,6 +5,7 @@ folder of an ensemble, and that of networks side by side, hold such a folder for
 """
 
 import dataclasses
+import shlex
 import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -119,6 +120,9 @@ def _loaded(path: str | Path) -> Artifact | Ensemble:
     if folder is None:
         return _adopted(create(name, offline=not name.startswith("hf-hub:")))
     if not (folder / CONFIG).is_file() and not (folder / MANIFEST).is_file():
+        if (Path(path) / "run.json").is_file():
+            again = shlex.join(["transferkit", "finetune", "--resume", "-o", str(path)])
+            raise UsageError(f"{path} is a run that is not finished and holds no model yet; go on with: {again}")
         raise UsageError(f"{path} holds no model: neither RUN/model nor {CONFIG} is there")
     if (own := hashes.own_block(folder)) is None:
         return _adopted(create(folder))
