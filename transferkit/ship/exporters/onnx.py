@@ -22,7 +22,7 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
     from transferkit.ship.exporters import parity
 
     require("onnxruntime", format=EXPORTER.name)
-    from transferkit.ship.exporters import photo_graph, quantisation, resampling
+    from transferkit.ship.exporters import photo_graph, quantisation
 
     joined = parity.joined(model, format=EXPORTER.name, of_photos=not wanted.core)
     if not wanted.core:
@@ -33,7 +33,7 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
         if small:
             graph = whole = small.graph
         if not wanted.core:
-            whole = photo_graph.of_photos(graph, joined.network.preprocessings, shrinking=resampling.by_resize)
+            whole = photo_graph.of_photos(graph, joined.network.preprocessings)
         run, photos = session(graph), None if wanted.core else session(whole)
         agreement = parity.proved(joined, wanted.sample, run, photos=photos, is_exact=small is None)
         if small:

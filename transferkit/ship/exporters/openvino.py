@@ -25,17 +25,14 @@ def write(model: "Artifact | Ensemble", out: Path, *, wanted: Wanted) -> Agreeme
     require("openvino", format=EXPORTER.name)
     import openvino
 
-    from transferkit.ship.exporters import photo_graph, resampling
+    from transferkit.ship.exporters import photo_graph
 
     joined = parity.joined(model, format=EXPORTER.name, of_photos=not wanted.core)
     if not wanted.core:
         photo_graph.require_filters(joined.network.preprocessings)
     with parity.converting(joined):
         graph = core(joined)
-        # OpenVINO leaves out antialias, or takes minutes for a photo of a phone
-        whole = graph
-        if not wanted.core:
-            whole = photo_graph.of_photos(graph, joined.network.preprocessings, shrinking=resampling.by_matrices)
+        whole = graph if wanted.core else photo_graph.of_photos(graph, joined.network.preprocessings)
         made = openvino.Core().read_model(whole.SerializeToString())
         photos = None if wanted.core else _run(made, PRECISE)
         run = _run(openvino.Core().read_model(graph.SerializeToString()), PRECISE)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from transferkit.data.decode import MAX_ASPECT
 from transferkit.data.photos import source_side
 from transferkit.model.build import Preprocessing
-from transferkit.ship.exporters.resampling import CURVES, Resampling, Steps, by_matrices
+from transferkit.ship.exporters.resampling import CURVES, Steps, resized
 from transferkit.zoo.errors import UsageError
 
 SIDES = np.array([2, 3])  # the axes of (B, 3, H, W) that are cropped
@@ -25,12 +25,9 @@ def require_filters(preprocessings: Sequence[Preprocessing]) -> None:
             raise UsageError(f"ONNX has no {each.interpolation} filter; --core writes the graph without resize")
 
 
-def of_photos(
-    model: onnx.ModelProto, preprocessings: Sequence[Preprocessing], *, shrinking: Resampling
-) -> onnx.ModelProto:
+def of_photos(model: onnx.ModelProto, preprocessings: Sequence[Preprocessing]) -> onnx.ModelProto:
     """The graph with one input, photos, in place of its own, the views that the preprocessings make of them.
 
-    Args: shrinking, how it makes large photos smaller before it resizes them.
     Shapes: an input was uint8 (B, 3, h, w); the one that is left, "photos", is uint8 (B, H, W, 3) of any H and W.
     """
     whole = ir.from_proto(model)
@@ -41,7 +38,7 @@ def of_photos(
     steps = Steps()
     planes = steps.op("Transpose", photos, perm=[0, 3, 1, 2])
     for view, preprocessing in zip(views, preprocessings, strict=True):
-        view.replace_all_uses_with(_view(steps, planes, preprocessing, shrinking))
+        view.replace_all_uses_with(_view(steps, planes, preprocessing))
     graph.inputs[:] = [photos]
     for value in steps.tape.initializers:
         graph.register_initializer(value)
@@ -49,23 +46,23 @@ def of_photos(
     return ir.to_proto(whole)
 
 
-def _view(steps: Steps, planes: ir.Value, preprocessing: Preprocessing, shrinking: Resampling) -> ir.Value:
+def _view(steps: Steps, planes: ir.Value, preprocessing: Preprocessing) -> ir.Value:
     """What the network sees of photos. Shapes: uint8 (B, 3, H, W) -> (B, 3, h, w)."""
-    x = _shrunk(steps, planes, source_side(preprocessing), shrinking)
+    x = _shrunk(steps, planes, source_side(preprocessing))
     if preprocessing.crop_mode == "center":
         x = _trimmed(steps, x)
-    resized = by_matrices(steps, x, _target(steps, x, preprocessing), preprocessing.interpolation)
-    return _cropped(steps, resized, preprocessing)
+    x = resized(steps, x, _target(steps, x, preprocessing), preprocessing.interpolation)
+    return _cropped(steps, x, preprocessing)
 
 
-def _shrunk(steps: Steps, x: ir.Value, side: int, shrinking: Resampling) -> ir.Value:
+def _shrunk(steps: Steps, x: ir.Value, side: int) -> ir.Value:
     """Photos at least twice as large as need be with their shorter side `side` long, others as they are."""
     sides = steps.sides(x)
     shorter = steps.op("ReduceMin", sides)  # (1,)
     is_large = steps.op("GreaterOrEqual", shorter, np.array([2.0 * side]))
     kept = steps.op("Where", is_large, np.array([float(side)]), shorter)
     target = steps.quotient(steps.op("Mul", sides, kept), shorter, is_rounded=True)
-    return shrinking(steps, x, target, "bicubic")
+    return resized(steps, x, target, "bicubic")
 
 
 def _trimmed(steps: Steps, x: ir.Value) -> ir.Value:
