@@ -1,9 +1,10 @@
 """What can be relied on of answers: calibration, errors among the sure ones, and photos of something else.
 
-python benchmarks/trust.py FOLDER... [--backbone NAME] [--strategies probe,lp-ft] [--seeds 0,1,2]
+python benchmarks/trust.py FOLDER... [--backbone NAME | --join NAME,NAME] [--strategies probe,lp-ft] [--seeds 0,1,2]
 
 Each FOLDER holds train/CLASS and test/CLASS. A classifier of one is shown its own test photos and up to 100 test photos
-of each of the others. One JSON line a run; then the means.
+of each of the others. One JSON line a run; then the means. With --join it is that of several runs joined, "ece
+before" that of their mean as it is.
 """
 
 import argparse
@@ -16,6 +17,9 @@ import numpy as np
 
 import transferkit as tk
 from transferkit import metrics
+from transferkit.ship import unseen_file
+from transferkit.ship.classifier import Classifier
+from transferkit.ship.ensemble import join
 
 ERRORS = (0.02, 0.05, 0.10)
 MOST = 100  # photos of another folder
@@ -25,6 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", nargs="+", type=Path)
     parser.add_argument("--backbone", default="auto", help="a name, A+B, or the path of a model folder")
+    parser.add_argument("--join", metavar="NAME,NAME", help="an ensemble of a run with each of these backbones")
     parser.add_argument("--strategies", default="probe,lp-ft")
     parser.add_argument("--seeds", default="0,1,2")
     given = parser.parse_args()
@@ -33,17 +38,23 @@ def main() -> None:
         others = [other for other in given.folders if other != folder]
         for strategy in given.strategies.split(","):
             for seed in map(int, given.seeds.split(",")):
-                options = {"strategy": strategy, "seed": seed, "backbone": given.backbone}
-                lines.append({"folder": folder.name, **options} | judged(folder, others, **options))
+                options, names = {"strategy": strategy, "seed": seed}, given.join or given.backbone
+                found = judged(folder, others, names.split(",") if given.join else [names], **options)
+                lines.append({"folder": folder.name, **options, "backbone": names} | found)
                 print(json.dumps(lines[-1]), flush=True)
     print(json.dumps({"mean of": len(lines)} | means(lines)))
 
 
-def judged(folder: Path, others: list[Path], **options) -> dict:
-    """What a run on `folder` comes to."""
+def judged(folder: Path, others: list[Path], backbones: list[str], **options) -> dict:
+    """What a run on `folder` comes to, or the ensemble of a run with each of the backbones."""
     with tempfile.TemporaryDirectory() as scratch:
-        run = tk.finetune(folder, out=f"{scratch}/run", **options)
-        classifier, block = run.classifier, run.metrics["calibration"]
+        runs = [
+            tk.finetune(folder, out=f"{scratch}/{number}", backbone=name, **options)
+            for number, name in enumerate(backbones)
+        ]
+        classifier, block = runs[0].classifier, runs[0].metrics["calibration"]
+        if len(runs) > 1:
+            classifier, block = joined([run.folder for run in runs], folder, Path(scratch))
         own = {error: list(classifier.stream(photos(folder), max_error=error)) for error in ERRORS}
         every = list(classifier.stream(photos(folder), top=len(classifier.classes)))
         foreign = list(classifier.stream(photo for other in others for photo in thinned(photos(other))))
@@ -57,6 +68,15 @@ def judged(folder: Path, others: list[Path], **options) -> dict:
     found["own called unlike"] = float(np.mean([not each.is_familiar for each in own[ERRORS[0]]]))
     found["foreign called unlike"] = float(np.mean([not each.is_familiar for each in foreign])) if foreign else None
     return found
+
+
+def joined(runs: list[Path], folder: Path, scratch: Path) -> tuple[Classifier, dict]:
+    """The ensemble of runs, its temperature, and its calibration error with and without."""
+    made = join(runs, scratch / "ensemble", data=folder / "test")
+    (runs[0] / unseen_file.FILE).unlink()
+    plain = join(runs, scratch / "plain", data=folder / "test")
+    errors = {name: {"ece": each.scores["ece"]} for name, each in (("before", plain), ("after", made))}
+    return made.classifier, made.calibration | errors
 
 
 def error_by_chance(confidence: np.ndarray) -> float:

@@ -26,6 +26,9 @@ def ensemble(
     """Join two or more classifiers of the same classes into one that answers with their mean probability.
 
     Each RUN_OR_MODEL is a run folder, a model folder or the name of an embedded network; classes are matched by name.
+    Runs that were fitted to the same images are calibrated together: logits are divided by one number, chosen on images
+    that no fit behind their answers has seen. Without that the mean is less sure than it is right, and no answer is
+    called "not sure".
     DATA is scored on its test part, else validation, else all of it; only a test score, of images that no member was
     trained on, is put into the model card.
 
@@ -45,10 +48,17 @@ def ensemble(
         warning = "DATA has no test part: if members were trained on these images, the scores say little; see --help"
         render.say(warning, err=True)
     if as_json:
-        render.data({"model": out, "members": models, "passes": joined.passes, "scores": scores})
+        said = {"model": out, "members": models, "passes": joined.passes, "calibration": joined.calibration}
+        render.data(said | {"scores": scores})
         return
+    calibrated = f"no: {joined.uncalibrated}"
+    if joined.calibration:
+        calibrated = "logits divided by {temperature:.3f}, by {images:,} images that no fit had seen".format(
+            **joined.calibration
+        )
     render.facts(
         {"model": out, "members": str(len(models)), "passes": f"{joined.passes} through a backbone for an image"}
+        | {"calibrated": calibrated}
         | ({scores["part"]: tasks.score_line(tasks.of_scores(scores), scores)} if scores else {})
     )
     if scores:

@@ -46,7 +46,7 @@ def test_a_run_folder_holds_all_that_the_contract_names(run):
     names = {path.name for path in run.folder.iterdir()}
     assert names == {
         "run.json", "manifest.csv", "quarantine.csv", "metrics.jsonl", "metrics.json", "predictions.csv",
-        "heat_maps.json", "report.html", "curves.png", "model",
+        "heat_maps.json", "unseen.safetensors", "report.html", "curves.png", "model",
     }  # fmt: skip
     assert {path.name for path in (run.folder / "model").iterdir()} == {
         "model.safetensors", "familiarity.safetensors", "config.json", "README.md", "MANIFEST.json",

@@ -11,16 +11,17 @@ from transferkit.data.source import absolute
 from transferkit.tasks import Task
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.fitted import Fitted
-from transferkit.trust import Trust, calibration, familiarity, sureness
+from transferkit.trust import Trust, calibration, familiarity, sureness, unseen
+from transferkit.trust.unseen import Unseen
 
 Judged = tuple[str, ...]  # a row of predictions.csv
-UNWRITTEN = {"judged", "trust"}  # what stands in files of its own
+UNWRITTEN = {"judged", "trust", "unseen"}  # what stands in files of its own
 FOLDS = 5  # of the images trained on, each of which is compared with the others
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What a run came to; its fields, but for `judged` and `trust`, are those of metrics.json.
+    """What a run came to; its fields, but for `judged`, `trust` and `unseen`, are those of metrics.json.
 
     Fields: task, with what validation chose for it, by its name in the file; val and test, blocks of scores; classes,
     in the order of the outputs; chosen, the strategy whose model is in the folder; notes, lines for the reader;
@@ -28,7 +29,7 @@ class Result:
     how accuracy changes with the number of images; calibration, the temperature by which logits are divided, and what
     it gave on the images of `judged`; abstention, the share right of the surest; audit, in lines, what may be wrong
     with the images; judged, what was said of each image; trust, which of them are sure, and which images are unlike
-    those trained on.
+    those trained on; unseen, the answers to images that no fit behind them has seen.
     """
 
     task: Task
@@ -50,6 +51,7 @@ class Result:
     seconds: dict[str, float] = field(default_factory=dict)
     judged: list[Judged]
     trust: Trust
+    unseen: Unseen
 
     def as_metrics(self) -> dict[str, Any]:
         """The contents of metrics.json."""
@@ -69,6 +71,9 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
     logits = listing.task.mean(calibration.divided(fitted.logits, temperature))
     task = listing.task.chosen_on(logits, listing.labels[rows])
     trust = _trust(fitted, taken, task, logits)
+    of_unseen = unseen.kept(
+        [taken.sha256[row] for row in rows], listing.labels[rows], logits, is_refitted=fitted.is_refitted
+    )
     seen = copies.seen(listing.parts, taken.families)
     by_folds = (listing.parts[rows] == "train").any()  # which never divide copies
     val, test = _scores(task, logits, taken, rows, seen[rows] & ~by_folds), None
@@ -103,6 +108,7 @@ def judge(fitted: Fitted, taken: FirstPass, **about: Any) -> Result:
         learning_curve=fitted.learning_curve,
         judged=judged,
         trust=trust,
+        unseen=of_unseen,
         **about,
     )
 

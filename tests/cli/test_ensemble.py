@@ -1,6 +1,7 @@
 """`transferkit ensemble` as a user runs it: what it prints where, and its exit codes."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def test_with_json_stdout_is_one_object_with_the_scores_of_each_member(models, d
     out = str(tmp_path / "both")
     assert cli(["ensemble", *models, "-o", out, "--data", str(data), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["model"], said["members"], said["passes"]) == (out, models, 2)
+    assert (said["model"], said["members"], said["passes"], said["calibration"]) == (out, models, 2, None)
     assert (said["scores"]["part"], said["scores"]["n"], said["scores"]["classes"]) == ("all", 12, list(CLASSES))
     for name, expected in [*zip(models, said["scores"]["members"]), (out, said["scores"])]:
         assert cli(["evaluate", name, str(data), "--json"]) == 0
@@ -68,6 +69,7 @@ def test_without_data_it_says_what_was_written_and_no_more(models, tmp_path, cap
     out, err = capsys.readouterr()
     assert err == ""
     assert out.splitlines()[0].split() == ["model", str(tmp_path / "both")]
+    assert re.search(r"calibrated\s+no: \S+/run\s+has no unseen\.safetensors, which finished runs have", out)
     assert cli(["predict", str(tmp_path / "both"), str(tmp_path / "both" / "README.md")]) == 3
 
 

@@ -75,14 +75,14 @@ class Ensemble:
     @property
     def task(self) -> Task:
         """That of its members."""
-        return self.members[0].task.joined([member.task.reordered(self._order(member)) for member in self.members])
+        return self.members[0].task.joined([member.task.reordered(self.order(member)) for member in self.members])
 
     @property
     def familiarities(self) -> tuple[Familiarity | None, ...]:
         """Which images are like those trained on, of each member."""
         return tuple(member.trust.familiarity for member in self.members)
 
-    def _order(self, member: Artifact) -> list[int]:
+    def order(self, member: Artifact) -> list[int]:
         """Which output of a member is each class."""
         return [member.classes.index(name) for name in self.classes]
 
@@ -96,7 +96,7 @@ class Ensemble:
         return networks.plan_passes(
             [member.backbone for member in self.members],
             preprocessings=[member.preprocessing for member in self.members],
-            orders=[self._order(member) for member in self.members],
+            orders=[self.order(member) for member in self.members],
             averages_mirror=[member.averages_mirror for member in self.members],
         )
 

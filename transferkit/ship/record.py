@@ -14,7 +14,7 @@ from transferkit.data import cells, manifest
 from transferkit.data.listing import Listing
 from transferkit.evaluate import Result
 from transferkit.model.build import Backbone
-from transferkit.ship import artifact, begun, heat_maps, overlays, report, run_files
+from transferkit.ship import artifact, begun, heat_maps, overlays, report, run_files, unseen_file
 from transferkit.ship.models import Artifact
 from transferkit.ship.runs import RunFolder
 from transferkit.tasks import summary
@@ -99,6 +99,7 @@ def finish(run: RunFolder, networks: Sequence[Backbone], result: Result, *, cach
         ship()
     run.metrics.finish()
     cells.write(run.place / run_files.PREDICTIONS, result.task.prediction_columns(result.classes), result.judged)
+    unseen_file.write(run.place, result.unseen)
     run.write_json("metrics.json", result.as_metrics())
     run.listeners.result(run.place, result.as_metrics())
     heat_maps.write(run.place, cache=cache, device=next(networks[0].parameters()).device.type)
