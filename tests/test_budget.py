@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_digits
-from transferkit import budget, durations, fitting, flow, forecast
+from transferkit import budget, durations, fitting, flow, forecast, messages
 from transferkit.cli.main import run as cli
 from transferkit.config import FinetuneConfig
 from transferkit.data import known
@@ -50,14 +50,16 @@ def test_what_is_no_span_of_time_is_refused_with_an_example(text):
         durations.seconds(text)
 
 
-def test_a_run_that_fits_is_the_run_without_a_budget(data, tmp_path):
-    options = {**TINY, "strategy": "finetune", "epochs": 1}
+def test_a_run_that_fits_is_the_run_without_a_budget_which_alone_is_told_of_one(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(messages, "LONG_SECONDS", 0)
+    options, told = {**TINY, "strategy": "finetune", "epochs": 2}, (Said(), Said())
     runs = [
-        flow.finetune(data, out=str(tmp_path / name), **options, **more)
-        for name, more in (("a", {}), ("b", {"budget": "10h"}))
+        flow.finetune(data, out=str(tmp_path / name), progress=progress, **options, **more)
+        for progress, (name, more) in zip(told, (("a", {}), ("b", {"budget": "10h"})))
     ]
     a, b = ((run.folder / "model" / "model.safetensors").read_bytes() for run in runs)
     assert a == b
+    assert [any("planned to end" in line for line in each.lines) for each in told] == [True, False]
 
 
 @pytest.mark.parametrize("options", [{"strategy": "auto"}, {"strategy": "probe", "dropout": 0.2}, {"freeze": "layer2"}])

@@ -113,7 +113,12 @@ def _context(
     return FitContext(
         plan=_plan(config, strategy, progress),
         patience=config.patience,
-        reporter=Reporter(progress, append=append if ranks.is_first() else None, epochs=config.epochs),
+        reporter=Reporter(
+            progress,
+            append=append if ranks.is_first() else None,
+            epochs=config.epochs,
+            has_budget=config.budget is not None,
+        ),
         checkpoint=run.checkpoints if strategy.trains_network else None,  # a head takes seconds to train again
         resume=resume,
         deadline=prepared.deadline,

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from transferkit import durations
 from transferkit.progress import Progress
 
 MAX_LINES = 5  # about files; the run folder lists them all
 MAX_CLASSES = 20
+LONG_SECONDS = 300  # of training: then a person is told how to limit it
 HEAD_EPOCHS = 10  # of a head on cached features pass between two lines: each takes milliseconds
 
 
@@ -101,7 +103,7 @@ def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Pr
 class Reporter:
     """Hears how fitting goes: each line of metrics.jsonl goes to `append`, and what a person should know to `progress`.
 
-    Args: epochs, how many there will be at most, where there are any.
+    Args: epochs, how many there will be at most, where there are any; has_budget, whether the time is limited.
     """
 
     def __init__(
@@ -110,10 +112,12 @@ class Reporter:
         *,
         append: Callable[[dict[str, Any]], None] | None = None,
         epochs: int | None = None,
+        has_budget: bool = False,
     ):
         self._progress = progress or Progress()
         self._append = append
         self._epochs = epochs
+        self._has_budget = has_budget
 
     def phase(self, name: str, images: int) -> None:
         """Work on so many images begins."""
@@ -137,6 +141,16 @@ class Reporter:
             return
         stopped = f"; stopped, {line['stopped']}" if "stopped" in line else ""
         self._progress.note(f"epoch {number}/{self._epochs}: loss {line['train']['loss']:.3f}, {val}{stopped}")
+        if number == 1 and self._epochs and not stopped and not self._has_budget:
+            self._tell_long(line["seconds"], more=self._epochs - 1)
+
+    def _tell_long(self, seconds: float, *, more: int) -> None:
+        """Say how a run is limited where what is left may take long."""
+        if seconds * more > LONG_SECONDS:
+            self.say(
+                f"an epoch takes {durations.words(seconds)}, up to {more} more and further fits may follow; "
+                "a run with --budget 10m is planned to end in 10 minutes"
+            )
 
     def advance(self, images: int) -> None:
         """So many more images of the phase are done. Raises: StoppedError, if a signal has asked for the end."""

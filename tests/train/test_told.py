@@ -85,3 +85,19 @@ def test_of_few_images_those_that_train_and_validate_are_fitted_to_together(
         **small,
     )
     assert ("refitting" in [name for name, *_ in told.phases]) == again
+
+
+@pytest.mark.parametrize(
+    ("seconds", "has_budget", "is_told"), [(40.0, False, True), (30.0, False, False), (40.0, True, False)]
+)
+def test_who_may_wait_long_is_told_after_the_first_epoch_how_to_limit_a_run(seconds, has_budget, is_told):
+    told = Told()
+    reporter = Reporter(told, epochs=11, has_budget=has_budget)
+    scores = {"train": {"loss": 1.0}, "val": {"loss": 1.0}}
+    for epoch in range(3):
+        reporter.record({"phase": "finetune", "epoch": epoch, "seconds": seconds} | scores)
+    expected = [
+        "an epoch takes 40 s, up to 10 more and further fits may follow; "
+        "a run with --budget 10m is planned to end in 10 minutes"
+    ]
+    assert told.lines == (expected if is_told else [])
