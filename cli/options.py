@@ -119,9 +119,7 @@ debug_option = click.option("--debug", is_flag=True, expose_value=False, help="S
 max_error_option = click.option(
     "--max-error",
     type=click.FloatRange(0, 1),
-    default=MAX_ERROR,
-    show_default=True,
-    help="Share of the answers given that may be wrong; the less, the more photos are not sure.",
+    help=f"Share of the answers that may be wrong; the less, the more photos are not sure.  [default: {MAX_ERROR}]",
 )
 no_abstain_option = click.option(
     "--no-abstain", is_flag=True, help="Name every photo, whether the answer is sure or not."

@@ -62,8 +62,8 @@ STDIN = "-"  # paths are read from there
 @options.quiet_option
 @options.debug_option
 def predict(model: str | None, paths: tuple[str, ...], top: int | None, format: str | None, out: str | None,
-            overwrite: bool, max_error: float, no_abstain: bool, sort_into: str | None, by: str, undo: str | None,
-            bit_depth: int | None, device: str | None, quiet: bool) -> None:  # fmt: skip
+            overwrite: bool, max_error: float | None, no_abstain: bool, sort_into: str | None, by: str,
+            undo: str | None, bit_depth: int | None, device: str | None, quiet: bool) -> None:  # fmt: skip
     """Say what is on each photo.
 
     PATH is an image, its URL (http, https), a folder (with all folders in it), or a pattern such as 'new/*.jpg'; -
@@ -99,6 +99,8 @@ def predict(model: str | None, paths: tuple[str, ...], top: int | None, format: 
     names_one = classifier.task.names_one
     top = min(top or int(names_one), len(classifier.classes))
     files = _files(paths, into)
+    if into and not no_abstain and not classifier.artifact.sureness:
+        render.say("nothing is put into review: this model does not know how often its answers are wrong", err=True)
     if is_told or into:  # all are known before the first is moved
         files = list(files)
         progress.start("predicting", len(files))

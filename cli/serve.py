@@ -38,7 +38,7 @@ MAX_TOP = 100  # bars of a photo
 @options.declared("bit_depth")
 @options.declared("device")
 @options.debug_option
-def serve(model: str, host: str, port: int, top: int, max_error: float, no_abstain: bool, max_photo_mb: int,
+def serve(model: str, host: str, port: int, top: int, max_error: float | None, no_abstain: bool, max_photo_mb: int,
           max_photos: int, max_requests: int, bit_depth: int | None, device: str | None) -> None:  # fmt: skip
     """Answer for photos over HTTP: a page to drop them on, and /predict for programs.
 

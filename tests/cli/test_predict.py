@@ -86,3 +86,22 @@ def test_photos_are_sorted_by_what_is_said_of_them_and_put_back(run, data, tmp_p
     assert "give it alone" in capsys.readouterr().err
     assert cli(["predict", str(run)]) == 2
     assert "name a classifier and photos" in capsys.readouterr().err
+
+
+def test_a_share_of_wrong_answers_is_not_promised_of_a_model_that_knows_none(data, tmp_path, capsys):
+    photo = str(next((data / "digit 0").iterdir()))
+    assert cli(["predict", "cifar_resnet", photo, "--max-error", "0.1"]) == 2
+    out, err = capsys.readouterr()
+    assert (out, "no share of 0.1 can be kept: this model does not know" in err) == ("", True)
+    assert cli(["predict", "cifar_resnet", photo, "--max-error", "5"]) == 2
+    capsys.readouterr()
+    into = ["predict", "cifar_resnet", photo, "--sort-into", str(tmp_path / "sorted")]
+    for options, is_told in (([], True), (["--no-abstain"], False)):
+        assert cli([*into, *options]) == 0
+        assert ("nothing is put into review: this model does not know" in capsys.readouterr().err) == is_told
+
+
+def test_of_a_run_it_is_told_nothing_of_that(run, data, tmp_path, capsys):
+    photo = str(next((data / "digit 0").iterdir()))
+    assert cli(["predict", str(run), photo, "--sort-into", str(tmp_path / "sorted")]) == 0
+    assert "review" not in capsys.readouterr().err

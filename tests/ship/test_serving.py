@@ -351,6 +351,7 @@ def test_the_colours_of_the_page_have_the_contrast_that_text_and_marks_need():
 
 def test_what_fails_in_the_process_of_the_network_is_told_as_what_it_is(run, photos, monkeypatch):
     assert isinstance(next(answered(Wanted(model="nowhere"), [])), UsageError)
+    assert "no share of 0.1 can be kept" in str(next(answered(Wanted(model="cifar_resnet", max_error=0.1), [])))
     bad = [3, [photos[0].read_bytes()]]
     about, fault, answer = answered(Wanted(model=str(run.folder)), bad)
     assert about == About(classes=run.classifier.classes, names_one=True)

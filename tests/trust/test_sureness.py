@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from transferkit.trust import sureness
+from transferkit.trust import Sureness, sureness
+from transferkit.zoo.errors import UsageError
 
 rng = np.random.default_rng(0)
 
@@ -52,3 +53,14 @@ def test_coverage_ends_with_all_images_and_the_accuracy_of_all():
     half = min(found, key=lambda point: abs(point[0] - 0.5))
     surest = right[np.argsort(-confidence)][: round(half[0] * 1000)]
     assert half[1] == pytest.approx(surest.mean())
+
+
+def test_without_a_share_asked_for_it_is_one_in_twenty_and_unknown_stays_unknown():
+    known = Sureness(points=((0.9, 0.01), (0.7, 0.05), (0.6, 0.1)))
+    found = [sureness.threshold(known, share) for share in (None, 0.1, 0.0)]
+    assert (found, sureness.threshold(None, None)) == ([0.7, 0.6, 2.0], None)
+    with pytest.raises(UsageError, match=r"no share of 0\.05 can be kept"):
+        sureness.threshold(None, 0.05)
+    for share in (-0.1, 1.1):
+        with pytest.raises(UsageError, match="allowed is a share from 0 to 1"):
+            sureness.threshold(known, share)

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 
 from transferkit import live, messages, runtime
-from transferkit.choices import MAX_ERROR
 from transferkit.data import folder, manifest
 from transferkit.data.decode import DecodeError, eval_view
 from transferkit.data.depth import LARGEST, dim_words
@@ -30,6 +29,7 @@ from transferkit.ship.judged import Judged
 from transferkit.ship.models import Artifact, Ensemble
 from transferkit.ship.prediction import Prediction
 from transferkit.ship.sources import Source, content_of, every_photo
+from transferkit.trust import sureness
 from transferkit.zoo import stops
 from transferkit.zoo.card import BIT_DEPTHS
 from transferkit.zoo.errors import DataError, UsageError
@@ -68,22 +68,20 @@ class Classifier:
             build.fold(each.network, torch.zeros(1, 3, *each.preprocessing.size_px, device=device))
 
     def stream(
-        self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32, max_error: float = MAX_ERROR
+        self, sources: Iterable[Source] | Source, *, top: int = 1, batch_size: int = 32, max_error: float | None = None
     ) -> Iterator[Prediction]:
         """Yield a prediction for each photo, in order, holding no more than `batch_size` images at a time.
 
         Args: sources, one photo or many: paths, folders and patterns as `transferkit predict` takes them, URLs (http,
         https), bytes or open files of images, Pillow images, uint8 arrays of shape (H, W) or (H, W, 1 | 3 | 4), tensors
-        also (1 | 3 | 4, H, W); top, how many classes to list; max_error, the share of sure answers that may be wrong.
-        Raises: KindError, a TypeError, for anything else, UsageError for another URL; a file that holds no image, or is
-        not there, is a fault.
+        also (1 | 3 | 4, H, W); top, how many classes to list; max_error, the share of sure answers that may be wrong,
+        by default 0.05.
+        Raises: KindError, a TypeError, for anything else, UsageError for another URL, and for a max_error where nothing
+        is known of how often answers are wrong; a file that holds no image, or is not there, is a fault.
         """
         if top < 1 or batch_size < 1:
             raise UsageError(f"top {top}, batch_size {batch_size}: allowed are 1 and more")
-        if not 0 <= max_error <= 1:
-            raise UsageError(f"max_error {max_error}: allowed is a share from 0 to 1")
-        sureness = self.artifact.sureness
-        threshold = None if sureness is None else sureness.threshold(max_error)
+        threshold = sureness.threshold(self.artifact.sureness, max_error)
         for source, answer, trained_on in self._answers(every_photo(sources), batch_size):
             if isinstance(answer, str):
                 yield Prediction(source=source, fault=answer)

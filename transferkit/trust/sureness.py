@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from transferkit.choices import MAX_ERROR
+from transferkit.zoo.errors import UsageError
+
 MOST_POINTS = 100
 
 
@@ -28,6 +31,24 @@ class Sureness:
         (0.9, 0.6, 2.0)
         """
         return min((confidence for confidence, wrong in self.points if wrong <= max_error), default=2.0)
+
+
+def threshold(known: Sureness | None, max_error: float | None) -> float | None:
+    """The confidence from which on answers are sure; None where nothing is known of that, and no share was asked for.
+
+    Args: max_error, the share of sure answers that may be wrong, `MAX_ERROR` if None.
+    Raises: UsageError if a share is asked for that cannot be kept.
+    """
+    if max_error is not None and not 0 <= max_error <= 1:
+        raise UsageError(f"max_error {max_error}: allowed is a share from 0 to 1")
+    if known is not None:
+        return known.threshold(MAX_ERROR if max_error is None else max_error)
+    if max_error is not None:
+        raise UsageError(
+            f"no share of {max_error:g} can be kept: this model does not know how often its answers are wrong; what "
+            "transferkit finetune makes knows it, and so does an ensemble of runs on the same images"
+        )
+    return None
 
 
 def learn(confidence: np.ndarray, right: np.ndarray) -> Sureness:

@@ -34,7 +34,7 @@ class Wanted:
     device: str = "auto"
     bit_depth: int | None = None
     top: int = 1
-    max_error: float = 0.05
+    max_error: float | None = None
     abstains: bool = True
 
 

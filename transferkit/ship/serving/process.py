@@ -68,7 +68,9 @@ def predictions(classifier: Classifier, photos: list[bytes], wanted: Wanted) -> 
 
 
 def _loaded(wanted: Wanted) -> Classifier:
-    return load(wanted.model, device=wanted.device, bit_depth=wanted.bit_depth)
+    classifier = load(wanted.model, device=wanted.device, bit_depth=wanted.bit_depth)
+    classifier.predict([], max_error=wanted.max_error)  # what cannot be kept is refused now, not at the first photo
+    return classifier
 
 
 def _about(classifier: Classifier) -> About:
