@@ -142,6 +142,9 @@ def test_evaluate_says_which_images_its_run_was_fitted_to(run, digit_folder, tmp
     shutil.copytree(run.folder / "model", tmp_path / "alone")
     unknown = tk.load(tmp_path / "alone").evaluate(data, part="test")
     assert (unknown["seen"], unknown["unseen"]) == (0, None)
+    shutil.copytree(run.folder, tmp_path / "model")  # a run may be called so, too
+    for found in (tmp_path / "model", tmp_path / "model" / "model"):
+        assert tk.load(found).evaluate(data, part="test")["seen"] == 8
 
 
 @pytest.mark.parametrize(

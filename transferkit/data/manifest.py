@@ -37,6 +37,11 @@ def write_quarantine(path: Path, refused: Iterable[tuple[str, str]]) -> None:
     cells.write(path, ("path", "reason"), refused)
 
 
+def run_of(folder: Path) -> Path:
+    """The folder of a run, given that or the model folder in it; a run may be called "model" too."""
+    return folder.parent if folder.name == "model" and not (folder / "model").is_dir() else folder
+
+
 def fitted_by(folders: Iterable[Path]) -> Fitted:
     """Size to hashes of the files that runs have trained or validated on; none where nothing is known.
 
@@ -44,7 +49,7 @@ def fitted_by(folders: Iterable[Path]) -> Fitted:
     """
     found: Fitted = {}
     for folder in folders:
-        path = (folder.parent if folder.name == "model" else folder) / "manifest.csv"
+        path = run_of(folder) / "manifest.csv"
         try:
             with open(path, encoding="utf-8", errors="surrogateescape", newline="") as file:
                 for row in csv.DictReader(file):

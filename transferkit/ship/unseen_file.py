@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from transferkit.data.manifest import run_of
 from transferkit.trust.unseen import Unseen
 from transferkit.zoo.errors import ModelFileError
 from transferkit.zoo.files import read_safetensors, write_safetensors
@@ -24,7 +25,7 @@ def read(source: Path, *, num_classes: int) -> Unseen | None:
 
     Raises: ModelFileError if it is damaged, or of a model with another number of classes.
     """
-    path = (source.parent if source.name == "model" else source) / FILE
+    path = run_of(source) / FILE
     if not path.is_file():
         return None
     tensors = read_safetensors(path)

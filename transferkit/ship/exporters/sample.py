@@ -11,6 +11,7 @@ from torch import Tensor
 
 from transferkit.data import folder
 from transferkit.data.decode import decode, eval_view
+from transferkit.data.manifest import run_of
 from transferkit.data.photos import Decoding
 from transferkit.data.source import DecodeError
 from transferkit.model.build import Preprocessing
@@ -78,10 +79,10 @@ class Labelled:
 
         Raises: UsageError if they are not there any more, DataError.
         """
-        manifest = None if run is None else (run.parent if run.name == "model" else run) / "manifest.csv"
-        if manifest is None or not manifest.exists():
+        listed = None if run is None else run_of(run) / "manifest.csv"
+        if listed is None or not listed.exists():
             raise UsageError(f"--int8 is calibrated on the photos of a run, and {run or 'this classifier'} is of none")
-        listing = folder.read(manifest, to_train=False)
+        listing = folder.read(listed, to_train=False)
         is_here = np.array([os.path.isfile(path) for path in listing.paths])
         judged = [row for row in listing.part(None)[1] if is_here[row]]
         train = np.flatnonzero(is_here & (listing.parts == "train"))
