@@ -118,6 +118,7 @@ def world(tmp_path_factory):
     shutil.copytree(photos / "ant", world / "others" / "wasp")
     options = {"backbone": "cifar_resnet", "strategy": "probe", "l2": 0.01, "precision": "fp32"}
     tk.finetune(photos, out=str(world / "runs/photos"), progress=Progress(), **options)
+    tk.finetune(photos, out=str(world / "runs/second"), progress=Progress(), seed=1, **options)
     return world
 
 
