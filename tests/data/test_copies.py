@@ -132,6 +132,18 @@ def test_a_file_with_other_labels_each_time_is_said(tmp_path):
     assert not copies.lines(listing, np.array([7, 8, 9]))
 
 
+def test_of_several_the_first_is_named(tmp_path):
+    (tmp_path / "data.csv").write_text("path,label\na.png,cat\nb.png,cat\nc.png,dog\nd.png,dog\n")
+    listing = folder.read(tmp_path / "data.csv")
+    (line,) = copies.contradiction(listing, np.array([7, 8, 7, 8]))
+    assert line.startswith("2 identical files lie under more than one label")
+    assert line.endswith(": a.png is c.png")
+    near = [copies.Pair(row=0, twin=2, kind=copies.NEAR_COPY), copies.Pair(row=1, twin=3, kind=copies.NEAR_COPY)]
+    for pairs, words in ((near, "2 photos have"), (near[:1], "1 photo has")):
+        expected = f"{words} near copies with other labels: a.png is nearly c.png"
+        assert expected in copies.lines(listing, np.arange(4), pairs)
+
+
 def test_evaluate_says_which_images_its_run_was_fitted_to(run, digit_folder, tmp_path):
     run, data, _ = run
     mine = tk.load(run.folder).evaluate(data, part="train")

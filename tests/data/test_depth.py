@@ -92,6 +92,7 @@ def grey(data, **options):
         tiff(65535 - bits(16), photometric=0),
         tiff(bits(12), largest=4095),
         tiff(bits(12), largest=4000),
+        tiff(bits(11), largest=2047),
         tiff(4095 - bits(12), photometric=0, largest=4095),
         tiff(bits(16), largest=65535),
         tiff(bits(16), largest=999),

@@ -54,6 +54,12 @@ def test_of_most_data_sets_a_few_images_are_looked_at(tmp_path):
     assert progress.images == 0
 
 
+def test_the_search_ends_where_a_value_needs_more_than_12_bits(tmp_path):
+    progress = Counted()
+    assert search(folder(tmp_path, [3000] * 42 + [60000] + [3000] * 97), progress) is None
+    assert progress.images == 64
+
+
 def test_files_that_cannot_be_read_stop_nothing(tmp_path):
     paths = folder(tmp_path, [3000] * 3)
     paths[0].write_bytes(paths[0].read_bytes()[:40])

@@ -33,6 +33,14 @@ def test_the_pattern_that_is_suggested_finds_the_classes_that_it_says(tmp_path, 
     assert all(f"{name} ({count})" in message for name, count in counts.items())
 
 
+@pytest.mark.parametrize(("classes", "end"), [(5, "(2)"), (6, "(2), ...")])
+def test_of_many_classes_five_are_shown(tmp_path, classes, end):
+    tree(tmp_path, *(f"{'abcdef'[number]}x_{photo}.jpg" for number in range(classes) for photo in (1, 2)))
+    found = refusal(tmp_path)
+    assert found.endswith(end)
+    assert found.count("(2)") == 5
+
+
 @pytest.mark.parametrize(
     "files",
     [

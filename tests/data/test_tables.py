@@ -109,6 +109,7 @@ def test_a_column_of_0_and_1_among_others_is_not_taken_for_the_label_unasked(tmp
     assert "target may be the label or a class" in refusal(tmp_path, text)
     assert read(tmp_path, text, label_column="target").classes == ("0", "1")
     assert read(tmp_path, "id,age,target\na/1.jpg,50,0\na/2.jpg,60,1\n").classes == ("0", "1")
+    assert read(tmp_path, "ant,image,bee\n1,a/1.jpg,0\n0,a/2.jpg,1\n").classes == ("ant", "bee")
     several = read(tmp_path, ",image,ant,bee\n0,a/1.jpg,1,0\n1,a/2.jpg,1,1\n")  # the first is pandas' index
     assert (several.classes, several.labels.tolist()) == (("ant", "bee"), [[True, False], [True, True]])
 
@@ -133,6 +134,23 @@ def test_a_column_that_says_parts_in_another_way_is_said_not_to_be_read(tmp_path
     listing = read(tmp_path, "fname,label,is_valid\na/1.jpg,x,False\na/2.jpg,y,True\n")
     assert listing.parts.tolist() == ["", ""]
     assert any("column is_valid is not read" in note for note in listing.notes)
+    both = read(tmp_path, "path,label,is_valid,is_test\na/1.jpg,x,0,0\na/2.jpg,y,1,0\n")
+    assert any("column is_valid is not read" in note for note in both.notes)
+    named = read(tmp_path, "path,is_test,split\na/1.jpg,yes,train\na/2.jpg,no,train\n", label_column="is_test")
+    assert not any("not read" in note for note in named.notes)
+    assert not any(
+        "not read" in note
+        for note in read(tmp_path, "path,is_test\na/1.jpg,y\na/2.jpg,n\n", label_column="is_test").notes
+    )
+    several = read(tmp_path, "path,is_valid,is_test\na/1.jpg,1,0\na/2.jpg,0,1\n")
+    assert several.classes == ("is_valid", "is_test")
+    assert not any("not read" in note for note in several.notes)
+
+
+def test_bars_are_named_where_they_stand_between_values(tmp_path):
+    assert "with bars where commas" in refusal(tmp_path, "path|label\na/1.jpg|x\n")
+    assert "with bars" not in refusal(tmp_path, "photo|name,colour\na/1.jpg,x\n")
+    assert "with bars" not in refusal(tmp_path, "photo\na/1.jpg\n")
 
 
 def test_folders_called_like_parts_are_those_of_paths_where_no_column_says_it(tmp_path):
@@ -141,6 +159,7 @@ def test_folders_called_like_parts_are_those_of_paths_where_no_column_says_it(tm
     assert listing.parts.tolist() == ["train", "train", "test"]
     assert listing.notes == ("parts are those of the folders in the paths: test, train",)
     assert set(read(tmp_path, "path,label\ntrain/1.jpg,x\na/2.jpg,y\ntest/3.jpg,y\n").parts) == {""}
+    assert set(read(tmp_path, "path,label\ntrain/1.jpg,x\ntrain/2.jpg,y\n").parts) == {""}  # nothing is divided
 
 
 def test_ids_are_found_with_any_suffix_in_folders_beside_the_table(tmp_path):

@@ -9,7 +9,8 @@ import pytest
 from tests.data.test_folder import refusal, rows, tree
 from transferkit.data import entries, folder
 from transferkit.data.decode import DecodeError, decode
-from transferkit.data.tree import files, walk
+from transferkit.data.tree import files, refuse_url, walk
+from transferkit.zoo.errors import UsageError
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="links and pipes as POSIX has them")
 
@@ -28,6 +29,7 @@ def test_a_folder_means_its_files_by_name_and_a_pattern_those_that_fit(photos):
     assert names(walk(str(photos)), photos) == every
     assert names(files(f"{photos}/**"), photos) == every
     assert names(files(f"{photos}/**/*.jpg"), photos) == every
+    assert names(files(f"{photos}/**/deep/*.jpg"), photos) == ["a/deep/3.jpg"]
     assert names(files(f"{photos}/a/**/[0-9].*"), photos) == ["a/1.jpg", "a/deep/3.jpg"]
     assert names(files(f"{photos}/**/deep"), photos) == ["a/deep/3.jpg"]
     assert names(files(f"{photos}/a*"), photos) == ["a/1.jpg", "a/deep/3.jpg"]
@@ -40,6 +42,18 @@ def test_a_pattern_fits_the_files_that_the_standard_library_finds(photos, monkey
     for pattern in ("**", "**/*.jpg", "a/**", "./**/1.jpg", "*/**/*.jpg", "**/deep/*"):
         expected = {os.path.normpath(path) for path in glob.glob(pattern, recursive=True) if os.path.isfile(path)}
         assert {os.path.normpath(path) for path in files(pattern)} == expected, pattern
+
+
+def test_what_a_file_is_called_is_no_pattern(tmp_path):
+    tree(tmp_path, "odd[1].jpg", "odd1.jpg")
+    assert names(files(f"{tmp_path}/odd[1].jpg"), tmp_path) == ["odd[1].jpg"]
+
+
+def test_addresses_that_are_no_photos_of_the_web_are_refused():
+    for path in ("https://host/a.jpg", "photos/a.jpg", "photos.tar/a.jpg"):
+        refuse_url(path)
+    with pytest.raises(UsageError, match="is no URL of the web"):
+        refuse_url("ftp://host/a.jpg")
 
 
 def test_links_to_a_folder_itself_or_above_it_are_entered_once(photos, tmp_path):

@@ -151,9 +151,8 @@ def _refuse_lookalikes(source: Path, folders: Folders, inside: Inside) -> None:
                 f"{source} has folders {name}/ and {other}/, which are called like parts, not classes; {ADVICE}"
             )
     shared = _same_folders(folders, inside)
-    parts_within = {part_of(name) for name in shared} - {""}
     is_numbered = len({re.sub(r"\d+", "", name) for name in shared}) == 1  # camera 1, camera 2: no classes
-    if shared and (likes or {"train", "test"} <= parts_within or not is_numbered):
+    if shared and (likes or not is_numbered):
         first, second = list(folders)[:2]
         raise DataError(
             f"{source} has the same folders ({', '.join(shared[:3])}{', ...' if len(shared) > 3 else ''}) in {first}/, "
