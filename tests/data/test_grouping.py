@@ -39,10 +39,10 @@ def test_groups_of_the_csv_are_joined_with_those_asked_for(table):
     table.write_text("path,label,group,camera\na.png,x,1,n\nb.png,x,1,\nc.png,y,,n\nd.png,y,,m\n")
     groups = folder.read(table, Hints(group_by="camera")).groups
     assert groups[0] == groups[1] == groups[2] != groups[3]
-    table.write_text("path,label,group,camera\na.png,x,,\nb.png,x,,\nc.png,y,,n\nd.png,y,,m\ne.png,y,,m\n")
+    table.write_text("path,label,group,camera\na.png,x,1,\nb.png,x,1,\nc.png,y,,n\nd.png,y,,m\ne.png,y,,\nf.png,y,,\n")
     groups = folder.read(table, Hints(group_by="camera")).groups
-    assert len({*groups[groups != ""]}) + int((groups == "").sum()) == 4
-    assert groups[3] == groups[4] != ""
+    assert groups[0] == groups[1] != ""
+    assert len({*groups[groups != ""]}) + int((groups == "").sum()) == 5
 
 
 @pytest.mark.parametrize("seed", range(3))
