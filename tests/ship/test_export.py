@@ -165,6 +165,11 @@ def test_openvino_gives_from_photos_what_pytorch_says_of_their_views(tmp_path, m
     np.testing.assert_allclose(found, softmax_of_logits(model, views(model, count)), atol=1e-3)
     assert json.loads(read.get_rt_info(["transferkit", "classes"]).astype(str)) == list(CLASSES)
 
+    graph = export(model, format="onnx", out=tmp_path / "photos.onnx")
+    opened = openvino.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    there = [opened(sample(count).photo(number)[None])[0][0] for number in range(count)]
+    np.testing.assert_allclose(there, found, atol=1e-6)
+
     Image.fromarray(sample(1).photo(0)).save(tmp_path / "new.jpg", format="PNG")
     (code,) = (each for each in on_the_page() if "openvino" in each)
     monkeypatch.chdir(tmp_path)
