@@ -173,7 +173,7 @@ def test_predict_is_not_sure_where_no_error_is_allowed_and_names_every_photo_if_
         assert cli([*photos, "--max-error", "0", "--no-abstain", "--format", form]) == 0
         out = capsys.readouterr().out
         assert not any(word in out for word in ("not sure", "unlike", "is_sure", "is_familiar"))
-    assert cli(["predict", "cifar_resnet", str(data / "digit 0"), "--max-error", "0"]) == 0  # of which nothing is known
+    assert cli(["predict", "cifar_resnet", str(data / "digit 0")]) == 0  # of which nothing is known
     assert "not sure" not in capsys.readouterr().out
 
 

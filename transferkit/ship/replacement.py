@@ -20,6 +20,7 @@ FILES = (
     "metrics.json",
     "predictions.csv",
     "heat_maps.json",
+    "unseen.safetensors",
     "report.html",
     "curves.png",
     "crash.txt",
