@@ -29,8 +29,9 @@ class Unseen:
 
 def kept(sha256: Sequence[str], labels: np.ndarray, logits: np.ndarray, *, is_refitted: bool) -> Unseen:
     """Of the images with those hashes all, or `MOST` of them, evenly."""
-    chosen = np.linspace(0, len(labels) - 1, min(MOST, len(labels))).round().astype(int)
-    hashes = np.frombuffer(bytes.fromhex("".join(sha256[row] for row in chosen)), np.uint8).reshape(len(chosen), -1)
+    chosen = [int(row) for row in np.linspace(0, len(labels) - 1, min(MOST, len(labels))).round()]
+    digests = b"".join(bytes.fromhex(sha256[row]) for row in chosen)
+    hashes = np.frombuffer(digests, np.uint8).reshape(len(chosen), -1)
     return Unseen(hashes=hashes, labels=labels[chosen], logits=logits[chosen], is_refitted=is_refitted)
 
 
