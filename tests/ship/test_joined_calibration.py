@@ -15,7 +15,7 @@ from tests.conftest import write_digits
 from tests.ship.test_ensemble import member
 from transferkit.ship import artifact, unseen_file
 from transferkit.tasks import SINGLE_LABEL, MultiLabel
-from transferkit.trust import Sureness, Trust, calibration, unseen
+from transferkit.trust import Sureness, Trust, calibration, sureness, unseen
 from transferkit.trust.unseen import Unseen
 from transferkit.zoo.errors import ModelFileError
 
@@ -78,11 +78,9 @@ def test_what_is_sure_is_known_of_a_calibrated_ensemble(runs, tmp_path):
     _, second = drawn(90, scale=0.5, seed=2)
     temperature = joined.calibration["temperature"]
     mean = np.mean([SINGLE_LABEL.probabilities(each[10:70] / temperature) for each in (first, second)], axis=0)
-    sure = joined.classifier.artifact.sureness
-    threshold = sure.threshold(0.1)
-    is_sure = mean.max(1) >= threshold
-    assert 0.2 < is_sure.mean() < 1
-    assert (mean.argmax(1) != labels[10:70])[is_sure].mean() <= 0.13
+    found = joined.classifier.artifact.sureness.points
+    expected = sureness.learn(mean.max(1), mean.argmax(1) == labels[10:70]).points
+    np.testing.assert_allclose(found, expected, atol=1e-6)
     (said,) = joined.classifier.predict([np.zeros((9, 9, 3), np.uint8)])
     assert said.is_sure in (True, False)
     card = (tmp_path / "both" / "README.md").read_text()
