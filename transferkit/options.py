@@ -33,7 +33,7 @@ class Options:
         "best: the one that `transferkit rank --commercial` puts first.",
         metavar="NAME",
     )
-    weights: str | None = option(None, NETWORK, "A safetensors file of the backbone; none: random.", metavar="FILE")
+    weights: str | None = option(None, NETWORK, "Safetensors, with its config.json; none: random.", metavar="FILE")
     strategy: str = option("auto", TRAINING, "How the network becomes a classifier.")  # and strategies.help_text()
     freeze: str | None = option(
         None, NETWORK, "Freeze up to and including this stage (--dry-run lists them), or `backbone`.", metavar="STAGE"

@@ -7,11 +7,11 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.zoo import hashes, sources
+from transferkit.zoo import beside, hashes, sources
 from transferkit.zoo.blueprint import Blueprint
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.card_list import CardList
-from transferkit.zoo.errors import ModelFileError, NetworkError, TransferkitError, UsageError, is_out_of_memory
+from transferkit.zoo.errors import ModelFileError, NetworkError, UsageError, of_network
 from transferkit.zoo.files import read_errors
 from transferkit.zoo.names import missing_folder, parts, search, suggest, with_stages
 from transferkit.zoo.own_folder import by_spec, model_folder
@@ -84,11 +84,14 @@ def _created(
 ) -> "Backbone":
     source, own = _found(name)
     found = _opened(source, own, name=name, offline=offline)
+    file, is_foreign = None, source.is_foreign
+    if weights not in (None, "none"):
+        file = Path(weights)
+        named, found = found, beside.configured(found, file)
+        is_foreign |= found is not named
     blueprint = found.resized(image_size) if image_size else found
     if weights is None:
         file = blueprint.pretrained(offline=offline)
-    else:
-        file = None if weights == "none" else Path(weights)
     if file is not None:
         hashes.check_listed(file)
 
@@ -97,27 +100,20 @@ def _created(
 
     native_px = found.card().preprocessing.size_px[0] if image_size else None
     try:
-        if file is not None and source.is_foreign:
+        if file is not None and is_foreign:
             sizes.check_fits(found, file)
         backbone = blueprint.build(num_classes=num_classes, weights=file).eval()
     except Exception as error:  # the code of a network raises anything for arguments it was not made for
         if image_size and native_px and isinstance(error, ModelFileError):
             sizes.check_builds(found, image_size, native_px=native_px)
-        if error is (told := _told(error, name, is_foreign=source.is_foreign)):
+        if error is (told := of_network(error, name, is_foreign=is_foreign)):
             raise
         raise told from error
     if file is not None:
         check_finite(backbone.model, file)
-    if native_px or source.is_foreign:
+    if native_px or is_foreign:
         sizes.check(backbone, found, native_px=native_px)
     return backbone
-
-
-def _told(error: Exception, name: str, *, is_foreign: bool) -> Exception:
-    """What to raise where a network could not be built: of somebody's configuration, that it is wrong."""
-    if isinstance(error, (TransferkitError, OSError)) or is_out_of_memory(error) or not is_foreign:
-        return error
-    return ModelFileError(f"the network of {name} cannot be built: {error}")
 
 
 def files_of(name: str, *, weights: str | None = None) -> list[Path]:
@@ -134,7 +130,7 @@ def files_of(name: str, *, weights: str | None = None) -> list[Path]:
     name, _ = with_stages(name)
     source, own = _found(name)
     file = Path(weights) if weights else _opened(source, own, name=name, offline=True).pretrained(offline=True)
-    files = [file, *source.files(own)]
+    files = [file, *source.files(own), *(beside.files_of(file) if weights else ())]
     snapshots = [file.parents[1] for file in files if file.parent.parent.name == "snapshots"]
     return files + [path for folder in snapshots for path in (folder.parent / "refs").rglob("*") if path.is_file()]
 
@@ -215,7 +211,7 @@ def describe(name: str, *, offline: bool = True) -> ModelCard:
                 sizes.check_fits(blueprint, file)
             parameters = sizes.hollow(blueprint, num_classes=len(card.classes) or None).card.parameters
         except Exception as error:  # as in `create`
-            if error is (told := _told(error, name, is_foreign=source.is_foreign)):
+            if error is (told := of_network(error, name, is_foreign=source.is_foreign)):
                 raise
             raise told from error
     return dataclasses.replace(card, parameters=parameters)

@@ -120,3 +120,10 @@ class StoppedError(BaseException):
     """
 
     exit_code = 75
+
+
+def of_network(error: Exception, name: str, *, is_foreign: bool) -> Exception:
+    """What to raise where a network could not be built: of somebody's configuration, that it is wrong."""
+    if isinstance(error, (TransferkitError, OSError)) or is_out_of_memory(error) or not is_foreign:
+        return error
+    return ModelFileError(f"the network of {name} cannot be built: {error}")

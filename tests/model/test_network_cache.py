@@ -68,6 +68,20 @@ def test_it_is_not_used_for_another_size_or_other_weights(network, tmp_path):
     assert kept(network, tmp_path, weights=str(other)) is None
 
 
+def test_it_is_not_used_once_a_configuration_lies_beside_the_weights(network, tmp_path):
+    config = network / "config.json"
+    elsewhere = config.rename(tmp_path / "config.json")
+    choice = {"weights": str(network / "model.safetensors")}
+    keep("test_resnet", tmp_path, **choice)
+    assert kept("test_resnet", tmp_path, **choice) is not None
+    elsewhere.rename(config)
+    assert kept("test_resnet", tmp_path, **choice) is None
+    keep("test_resnet", tmp_path, **choice)
+    assert kept("test_resnet", tmp_path, **choice) is not None
+    config.write_text(config.read_text() + " ")
+    assert kept("test_resnet", tmp_path, **choice) is None
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
 def test_it_is_not_used_once_a_file_it_came_from_was_touched_replaced_or_removed(network, tmp_path, name):
     for change in (os.utime, lambda path: path.write_bytes(path.read_bytes()), lambda path: path.unlink()):

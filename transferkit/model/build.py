@@ -1,6 +1,7 @@
 """The only door from the library to the zoo's networks."""
 
 from transferkit.zoo.backbone import Backbone
+from transferkit.zoo.beside import files_of as files_beside
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.catalog import at_hand, create, files_of, model_folder, rebuild
 from transferkit.zoo.catalog import describe as card_of
@@ -45,6 +46,7 @@ __all__ = [
     "deeper_name",
     "describe",
     "families",
+    "files_beside",
     "files_of",
     "fold",
     "he_normal",

@@ -39,6 +39,7 @@ class NetworkCache:
             "name": name,
             "folder": str(build.model_folder(Path(name))) if Path(name).exists() else None,
             "weights": weights,
+            "beside": [str(path) for path in build.files_beside(Path(weights))] if weights else [],
             "image_size": image_size,
             "versions": runtime.versions() | {"transferkit": __version__},
             "hub": [os.environ.get(variable) for variable in HUB_VARIABLES],
