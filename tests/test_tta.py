@@ -111,7 +111,7 @@ def test_card_configuration_and_report_say_it(ran):
     assert "Mirror averaging" in report
     assert "It is part of the model, and takes twice the time." in report
     note = next(note for note in json.loads((run / "metrics.json").read_text())["notes"] if "mirror" in note)
-    assert note.startswith("mirror averaging is used, at twice the time an image: log loss ")
+    assert note.startswith("mirror averaging is used, at twice the time an image: calibrated loss ")
 
 
 def test_nothing_is_averaged_where_validation_is_no_better(ran):

@@ -131,7 +131,7 @@ class Reporter:
         """A line of metrics.jsonl is there."""
         if self._append:
             self._append(line)
-        val = ", ".join(f"val {name} {value:.3f}" for name, value in line["val"].items())
+        val = ", ".join(f"val {name.replace('_', ' ')} {value:.3f}" for name, value in line["val"].items())
         if line["phase"] == "probe":
             self._progress.note(f"probe, L2 {line['l2']:g}: {val}")
             return

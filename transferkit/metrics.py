@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 
+CALIBRATED = "calibrated_loss"  # among the scores of an epoch, what `trust.calibration` leaves of its loss
 Z = 1.959964  # the normal deviate of 95 %
 MOST_BINS = 10
 LEAST_IN_BIN = 25  # answers; of fewer the noise of a bin is larger than what it measures

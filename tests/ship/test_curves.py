@@ -95,6 +95,17 @@ def test_the_best_epoch_is_that_of_the_lowest_loss_then_the_highest_accuracy_the
         assert labelled(axes, "best epoch: 3").get_xydata().tolist() == [[3, y]]
 
 
+def test_where_losses_are_calibrated_these_are_drawn_and_decide():
+    lines = epochs(4)
+    for line, loss in zip(lines, (0.5, 0.4, 0.3, 0.35)):
+        line["val"] |= {"loss": 0.5 + line["epoch"], "calibrated_loss": loss}
+    figure = draw_one(lines)
+    assert list(labelled(figure.axes[0], "validation, calibrated").get_ydata()) == [0.5, 0.4, 0.3, 0.35]
+    assert list(labelled(figure.axes[0], "validation").get_ydata()) == [0.5, 1.5, 2.5, 3.5]
+    assert labelled(figure.axes[0], "best epoch: 3").get_xydata().tolist() == [[3, 0.3]]
+    assert legend_of(figure) == ["training", "validation", "validation, calibrated", "best epoch: 3"]
+
+
 def test_a_cyclic_run_shows_every_snapshot_on_the_validation_curve_and_a_restart_after_all_but_the_last():
     lines = epochs(20, cycles=5)
     figure = draw_one(lines, chosen="ensemble")

@@ -13,6 +13,7 @@ from transferkit.train import descent, ensemble, optim
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule
+from transferkit.trust import calibration
 from transferkit.zoo.errors import StoppedError
 
 CYCLES = Plan(epochs=6, batch_size=4, phase="head", schedule=Schedule(name="snapshot", epochs=6, cycles=3))
@@ -66,7 +67,7 @@ def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_
 
 def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
     x, loader, parts = points
-    network, optimizer = start(lr=0.3)  # so high that a member is much worse than three together
+    network, optimizer = start(lr=1)  # so high that a member is much worse than three together
     lines = []
     context = unheard(CYCLES, append=lines.append)
     found = descent.descend(network, optimizer, loader, parts, context)
@@ -93,6 +94,29 @@ def test_the_learning_rate_falls_to_nearly_zero_in_a_cycle_and_starts_again(poin
     starts = [line["lrs"][0] for line in lines if line["epoch"] in (2, 4)]
     assert max(ends) < 0.001
     assert min(starts) > 0.015
+
+
+def test_the_loss_that_decides_is_what_is_left_of_it_at_the_temperature_that_the_images_ask_for(points):
+    x, loader, parts = points
+    network, optimizer = start(lr=1)
+    lines, held = [], []
+    judged = descent.judged_network
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(descent, "judged_network", lambda *given: held.append(judged(*given)) or held[-1])
+        context = unheard(Plan(epochs=4, batch_size=4), append=lambda line: lines.append((line, logits(held[0], x))))
+        descent.descend(network, optimizer, loader, parts, context)
+    labels = parts[1].labels[40:]
+    for line, found in lines:
+        temperature = calibration.temperature([found], labels, SINGLE_LABEL)
+        assert line["val"]["loss"] == pytest.approx(metrics.log_losses(found, labels).mean(), abs=1e-5)
+        loss = metrics.log_losses(found / temperature, labels).mean()
+        assert line["val"]["calibrated_loss"] == pytest.approx(loss, abs=1e-5)
+    assert any(line["val"]["calibrated_loss"] < line["val"]["loss"] - 0.01 for line, _ in lines)
+
+
+def logits(network, x):
+    with torch.no_grad():
+        return network.eval()(x[40:]).numpy()
 
 
 def test_a_descent_with_snapshots_resumed_after_a_stop_has_the_bits_of_one_that_was_not(points, tmp_path):
@@ -122,7 +146,7 @@ def test_patience_does_not_end_a_run_of_cycles(points):
     _, loader, parts = points
     counts = []
     for schedule in (CYCLES.schedule, Schedule(name="constant", epochs=6)):
-        network, optimizer = start(lr=0.3)  # so high that the loss rises again after an epoch or two
+        network, optimizer = start(lr=1)  # so high that the loss rises again after an epoch or two
         lines = []
         plan = replace(CYCLES, schedule=schedule)
         descent.descend(network, optimizer, loader, parts, unheard(plan, append=lines.append, patience=1))
@@ -136,9 +160,11 @@ def test_patience_does_not_end_a_run_of_cycles(points):
     ("losses", "accuracies", "best"),
     [((0.5, 0.4, 0.6), (0.9, 0.8, 0.9), 1), ((0.4, 0.4, 0.4), (0.8, 0.9, 0.9), 1), ((0.4, 0.4), (0.9, 0.9), 0)],
 )
-def test_the_best_epoch_has_the_lowest_loss_then_the_highest_accuracy_then_comes_first(losses, accuracies, best):
+def test_the_best_epoch_has_the_lowest_calibrated_loss_then_the_highest_accuracy_then_is_first(
+    losses, accuracies, best
+):
     records = [
-        {"epoch": epoch, "val": {"loss": loss, "accuracy": accuracy}}
+        {"epoch": epoch, "val": {"loss": 9 - epoch, "calibrated_loss": loss, "accuracy": accuracy}}
         for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies))
     ]
     assert descent.best_epoch(records) == descent.best_epoch(records[::-1]) == best

@@ -14,9 +14,9 @@ from transferkit.messages import Reporter
 from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
-from transferkit.tasks import SINGLE_LABEL
 from transferkit.train import folds, head, optim, outputs, state, wise_ft
 from transferkit.train.context import FitContext
+from transferkit.trust import calibration
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
 RUNS = [
@@ -129,7 +129,7 @@ def test_averages_over_mirror_images_are_judged_before_the_fit_to_all(data, tmp_
     for network in fitted.networks:
         with torch.no_grad():
             found.append(((network(x) + network(x.flip(3))) / 2).numpy())
-    losses = val.task.log_losses(val.task.mean(found), val.labels[val.rows])
+    losses = calibration.losses(val.task.mean(found), val.labels[val.rows], val.task)
     assert fitted.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-3)
 
 
@@ -148,10 +148,10 @@ def test_nothing_is_averaged_over_mirror_images_that_training_has_not_seen(data,
     assert fitted.tta is None
 
 
-def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_validation_loss(data, tmp_path):
+def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_calibrated_validation_loss(data, tmp_path):
     lines = []
     _, fitted, _ = fit(data, tmp_path, append=lines.append, strategy="finetune", epochs=4, lr=0.01)
-    losses = [line["val"]["loss"] for line in lines]
+    losses = [line["val"]["calibrated_loss"] for line in lines]
     assert f"best epoch: {1 + int(np.argmin(losses))}" in fitted.notes
     assert fitted.chosen == "finetune"
     _, cycles, _ = fit(data, tmp_path, strategy="finetune", snapshots=2, epochs=2, lr=0.01)
@@ -181,11 +181,11 @@ def test_auto_keeps_the_share_of_the_way_that_validation_speaks_for(data, tmp_pa
     problem, tuned, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1, lr=0.01)
     assert same(weights([problem.model]), [high])
     notes = [next(note for note in each.notes if "validation images" in note) for each in (probe, mixed, whole)]
-    assert notes[0].startswith("the probe is kept: log loss ")
+    assert notes[0].startswith("the probe is kept: calibrated loss ")
     assert notes[1].startswith(
-        "the weights 25 % of the way from the probe to the fine-tuned network are kept: log loss "
+        "the weights 25 % of the way from the probe to the fine-tuned network are kept: calibrated loss "
     )
-    assert notes[2].startswith("the fine-tuned network is kept: log loss ")
+    assert notes[2].startswith("the fine-tuned network is kept: calibrated loss ")
     validation = len(whole.rows)
     alone = f"the {validation} validation images, by a fit to the training images alone; they also chose the epoch"
     assert whole.judged == mixed.judged == f"{alone} and how much of fine-tuning to keep"
@@ -209,12 +209,12 @@ def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data,
 def test_the_note_says_what_was_tried_and_what_each_came_to():
     losses = np.array([[0.5, 0.3], *[[0.2, 0.2]] * 4, [0.1, 0.1]])
     assert wise_ft._note(losses, 0.63, 0.2, folds=1, n=7) == (
-        "the weights 63 % of the way from the probe to the fine-tuned network are kept: log loss 0.200 on the 7 "
-        "validation images; on the way in steps of 20 %, by 2 of them: 0.400, 0.200, 0.200, 0.200, 0.200, 0.100; "
+        "the weights 63 % of the way from the probe to the fine-tuned network are kept: calibrated loss 0.200 on the "
+        "7 validation images; on the way in steps of 20 %, by 2 of them: 0.400, 0.200, 0.200, 0.200, 0.200, 0.100; "
         "fine-tuning gains 0.300 ± 0.196"
     )
     several = wise_ft._note(losses, 0.63, 0.2, folds=5, n=9)
-    assert "are kept, in the mean of 5 fits: log loss 0.200 on the 9 training and validation images; " in several
+    assert "are kept, in the mean of 5 fits: calibrated loss 0.200 on the 9 training and validation images; " in several
 
 
 def test_a_share_is_the_mean_of_its_posterior():
@@ -232,7 +232,7 @@ def test_where_the_middle_is_clearly_worse_than_an_end_the_better_end_is_kept(da
     mode = SimpleNamespace(network=problem.network, loader=problem.loader)
     start = state.snapshot(problem.network)
     given = iter([*ends, 9, 0.29])
-    monkeypatch.setattr(type(SINGLE_LABEL), "log_losses", lambda self, logits, labels: _around(next(given), labels))
+    monkeypatch.setattr(calibration, "losses", lambda logits, labels, task: _around(next(given), labels))
     end = start | {"model.fc.bias": start["model.fc.bias"] + torch.tensor([1.0, 0.0, -1.0])}
     rows = problem.val.rows
     found = wise_ft.find(problem, mode, [wise_ft.Way(start=start, end=end, rows=rows)])

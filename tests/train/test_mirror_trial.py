@@ -6,6 +6,7 @@ from scipy import stats
 
 from transferkit.tasks import SINGLE_LABEL, MultiLabel
 from transferkit.train import mirror_trial
+from transferkit.trust import calibration
 
 
 def compared(task=SINGLE_LABEL, *, better, n=30):
@@ -14,9 +15,9 @@ def compared(task=SINGLE_LABEL, *, better, n=30):
     plain, averaged = rng.normal(size=(2, n, 3)).astype(np.float32)
     labels = rng.integers(0, 3, n) if task.names_one else rng.random((n, 3)) < 0.5
     truth = np.eye(3)[labels] if task.names_one else 2 * labels - 1
-    averaged = (averaged + (1 if better else -1) * truth).astype(np.float32)
+    plain, averaged = plain + truth, averaged + (2 if better else 0) * truth
     return mirror_trial.compare(plain, averaged, labels, task), (
-        task.log_losses(plain, labels) - task.log_losses(averaged, labels)
+        calibration.losses(plain, labels, task) - calibration.losses(averaged, labels, task)
     )
 
 
@@ -40,3 +41,11 @@ def test_one_image_has_no_interval():
 def test_equal_answers_are_not_worth_twice_the_time():
     logits, labels = np.zeros((4, 2), np.float32), np.array([0, 1, 0, 1])
     assert not mirror_trial.compare(logits, logits, labels, SINGLE_LABEL)["used"]
+
+
+def test_answers_that_are_merely_less_sure_are_not_worth_it():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 200)
+    plain = rng.normal(size=(200, 3)) + 2 * np.eye(3)[labels]
+    block = mirror_trial.compare(8 * plain, 2 * plain + 0.5 * rng.normal(size=plain.shape), labels, SINGLE_LABEL)
+    assert not block["used"]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transferkit.metrics import CALIBRATED
 from transferkit.ship import run_files
 from transferkit.zoo.files import write_bytes
 
@@ -23,6 +24,7 @@ MEASURED = {"linewidth": 2, "markersize": 6}
 TRAIN: dict[str, Any] = MEASURED | {"color": VERMILION, "linestyle": "--", "marker": "s", "markerfacecolor": "white"}
 VAL: dict[str, Any] = MEASURED | {"color": BLUE, "linestyle": "-", "marker": "o"}
 RANKED: dict[str, Any] = MEASURED | {"color": INK, "linestyle": ":", "marker": "^"}
+SOFTENED: dict[str, Any] = MEASURED | {"color": BLUE, "linestyle": ":", "marker": "^", "markerfacecolor": "white"}
 MAX_MARKERS = 25  # on a curve; more of them hide its dashes
 MAX_NUMBERS = 12  # of snapshots on a curve
 STYLE: dict[Any, Any] = {
@@ -151,6 +153,9 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
         for part, label, style in (("train", "training", TRAIN), ("val", "validation", VAL)):
             panel.plot(x, [line[part][measure] for line in lines], label=label, markevery=every, **style)
         panel.set_ylabel(measure)
+    if _deciding(lines) == CALIBRATED:
+        calibrated = [line["val"][CALIBRATED] for line in lines]
+        panels[0].plot(x, calibrated, label="validation, calibrated", markevery=every, **SOFTENED)
     if all("mAP" in line["val"] for line in lines):
         panels[1].plot(x, [line["val"]["mAP"] for line in lines], label="validation mAP", markevery=every, **RANKED)
         panels[1].set_ylabel("all labels right")
@@ -158,13 +163,19 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
 
 
 def _mark_best(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
-    """Rings around the least validation loss, of equal ones that of the highest accuracy, and around that accuracy."""
-    best = min(range(len(lines)), key=lambda i: (lines[i]["val"]["loss"], -lines[i]["val"]["accuracy"]))
-    for panel, measure in zip(panels, ("loss", "accuracy")):
+    """Rings around the least loss that decides, of equal ones that of the highest accuracy, and that accuracy."""
+    loss = _deciding(lines)
+    best = min(range(len(lines)), key=lambda i: (lines[i]["val"][loss], -lines[i]["val"]["accuracy"]))
+    for panel, measure in zip(panels, (loss, "accuracy")):
         panel.axvline(x[best], color=INK, linewidth=1.4, linestyle=":", zorder=1)
         ring = {"marker": "o", "markersize": 18, "markerfacecolor": "none", "markeredgewidth": 1.4, "clip_on": False}
         label = f"best {name}: {x[best]:g}"
         panel.plot(x[best], lines[best]["val"][measure], color=INK, linestyle=":", label=label, zorder=4, **ring)
+
+
+def _deciding(lines: list[Line]) -> str:
+    """Which validation loss decides: the calibrated one, but of a probe and of runs of before."""
+    return CALIBRATED if all(CALIBRATED in line["val"] for line in lines) else "loss"
 
 
 def _draw_rate(panel: "Axes", lines: list[Line]) -> None:
@@ -200,10 +211,10 @@ def _mark_snapshots(panel: "Axes", snapshots: list[Line], chosen: str | None, *,
 def _add_legend(figure: "Figure") -> None:
     """One legend above the panels for all of them."""
     figure.align_ylabels()
-    handles, labels = figure.axes[1].get_legend_handles_labels()
+    told = {label: handle for axes in figure.axes[:2] for handle, label in zip(*axes.get_legend_handles_labels())}
     figure.legend(
-        handles,
-        labels,
+        told.values(),
+        told.keys(),
         loc="outside upper center",
         ncols=2,
         columnspacing=1.4,

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv and run.json
 PAGES = {tasks.SingleLabel.name: single_label_page, tasks.MultiLabel.name: multi_label_page}
+BEST = (
+    "Best is where the validation loss is lowest; of epochs the calibrated one, what is left of it once the answers "
+    "are made as sure as they are right."
+)
 OUT_OF_FOLD = "the images of train and val, each judged by a fit without it"
 
 
@@ -147,7 +151,7 @@ def _curves(drawn: "dict[str, Figure]") -> str:
         for caption, figure in drawn.items()
     ]
     body = f'<div class="curves">{"".join(figures)}</div>'
-    return section("How it learned", body, lead="Best is where the validation loss is lowest.") if figures else ""
+    return section("How it learned", body, lead=BEST) if figures else ""
 
 
 def _snapshots(block: dict[str, Any] | None) -> str:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from transferkit import kinds, ranks
+from transferkit.metrics import CALIBRATED
 from transferkit.runtime import FP32
 from transferkit.train import ensemble, full_batch, loop, outputs, state
 from transferkit.train.average import RunningAverage
@@ -18,6 +19,7 @@ from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Loader
 from transferkit.train.plan import Plan
 from transferkit.train.state import State
+from transferkit.trust import calibration
 from transferkit.zoo.errors import DivergedError
 
 PHASES = {"finetune": "fine-tuning", "head": "head on cached features"}  # as a person reads them
@@ -51,10 +53,10 @@ def descend(
     """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
 
     What is validated, in the plan's precision, and kept is a running average of the weights over about one epoch. Best
-    is the lowest validation log loss, ties by accuracy. Training ends early after `context.patience` epochs without a
-    better one, or with the last that `context.deadline` leaves time for. An interrupted descent goes on from its
-    checkpoint if `context.resume`. A snapshot schedule runs to its end; its snapshots are the weights themselves at the
-    end of each cycle; the last of them is left in the network.
+    is the lowest calibrated validation loss, ties by accuracy. Training ends early after `context.patience` epochs
+    without a better one, or with the last that `context.deadline` leaves time for. An interrupted descent goes on from
+    its checkpoint if `context.resume`. A snapshot schedule runs to its end; its snapshots are the weights themselves at
+    the end of each cycle; the last of them is left in the network.
 
     Raises: DivergedError; if an epoch was complete before, its `epoch` is the best, whose weights are in the network.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
@@ -180,7 +182,9 @@ def _validate(
         raise DivergedError(
             f"the answers of the network are no longer finite after epoch {record['epoch'] + 1}; use {advice}"
         )
-    record["val"] = ranks.from_first(val.task.measured(logits, val.labels[val.rows]))
+    labels = val.labels[val.rows]
+    calibrated = float(calibration.losses(logits, labels, val.task).mean())
+    record["val"] = ranks.from_first(val.task.measured(logits, labels) | {CALIBRATED: calibrated})
     record["seconds"] = round(record["seconds"] + time.monotonic() - started, 3)
     return logits
 
@@ -240,6 +244,6 @@ def judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, example
 
 
 def best_epoch(records: list[dict[str, Any]]) -> int:
-    """The epoch of the lowest validation loss, of equal ones that of the highest accuracy, of those the first."""
-    best = min(records, key=lambda record: (record["val"]["loss"], -record["val"]["accuracy"], record["epoch"]))
+    """The epoch of the lowest calibrated validation loss; ties by the highest accuracy, then the first."""
+    best = min(records, key=lambda record: (record["val"][CALIBRATED], -record["val"]["accuracy"], record["epoch"]))
     return best["epoch"]

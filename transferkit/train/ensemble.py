@@ -9,23 +9,24 @@ from typing import Any
 import numpy as np
 
 from transferkit.tasks import SINGLE_LABEL, Task
+from transferkit.trust import calibration
 
 
 def compare(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task = SINGLE_LABEL) -> dict[str, Any]:
     """The block "snapshots" of metrics.json: what the last snapshot and the ensemble of all reach, and which to keep.
 
-    The ensemble is kept if its log loss is lower and its accuracy no lower.
+    The ensemble is kept if its calibrated log loss is lower and its accuracy no lower.
 
     Shapes: each of logits (N, K), labels (N, ...).
     """
-    single = task.scores(logits[-1], labels)
-    ensemble = task.scores(task.mean(logits), labels)
-    better = ensemble["loss"] < single["loss"] and ensemble["accuracy"] >= single["accuracy"]
+    answers = {"single": logits[-1], "ensemble": task.mean(logits)}
+    right = {name: task.scores(each, labels)["accuracy"] for name, each in answers.items()}
+    loss = {name: float(calibration.losses(each, labels, task).mean()) for name, each in answers.items()}
+    better = loss["ensemble"] < loss["single"] and right["ensemble"] >= right["single"]
     return {
         "members": len(logits),
         "n": len(labels),
-        "single": single["accuracy"],
-        "ensemble": ensemble["accuracy"],
-        "loss": {"single": single["loss"], "ensemble": ensemble["loss"]},
+        **right,
+        "loss": loss,
         "chosen": "ensemble" if better else "single",
     }

@@ -17,6 +17,7 @@ from transferkit.train import outputs
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
 from transferkit.train.state import State
+from transferkit.trust import calibration
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the way
 LEAST = 0.05  # less of the way is none
@@ -37,8 +38,9 @@ class Mixture:
     """How far to go: `share` of each way.
 
     Fields: rows (n,) of all ways in ascending order; logits (n, K), the answer to each by the mixture of the way that
-    has not seen it, and mirrored, averaged over mirror images, of several ways where these are wanted; note says what
-    was tried, and what each came to; folds, how many ways there are; tried, that block of metrics.json.
+    has not seen it, and mirrored, averaged over mirror images, of several ways where these are wanted; both of several
+    ways as sure as their mean is, which is less so; note says what was tried, and what each came to; folds, how many
+    ways there are; tried, that block of metrics.json.
     """
 
     share: float
@@ -74,11 +76,13 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
         """What the mixture of each way answers to its own rows, or to some of them."""
         return [_answers(problem, mode, between(way.start, way.end, share), way.rows[::every]) for way in ways]
 
+    some = np.concatenate([way.rows[::every] for way in ways])
+
     def log_losses(logits: list[np.ndarray]) -> np.ndarray:
-        return np.concatenate([task.log_losses(some, labels[way.rows[::every]]) for some, way in zip(logits, ways)])
+        return calibration.losses(np.concatenate(logits), labels[some], task)
 
     losses, reporter = [], problem.context.reporter
-    reporter.phase("weighing", len(SHARES) * sum(len(way.rows[::every]) for way in ways))
+    reporter.phase("weighing", len(SHARES) * len(some))
     for share in SHARES:
         losses.append(log_losses(answers(share, every=every)))
         reporter.advance(len(losses[-1]))
@@ -86,7 +90,7 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
     share = _posterior_mean(losses)
     share = ranks.from_first(0.0 if share < LEAST else round(share, 2))
     logits = answers(share)
-    there, best = log_losses([some[::every] for some in logits]), int(losses.mean(1).argmin())
+    there, best = log_losses([each[::every] for each in logits]), int(losses.mean(1).argmin())
     line = (1 - share) * losses[0].mean() + share * losses[-1].mean()
     if ranks.from_first(bool(there.mean() > line and metrics.is_better(losses[best], there))):
         share = SHARES[best]
@@ -94,19 +98,22 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
     rows = np.concatenate([way.rows for way in ways])
     order = np.argsort(rows)
     rows, found = rows[order], np.concatenate(logits)[order]
-    unseen = task.log_losses(found, labels[rows])
+    unseen = calibration.losses(found, labels[rows], task)
     mirrored = _mirrored(problem, mode, ways, share) if problem.images and share and len(ways) > 1 else None
-    soup = between(_mean([way.start for way in ways]), _mean([way.end for way in ways]), share)
-    if len(ways) == 1:
-        mode.network.load_state_dict(soup)
-    elif ranks.from_first(_is_worse(problem, _answers(problem, mode, soup, rows), rows, unseen)):
-        return None
+    mean, factor = between(_mean([way.start for way in ways]), _mean([way.end for way in ways]), share), 1.0
+    if len(ways) > 1:
+        of_mean = _answers(problem, mode, mean, rows)
+        if ranks.from_first(_is_worse(problem, of_mean, rows, unseen)):
+            return None
+        # weights that are averaged are less sure, and nearly all images have been seen by them: so are those compared
+        factor = ranks.from_first(_size(of_mean) / _size(_of_seen(problem, mode, ways, share)))
+    mode.network.load_state_dict(mean)
     note = _note(losses, share, float(unseen.mean()), folds=len(ways), n=len(rows))
     return Mixture(
         share=share,
         rows=rows,
-        logits=found,
-        mirrored=None if mirrored is None else mirrored[order],
+        logits=factor * found,
+        mirrored=None if mirrored is None else factor * mirrored[order],
         note=note,
         folds=len(ways),
         tried=_tried(losses, share, float(unseen.mean()), note=note) | {"fits": len(ways)},
@@ -123,9 +130,22 @@ def _mirrored(problem: Problem, mode: TrainingMode, ways: Sequence[Way], share: 
     return np.concatenate(found)
 
 
+def _of_seen(problem: Problem, mode: TrainingMode, ways: Sequence[Way], share: float) -> np.ndarray:
+    """The answers (n, K) of the mixture of each way to images that it has seen, those that judge the next one."""
+    return np.concatenate([
+        _answers(problem, mode, between(way.start, way.end, share), after.rows)
+        for way, after in zip(ways, [*ways[1:], ways[0]])
+    ])  # fmt: skip
+
+
+def _size(logits: np.ndarray) -> float:
+    """How far answers are from their mean, which grows with how sure a network is. Shapes: logits (n, K)."""
+    return float(np.sqrt(np.square(logits - logits.mean(0), dtype=np.float64).mean()))
+
+
 def _is_worse(problem: Problem, logits: np.ndarray, rows: np.ndarray, unseen: np.ndarray) -> bool:
     """Whether a mean knows images that its parts have seen clearly less than the one part knows that has not."""
-    return bool(metrics.is_better(unseen, problem.val.task.log_losses(logits, problem.val.labels[rows])))
+    return bool(metrics.is_better(unseen, calibration.losses(logits, problem.val.labels[rows], problem.val.task)))
 
 
 def _answers(problem: Problem, mode: TrainingMode, weights: State, rows: np.ndarray) -> np.ndarray:
@@ -162,19 +182,19 @@ def _note(losses: np.ndarray, share: float, loss: float, *, folds: int, n: int) 
         kept += f", in the mean of {folds} fits"
     judges = f"the {n} {'validation' if folds == 1 else 'training and validation'} images"
     return (
-        f"{kept}: log loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "
+        f"{kept}: calibrated loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "
         f"fine-tuning gains {gain:.3f} ± {error:.3f}"
     )
 
 
 def _gain(losses: np.ndarray) -> tuple[float, float]:
-    """By how much fine-tuning lowers the log loss, and half of the 95 % interval."""
+    """By how much fine-tuning lowers the calibrated loss, and half of the 95 % interval."""
     gain = (losses[0] - losses[-1]).astype(np.float64)
     return float(gain.mean()), 1.96 * gain.std(ddof=1) / math.sqrt(len(gain)) if len(gain) > 1 else math.inf
 
 
 def _tried(losses: np.ndarray, share: float, loss: float, *, note: str) -> dict[str, Any]:
-    """The block "tried" of metrics.json: the mean log loss on the way, where on it the weights are that are kept."""
+    """The block "tried" of metrics.json: the mean calibrated loss on the way, and where on it the weights are."""
     gain, error = _gain(losses)
     return {
         "share": share,

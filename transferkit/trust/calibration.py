@@ -1,6 +1,7 @@
 """Probabilities that are frequencies: logits are divided by one number, the temperature.
 
-Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599
+Source: Guo et al. 2017, https://arxiv.org/abs/1706.04599; that fits are compared after it, Berta et al. 2025,
+https://arxiv.org/abs/2501.19195
 """
 
 import math
@@ -16,6 +17,7 @@ SPREAD = 0.2  # of the logarithm of temperatures, before an image is seen: few i
 SPREAD_OF_REFITS = 0.1  # where the network that ships was fitted once more, to those images too: they judge another
 MOST = 3.0  # of that logarithm
 ROUNDS, TRIED = 4, 21  # the range a tenth as wide each time
+LOOKED_AT = 2000  # images at most whose temperature fits get to be compared
 
 
 def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *, spread: float = SPREAD) -> float:
@@ -23,7 +25,8 @@ def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *,
 
     The images must be unseen by the fit that answers. Where all are named right they cannot say how often that fails:
     then it is 1. Of few images it is nearer to 1 than they alone would have it, as much as one expects beforehand that
-    its logarithm is normal with deviation `spread`.
+    its logarithm is near 0: around there as a normal variable of deviation `spread`, but with the tails of Student's t
+    (3 degrees of freedom), so that many images, or a few that say so plainly, may ask for any temperature.
 
     Shapes: logits (n, K) of each network, labels (n, ...).
     """
@@ -33,7 +36,7 @@ def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *,
 
     def loss(log_temperature: float) -> float:
         answers = task.mean(divided(exact, math.exp(log_temperature)))
-        return float(task.log_losses(answers, labels).sum()) + (log_temperature / spread) ** 2 / 2
+        return float(task.log_losses(answers, labels).sum()) + 2 * math.log1p((log_temperature / spread / 2) ** 2)
 
     low, high = -MOST, MOST
     for _ in range(ROUNDS):
@@ -41,6 +44,17 @@ def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *,
         best = tried[np.argmin([loss(each) for each in tried])]
         low, high = best - tried[1] + tried[0], best + tried[1] - tried[0]
     return math.exp(best)
+
+
+def losses(logits: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
+    """The log losses of a fit once it is calibrated, by which fits are compared whose temperature is found afterwards.
+
+    A network that is trained on is right more often, and much too sure of it, long after its plain loss began to rise.
+
+    Shapes: logits (n, K), labels (n, ...) -> (n,), in nats.
+    """
+    some = slice(None, None, math.ceil(len(labels) / LOOKED_AT) or 1)
+    return task.log_losses(logits / temperature([logits[some]], labels[some], task), labels)
 
 
 def divided(logits: Sequence[np.ndarray], temperature: float) -> list[np.ndarray]:

@@ -88,12 +88,13 @@ def _chosen(
     """The snapshots, if they are clearly better than the probe on the validation images; else that."""
     from transferkit import metrics, ranks
     from transferkit.train import fitted, head
+    from transferkit.trust import calibration
 
     task, labels = problem.val.task, problem.val.labels[problem.val.rows]
     probed = head.validation_logits(problem, probe)
-    before, after = (task.log_losses(logits, labels) for logits in (probed, descended.logits))
+    before, after = (calibration.losses(logits, labels, task) for logits in (probed, descended.logits))
     means = f"{after.mean():.3f} against {before.mean():.3f}"
-    figures = f"loss on the {len(labels)} validation images {means} of the probe"
+    figures = f"calibrated loss on the {len(labels)} validation images {means} of the probe"
     if ranks.from_first(metrics.is_better(after, before)):
         return fitted.trained(problem, mode, descended, f"fine-tuning is kept: {figures}", chosen="fine-tuning")
     put_back()
