@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from transferkit.train.problem import Problem
 
 LOOKS = 7  # at each of the shares, and at the one that is chosen
+OF_MEAN = 2  # of several fits: at their mean, and by each of them at images that it has seen
 
 
 class Auto(LpFt):
@@ -44,7 +45,7 @@ class Auto(LpFt):
         from transferkit.tasks.split import fold_count
 
         count = fold_count(train, val)
-        return count * (train + val) - train, (LOOKS + 1) * (train + val)
+        return count * (train + val) - train, (LOOKS + OF_MEAN) * (train + val)
 
     def run(self, problem: "Problem") -> "Fitted":
         """Solve for the head, train the network from it on, and go back part of the way."""
