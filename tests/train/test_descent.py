@@ -65,6 +65,17 @@ def test_an_ensemble_is_kept_only_if_it_has_a_lower_loss_than_the_last_snapshot_
     assert (scores["ensemble"], scores["chosen"]) == (2 / 3, "single")
 
 
+def test_an_ensemble_is_not_kept_for_being_less_sure():
+    rng = np.random.default_rng(0)
+    labels = np.repeat([0, 1], 50)
+    said = np.where(rng.random(100) < 0.8, labels, 1 - labels)
+    sure, noise = 12.0 * np.eye(2)[said], rng.normal(size=(100, 2))
+    single, both = (SINGLE_LABEL.scores(each, labels) for each in (sure, SINGLE_LABEL.mean([noise, sure])))
+    assert both["loss"] < single["loss"]
+    assert both["accuracy"] >= single["accuracy"]
+    assert ensemble.compare([noise, sure], labels)["chosen"] == "single"
+
+
 def test_every_cycle_leaves_the_member_that_its_last_epoch_validated(points):
     x, loader, parts = points
     network, optimizer = start(lr=1)  # so high that a member is much worse than three together

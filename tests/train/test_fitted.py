@@ -252,6 +252,14 @@ def test_snapshots_that_lose_to_the_probe_name_it_as_what_was_chosen(data, tmp_p
     assert "kept" not in fitted.snapshots
 
 
+def test_snapshots_are_compared_with_the_probe_once_both_are_calibrated(data, tmp_path, monkeypatch):
+    compared, losses = [], calibration.losses
+    monkeypatch.setattr(metrics, "is_better", lambda *given: compared.append(given) or False)
+    monkeypatch.setattr(calibration, "losses", lambda *given: losses(*given) + 7)
+    fit(data, tmp_path, strategy="auto", snapshots=2, epochs=2, lr=0.01)
+    assert min(each.min() for each in compared[-1]) > 7
+
+
 @pytest.mark.parametrize(("strategy", "is_faster"), [("finetune", True), ("lp-ft", False)])
 def test_a_head_that_starts_at_random_is_trained_faster_than_the_stage_below_it_and_a_probe_as_fast(
     data, tmp_path, monkeypatch, strategy, is_faster

@@ -162,14 +162,17 @@ def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_t
     monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
     problem, found, _ = fit(data, tmp_path, tta=True, **AUTO)
     assert found.tta["n"] == len(found.rows)
-    losses = []
+    assert found.tta["used"]
+    own = {}
     for way in heard[1][0]:
         problem.network.load_state_dict(way.end)
         ((x, _),) = problem.images([way.rows], None)
         with torch.no_grad():
-            logits = ((problem.model(x) + problem.model(x.flip(3))) / 2).numpy()
-        losses += problem.val.task.log_losses(logits, problem.val.labels[way.rows]).tolist()
-    assert found.tta["loss"]["averaged"] == pytest.approx(np.mean(losses), rel=1e-3)
+            own |= dict(zip(way.rows.tolist(), ((problem.model(x) + problem.model(x.flip(3))) / 2).numpy()))
+    (judged,), exact = found.logits, np.array([own[row] for row in found.rows])
+    assert np.allclose(judged, judged.std() / exact.std() * exact, atol=1e-3)  # as large as those of the mean are
+    losses = calibration.losses(judged, problem.val.labels[found.rows], problem.val.task)
+    assert found.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
 def test_mirror_images_are_judged_once_where_there_is_one_fit(data, tmp_path, monkeypatch):
