@@ -173,8 +173,7 @@ RESUMED = {  # what can differ after a stop: moments of the optimiser, cycles, w
     ("name", "refits"),
     [
         ("lp-ft", True),
-        ("frozen", False),
-        *(pytest.param(name, False, marks=pytest.mark.slow) for name in RESUMED if name != "frozen"),
+        *(pytest.param(name, False, marks=pytest.mark.slow) for name in RESUMED),
     ],
 )
 def test_an_interrupted_run_resumed_has_the_bytes_of_one_that_was_not(name, refits, data, tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def test_zoo_show_tells_the_accuracy_of_an_embedded_network_in_words(capsys):
 @pytest.mark.parametrize(
     ("options", "epochs"),
     [
-        (["--optimizer", "lbfgs"], "20, all images at once"),
+        pytest.param(["--optimizer", "lbfgs"], "20, all images at once", marks=pytest.mark.slow),
         (["--freeze", "backbone", "--epochs", "3"], "none, the head is solved for"),
     ],
 )

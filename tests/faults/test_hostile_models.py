@@ -212,7 +212,7 @@ def campaign(folder: Path, config: dict, *, examples: int) -> int:
     return sum(refused)
 
 
-@pytest.mark.parametrize("kind", ["theirs", "ours"])
+@pytest.mark.parametrize("kind", ["theirs", pytest.param("ours", marks=pytest.mark.slow)])
 def test_wrong_values_at_random_are_no_crash(kind, request):
     folder = request.getfixturevalue(kind)
     assert campaign(folder, json.loads((folder / "config.json").read_text()), examples=6) > 0

@@ -235,6 +235,7 @@ def test_a_photo_is_resized_in_a_graph_as_by_pillow_bit_for_bit(sides_px, resize
     np.testing.assert_array_equal(found.transpose(1, 2, 0), expected)
 
 
+@pytest.mark.slow
 def test_a_filter_that_onnx_lacks_is_refused_and_left_out_with_core(tmp_path):
     pytest.importorskip("onnxruntime")
     model = build("resnet10t", size_px=64)

@@ -398,6 +398,7 @@ def network_of(process):
     return int("".join(each.read_text() for each in threads))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="looks at processes as Linux tells them")
 def test_a_network_that_is_killed_fails_what_is_at_work_is_there_again_and_ends_with_the_server(run, photos):
     files = [("a.png", photos[0].read_bytes())]

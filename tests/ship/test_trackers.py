@@ -65,6 +65,7 @@ def test_a_run_that_is_resumed_tells_all_its_lines_once(digit_folder, tmp_path, 
     assert points(found, "val/loss") == [(line["epoch"], line["val"]["loss"]) for line in lines_of(run.folder)]
 
 
+@pytest.mark.slow
 def test_mlflow_has_the_options_the_figures_and_how_it_ended(digit_folder, tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlruns").as_uri())

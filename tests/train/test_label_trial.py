@@ -162,7 +162,8 @@ def test_views_that_follow_a_mirror_image_left_out_are_augmented(made):
     assert prepared.augment.name == "default-mirror"
 
 
-@pytest.mark.parametrize("by", ["resume", pytest.param("torchrun", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("by", ["resume", "torchrun"])
 def test_a_run_that_goes_on_draws_the_views_mixes_them_and_tells_what_it_began_with(by, tmp_path, monkeypatch):
     data = signs.write(tmp_path / "shoes", "shoes", train=60, test=2)
     network = tk.zoo.create("timm:test_resnet", weights="none", num_classes=10, image_size=32)

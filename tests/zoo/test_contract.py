@@ -56,8 +56,8 @@ OTHERS = (
     "crossvit_tiny_240", "densenet121", "dla46_c", "edgenext_xx_small", "efficientformer_l1", "efficientformerv2_s0",
     "efficientvit_b0", "fastvit_t8", "ghostnet_050", "hardcorenas_a", "lcnet_050", "mixer_s32_224", "mnasnet_small",
     "mobilevit_xxs", "mobilevitv2_050", "pit_ti_224", "poolformerv2_s12", "regnetx_002", "repvit_m0_9",
-    "starnet_s050", "test_byobnet", "test_nfnet", "torchvision:alexnet", "torchvision:mobilenet_v3_small",
-    "torchvision:resnet18", "xcit_nano_12_p16_224",
+    "starnet_s050", "test_byobnet", "test_nfnet", "torchvision:alexnet", "torchvision:googlenet",
+    "torchvision:mobilenet_v3_small", "torchvision:resnet18", "xcit_nano_12_p16_224",
 )  # fmt: skip
 # Families that must be cut, not passed whole.
 MAIN = re.compile(r"cifar|resnet|convnext|efficientnet|mobilenetv3|vit$|deit")
