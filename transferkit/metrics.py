@@ -1,6 +1,8 @@
 """What scores are made of: plain functions on arrays."""
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +10,14 @@ CALIBRATED = "calibrated_loss"  # among the scores of an epoch, what `trust.cali
 Z = 1.959964  # the normal deviate of 95 %
 MOST_BINS = 10
 LEAST_IN_BIN = 25  # answers; of fewer the noise of a bin is larger than what it measures
+
+
+def deciding(lines: Sequence[dict[str, Any]]) -> str:
+    """Which validation loss of lines of metrics.jsonl decides: the calibrated one, where all have it.
+
+    A probe has none, and runs that an earlier version began have not.
+    """
+    return CALIBRATED if all(CALIBRATED in line["val"] for line in lines) else "loss"
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.metrics import CALIBRATED
+from transferkit.metrics import CALIBRATED, deciding
 from transferkit.ship import run_files
 from transferkit.zoo.files import write_bytes
 
@@ -153,7 +153,7 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
         for part, label, style in (("train", "training", TRAIN), ("val", "validation", VAL)):
             panel.plot(x, [line[part][measure] for line in lines], label=label, markevery=every, **style)
         panel.set_ylabel(measure)
-    if _deciding(lines) == CALIBRATED:
+    if deciding(lines) == CALIBRATED:
         calibrated = [line["val"][CALIBRATED] for line in lines]
         panels[0].plot(x, calibrated, label="validation, calibrated", markevery=every, **SOFTENED)
     if all("mAP" in line["val"] for line in lines):
@@ -164,18 +164,13 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
 
 def _mark_best(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
     """Rings around the least loss that decides, of equal ones that of the highest accuracy, and that accuracy."""
-    loss = _deciding(lines)
+    loss = deciding(lines)
     best = min(range(len(lines)), key=lambda i: (lines[i]["val"][loss], -lines[i]["val"]["accuracy"]))
     for panel, measure in zip(panels, (loss, "accuracy")):
         panel.axvline(x[best], color=INK, linewidth=1.4, linestyle=":", zorder=1)
         ring = {"marker": "o", "markersize": 18, "markerfacecolor": "none", "markeredgewidth": 1.4, "clip_on": False}
         label = f"best {name}: {x[best]:g}"
         panel.plot(x[best], lines[best]["val"][measure], color=INK, linestyle=":", label=label, zorder=4, **ring)
-
-
-def _deciding(lines: list[Line]) -> str:
-    """Which validation loss decides: the calibrated one, but of a probe and of runs of before."""
-    return CALIBRATED if all(CALIBRATED in line["val"] for line in lines) else "loss"
 
 
 def _draw_rate(panel: "Axes", lines: list[Line]) -> None:

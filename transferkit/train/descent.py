@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from transferkit import kinds, ranks
-from transferkit.metrics import CALIBRATED
+from transferkit.metrics import CALIBRATED, deciding
 from transferkit.runtime import FP32
 from transferkit.train import ensemble, full_batch, loop, outputs, state
 from transferkit.train.average import RunningAverage
@@ -245,5 +245,6 @@ def judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, example
 
 def best_epoch(records: list[dict[str, Any]]) -> int:
     """The epoch of the lowest calibrated validation loss; ties by the highest accuracy, then the first."""
-    best = min(records, key=lambda record: (record["val"][CALIBRATED], -record["val"]["accuracy"], record["epoch"]))
+    loss = deciding(records)
+    best = min(records, key=lambda record: (record["val"][loss], -record["val"]["accuracy"], record["epoch"]))
     return best["epoch"]
