@@ -175,7 +175,7 @@ def test_snapshots_are_told_with_what_was_chosen_and_by_how_much(tmp_path, chose
     (run / "metrics.json").write_text(json.dumps(scores | {"snapshots": block | {"chosen": chosen}}))
     text = Page(report.write(run, predictions=[])).text
     assert re.search(sentence, text)
-    assert "a loss of 0.250 in place of 0.500" in text
+    assert "a calibrated loss of 0.250 in place of 0.500" in text
     assert re.search(
         rf"last snapshot alone +85\.0\u202f% +0\.500 +average of all 5 +{100 * ensemble:.1f}\u202f% +0\.250", text
     )

@@ -132,8 +132,8 @@ def tried(block: dict[str, Any] | None) -> str:
     is_mean = block["fits"] > 1 and share > 0
     how = f" The weights are the mean of {block['fits']} fits, each without another part." if is_mean else ""
     lead = (
-        f"Log loss, lower is better, of {block['images']:,} images that the answering network had not seen. "
+        f"Loss once calibrated, lower is better, on {block['images']:,} images that the network had not seen. "
         f"Fine-tuning gains {block['gain']:.3f}{error} over the probe; weights in between are kept as far as these "
         f"images tell the two apart.{how}"
     )
-    return section("What was tried, and why this one", table(("Network", "Log loss"), rows, text=1), lead=lead)
+    return section("What was tried, and why this one", table(("Network", "Calibrated loss"), rows, text=1), lead=lead)

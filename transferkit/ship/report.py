@@ -161,7 +161,7 @@ def _snapshots(block: dict[str, Any] | None) -> str:
     members, n, loss = block["members"], block["n"], block["loss"]
     gain = block["ensemble"] - block["single"]
     figures = f"{100 * gain:+.1f} points of accuracy ({round(gain * n):+,} of {n:,} validation images)"
-    change = f"{figures} and a loss of {loss['ensemble']:.3f} in place of {loss['single']:.3f}"
+    change = f"{figures} and a calibrated loss of {loss['ensemble']:.3f} in place of {loss['single']:.3f}"
     if block["chosen"] == "ensemble":
         lead = f"The average of all {members} snapshots is kept. Over the last one alone it gives {change}."
     else:
@@ -171,7 +171,7 @@ def _snapshots(block: dict[str, Any] | None) -> str:
         ("last snapshot alone", percent(block["single"]), f"{loss['single']:.3f}"),
         (f"average of all {members}", percent(block["ensemble"]), f"{loss['ensemble']:.3f}"),
     ]
-    return section("Snapshots", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
+    return section("Snapshots", table(("On validation", "Accuracy", "Calibrated loss"), rows, text=1), lead=lead)
 
 
 def _tta(block: dict[str, Any] | None) -> str:
@@ -184,8 +184,8 @@ def _tta(block: dict[str, Any] | None) -> str:
     ]
     what = "It is part of the model, and takes twice the time." if block["used"] else "It is not part of the model."
     ends = "" if block["interval"] is None else " (95 % interval {:.4f} to {:.4f})".format(*block["interval"])
-    lead = f"On {block['n']:,} images that judge, averaging gains {block['gain']:.4f} of loss{ends}. {what}"
-    return section("Mirror averaging", table(("On validation", "Accuracy", "Loss"), rows, text=1), lead=lead)
+    lead = f"On {block['n']:,} images that judge, averaging gains {block['gain']:.4f} of calibrated loss{ends}. {what}"
+    return section("Mirror averaging", table(("On validation", "Accuracy", "Calibrated loss"), rows, text=1), lead=lead)
 
 
 def _further(block: dict[str, Any]) -> str:
