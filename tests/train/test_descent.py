@@ -118,7 +118,7 @@ def test_the_loss_that_decides_is_what_is_left_of_it_at_the_temperature_that_the
         descent.descend(network, optimizer, loader, parts, context)
     labels = parts[1].labels[40:]
     for line, found in lines:
-        temperature = calibration.temperature([found], labels, SINGLE_LABEL)
+        temperature = calibration.temperature([found], labels, SINGLE_LABEL, spread=calibration.SPREAD_TO_COMPARE)
         assert line["val"]["loss"] == pytest.approx(metrics.log_losses(found, labels).mean(), abs=1e-5)
         loss = metrics.log_losses(found / temperature, labels).mean()
         assert line["val"]["calibrated_loss"] == pytest.approx(loss, abs=1e-5)

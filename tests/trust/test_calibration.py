@@ -4,7 +4,6 @@ import math
 
 import numpy as np
 import pytest
-from scipy import stats
 from scipy.optimize import minimize_scalar
 
 from transferkit.tasks import SINGLE_LABEL, MultiLabel
@@ -33,15 +32,15 @@ def test_it_has_the_least_of_the_loss_and_of_what_is_expected_beforehand(true, s
 
     def loss(log_temperature):
         losses = SINGLE_LABEL.log_losses(logits / math.exp(log_temperature), labels)
-        return losses.sum() - stats.t.logpdf(log_temperature, 3, scale=spread * math.sqrt(4 / 3))
+        return losses.sum() + (log_temperature / spread) ** 2 / 2
 
     best = minimize_scalar(loss, bounds=(-3, 3), method="bounded", options={"xatol": 1e-6}).x
     found = calibration.temperature([logits], labels, SINGLE_LABEL, spread=spread)
     assert math.log(found) == pytest.approx(best, abs=4e-4)
 
 
-def test_of_a_network_that_was_fitted_once_more_less_is_believed():
-    assert 0 < calibration.SPREAD_OF_REFITS < calibration.SPREAD
+def test_of_a_network_that_was_fitted_once_more_less_is_believed_and_most_where_nobody_is_told():
+    assert 0 < calibration.SPREAD_OF_REFITS < calibration.SPREAD < calibration.SPREAD_TO_COMPARE
 
 
 def test_yes_or_no_of_each_class_is_calibrated_too():
@@ -65,9 +64,7 @@ def test_images_that_are_all_named_right_change_nothing():
 def test_a_single_mistake_among_four_does_not_make_every_answer_a_guess():
     labels = np.array([0, 1, 2, 0])
     logits = 30 * np.eye(3)[[0, 1, 2, 1]]
-    found = calibration.temperature([logits], labels, SINGLE_LABEL)
-    said = SINGLE_LABEL.probabilities(logits / found).max(1)
-    assert ((said > 0.75) & (said < 0.95)).all()
+    assert 1 < calibration.temperature([logits], labels, SINGLE_LABEL) < 5
 
 
 def test_a_temperature_changes_no_answer_and_lowers_the_loss():
@@ -97,7 +94,9 @@ def test_fits_are_compared_as_they_are_once_calibrated():
 def test_of_many_images_some_say_at_which_temperature_all_are_compared(monkeypatch):
     logits, seen = rng.normal(size=(5000, 3)), []
     labels = drawn(SINGLE_LABEL.probabilities(logits))
-    monkeypatch.setattr(calibration, "temperature", lambda logits, labels, task: seen.append(len(labels)) or 2.0)
+    monkeypatch.setattr(
+        calibration, "temperature", lambda logits, labels, task, **spread: seen.append(len(labels)) or 2.0
+    )
     found = calibration.losses(logits, labels, SINGLE_LABEL)
     assert seen == [1667]
     assert np.allclose(found, SINGLE_LABEL.log_losses(logits / 2, labels))

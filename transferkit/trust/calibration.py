@@ -15,6 +15,7 @@ from transferkit.tasks import Task
 
 SPREAD = 0.2  # of the logarithm of temperatures, before an image is seen: few images do not make one of 2
 SPREAD_OF_REFITS = 0.1  # where the network that ships was fitted once more, to those images too: they judge another
+SPREAD_TO_COMPARE = 1.0  # where nobody is told probabilities: what is left of a loss by whatever temperature it needs
 MOST = 3.0  # of that logarithm
 ROUNDS, TRIED = 4, 21  # the range a tenth as wide each time
 LOOKED_AT = 2000  # images at most whose temperature fits get to be compared
@@ -25,8 +26,7 @@ def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *,
 
     The images must be unseen by the fit that answers. Where all are named right they cannot say how often that fails:
     then it is 1. Of few images it is nearer to 1 than they alone would have it, as much as one expects beforehand that
-    its logarithm is near 0: around there as a normal variable of deviation `spread`, but with the tails of Student's t
-    (3 degrees of freedom), so that many images, or a few that say so plainly, may ask for any temperature.
+    its logarithm is normal with deviation `spread`.
 
     Shapes: logits (n, K) of each network, labels (n, ...).
     """
@@ -36,7 +36,7 @@ def temperature(logits: Sequence[np.ndarray], labels: np.ndarray, task: Task, *,
 
     def loss(log_temperature: float) -> float:
         answers = task.mean(divided(exact, math.exp(log_temperature)))
-        return float(task.log_losses(answers, labels).sum()) + 2 * math.log1p((log_temperature / spread / 2) ** 2)
+        return float(task.log_losses(answers, labels).sum()) + (log_temperature / spread) ** 2 / 2
 
     low, high = -MOST, MOST
     for _ in range(ROUNDS):
@@ -54,7 +54,7 @@ def losses(logits: np.ndarray, labels: np.ndarray, task: Task) -> np.ndarray:
     Shapes: logits (n, K), labels (n, ...) -> (n,), in nats.
     """
     some = slice(None, None, math.ceil(len(labels) / LOOKED_AT) or 1)
-    return task.log_losses(logits / temperature([logits[some]], labels[some], task), labels)
+    return task.log_losses(logits / temperature([logits[some]], labels[some], task, spread=SPREAD_TO_COMPARE), labels)
 
 
 def divided(logits: Sequence[np.ndarray], temperature: float) -> list[np.ndarray]:
