@@ -135,14 +135,14 @@ def test_seconds_add_up():
     assert seconds["training again"] == 2 * (
         4 * 100 - 80
     )  # four fits, each to all but a quarter of the training images
-    assert seconds["end"] == forecast.WRITING + (10 + 8 * 100) * 0.2
+    assert seconds["end"] == forecast.WRITING + (10 + 9 * 100) * 0.2
     assert found.total == sum(found.seconds().values())
 
 
 def test_as_many_epochs_as_fit():
-    (changed, end), lines = plan("auto", 10 + 164 + 3 * 404 + 1)
+    (changed, end), lines = plan("auto", 10 + 184 + 3 * 404 + 1)
     assert changed == {"epochs": 3}
-    assert end == 164
+    assert end == 184
     assert lines == ["epochs: 3 of 10, to be done in 9m"]
     (changed, _), lines = plan("auto", 1e6)
     assert (changed, lines) == ({"epochs": 10}, [])
@@ -151,7 +151,7 @@ def test_as_many_epochs_as_fit():
 def test_where_no_epoch_fits_auto_is_the_probe_and_others_say_what_is_needed():
     (changed, _), (line,) = plan("auto", 250)
     assert changed == {"strategy": "probe", "freeze": None, "views": None, "compile": False}
-    assert "the head alone is fitted: with an epoch of the network the run takes about 9.6 min" in line
+    assert "the head alone is fitted: with an epoch of the network the run takes about 10 min" in line
     for strategy in ("lp-ft", "finetune"):
         with pytest.raises(UsageError, match=rf"--budget 9m is too little: --strategy {strategy} with 1 epoch.*allow"):
             plan(strategy, 60)
@@ -197,7 +197,7 @@ def test_what_auto_looks_at_is_what_it_is_expected_to():
     auto = of(FinetuneConfig(data="d"))
     given = FinetuneConfig(data="d")
     assert auto.after(given, 8000, 2000, are_few=False) == (0, (shares + 1) * 2000)
-    assert auto.after(given, 80, 20, are_few=True) == (320, (shares + 2) * 100)
+    assert auto.after(given, 80, 20, are_few=True) == (320, (shares + 3) * 100)
     assert auto.after(FinetuneConfig(data="d", snapshots=2), 80, 20, are_few=True) == (100, 0)
 
 

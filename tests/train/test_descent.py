@@ -178,9 +178,28 @@ def test_the_best_epoch_has_the_lowest_calibrated_loss_then_the_highest_accuracy
         {"epoch": epoch, "val": {"loss": 9 - epoch, "calibrated_loss": loss, "accuracy": accuracy}}
         for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies))
     ]
-    assert descent.best_epoch(records) == descent.best_epoch(records[::-1]) == best
+    assert metrics.best_line(records) == best
     del records[0]["val"]["calibrated_loss"]  # by an earlier version, which began the run
-    assert descent.best_epoch(records) == len(records) - 1
+    assert metrics.best_line(records) == len(records) - 1
+
+
+def test_a_later_epoch_that_must_be_better_by_something_is_compared_with_the_best_before_it():
+    losses = (0.9, 0.7, 0.65, 0.62, 0.55, 0.5)
+    lines = [{"val": {"loss": loss, "accuracy": 0.5 + 0.1 * place}} for place, loss in enumerate(losses)]
+    assert [metrics.best_line(lines, least=least) for least in (0, 0.04, 0.1, 0.3, 1)] == [5, 5, 4, 4, 0]
+
+
+def test_what_prefers_an_early_epoch_keeps_a_later_one_only_if_it_says_a_nat_more_of_all_labels_together(points):
+    _, loader, parts = points
+    found = {}
+    for early in (False, True):
+        network, optimizer = start(lr=0.01)
+        lines = []
+        context = replace(unheard(Plan(epochs=8, batch_size=4), append=lines.append), prefers_early=early)
+        epochs = descent.descend(network, optimizer, loader, parts, context).epochs
+        assert epochs == lines[-1]["best"] + 1 == metrics.best_line(lines, least=early / 20) + 1
+        found[early] = epochs
+    assert found[True] < found[False]
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
@@ -193,6 +212,6 @@ def test_epochs_are_compared_in_the_precision_of_training_and_the_best_is_scored
     with torch.no_grad():
         assert np.array_equal(found.logits, network.eval()(x[40:]).numpy())
     log_loss = metrics.log_losses(found.logits, parts[1].labels[40:]).mean()
-    difference = abs(log_loss - lines[descent.best_epoch(lines)]["val"]["loss"])
+    difference = abs(log_loss - lines[metrics.best_line(lines)]["val"]["loss"])
     assert difference < 0.02
     assert (difference > 1e-5) == (precision == "bf16")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transferkit.metrics import CALIBRATED, deciding
+from transferkit.metrics import CALIBRATED, best_line, deciding
 from transferkit.ship import run_files
 from transferkit.zoo.files import write_bytes
 
@@ -164,8 +164,7 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
 
 def _mark_best(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
     """Rings around the least loss that decides, of equal ones that of the highest accuracy, and that accuracy."""
-    loss = deciding(lines)
-    best = min(range(len(lines)), key=lambda i: (lines[i]["val"][loss], -lines[i]["val"]["accuracy"]))
+    loss, best = deciding(lines), lines[-1].get("best", best_line(lines))
     for panel, measure in zip(panels, (loss, "accuracy")):
         panel.axvline(x[best], color=INK, linewidth=1.4, linestyle=":", zorder=1)
         ring = {"marker": "o", "markersize": 18, "markerfacecolor": "none", "markeredgewidth": 1.4, "clip_on": False}

@@ -21,7 +21,7 @@ MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv an
 PAGES = {tasks.SingleLabel.name: single_label_page, tasks.MultiLabel.name: multi_label_page}
 BEST = (
     "Best is where the validation loss is lowest; of epochs the calibrated one, what is left of it once the answers "
-    "are made as sure as they are right."
+    "are made as sure as they are right. Strategy auto takes an earlier epoch that is about as good."
 )
 OUT_OF_FOLD = "the images of train and val, each judged by a fit without it"
 

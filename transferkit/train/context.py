@@ -14,7 +14,8 @@ class FitContext:
 
     Fields: plan, the numbers of training by mini-batches, None where nothing is; patience, epochs without a better
     validation loss; checkpoint, the folder of what a stopped run goes on from, without it nothing is kept; resume,
-    whether to go on from it; deadline, when fitting has to be over.
+    whether to go on from it; deadline, when fitting has to be over; prefers_early, whether a later epoch is the best
+    only if it makes the validation labels e times as likely, as each epoch is repeated in several fits.
     """
 
     plan: Plan | None
@@ -23,3 +24,4 @@ class FitContext:
     checkpoint: Path | None = None
     resume: bool = False
     deadline: Deadline = field(default_factory=Deadline)
+    prefers_early: bool = False

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from transferkit import kinds, ranks
-from transferkit.metrics import CALIBRATED, deciding
+from transferkit.metrics import CALIBRATED, best_line
 from transferkit.runtime import FP32
 from transferkit.train import ensemble, full_batch, loop, outputs, state
 from transferkit.train.average import RunningAverage
@@ -65,6 +65,7 @@ def descend(
     whole = kinds.present(context.plan)
     judged = judged_network(network, optimizer, train, whole)
     course = _resumed(network, judged, optimizer, context) if context.resume else _Course()
+    course.least = 1 / len(val.rows) if context.prefers_early else 0.0
     plan = dataclasses.replace(whole, first_epoch=len(course.records))
     context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     left = dataclasses.replace(context, plan=plan)
@@ -86,7 +87,7 @@ def descend(
     except DivergedError as error:
         if course.best:
             network.load_state_dict(course.best)
-            error.epoch = best_epoch(course.records) + 1
+            error.epoch = course.best_epoch + 1
         raise
     if plan.has_cycles:
         return _judged(network, loader, val, course)
@@ -94,7 +95,7 @@ def descend(
     logits = course.best_logits
     if logits is None or plan.precision != FP32:  # it was before the stop, or epochs were compared in bfloat16
         logits = outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes)
-    return Descent(epochs=best_epoch(course.records) + 1, logits=logits, seconds=course.seconds)
+    return Descent(epochs=course.best_epoch + 1, logits=logits, seconds=course.seconds)
 
 
 def train_epochs(
@@ -116,12 +117,19 @@ class _Course:
     best: State = field(default_factory=dict)
     best_logits: np.ndarray | None = None
     snapshots: list[State] = field(default_factory=list)
+    least: float = 0.0  # by how much the loss of a better epoch is lower
+
+    @property
+    def best_epoch(self) -> int:
+        """Which epoch is kept."""
+        return best_line(self.records, least=self.least)
 
     def add(self, record: dict[str, Any], judged: nn.Module, *, logits: np.ndarray) -> State:
         """Take in an epoch; the state of the network that was judged."""
         self.records.append(record)
         averaged = state.snapshot(judged)
-        if best_epoch(self.records) == record["epoch"]:
+        record["best"] = self.best_epoch
+        if record["best"] == record["epoch"]:
             self.best, self.best_logits = averaged, logits
         if "snapshot" in record:  # then it is the network itself that was judged
             self.snapshots.append(averaged)
@@ -135,9 +143,8 @@ class _Course:
     def end(self, plan: Plan, context: FitContext) -> str:
         """Why training ends with the last epoch that was taken in, before its plan does; "" if it goes on."""
         last = self.records[-1]
-        best = best_epoch(self.records)
-        if not plan.has_cycles and last["epoch"] - best >= context.patience:
-            return f"epoch {best + 1} is still the best"
+        if not plan.has_cycles and last["epoch"] - best_line(self.records) >= context.patience:
+            return f"epoch {self.best_epoch + 1} is still the best"
         is_whole = not plan.has_cycles or "snapshot" in last
         return "--budget leaves no time for more" if is_whole and not context.deadline.allows(self.seconds) else ""
 
@@ -241,10 +248,3 @@ def judged_network(network: nn.Module, optimizer: torch.optim.Optimizer, example
     averaged = RunningAverage(network, decay=decay)
     optimizer.register_step_post_hook(lambda *_: averaged.update())
     return averaged.network
-
-
-def best_epoch(records: list[dict[str, Any]]) -> int:
-    """The epoch of the lowest calibrated validation loss; ties by the highest accuracy, then the first."""
-    loss = deciding(records)
-    best = min(records, key=lambda record: (record["val"][loss], -record["val"]["accuracy"], record["epoch"]))
-    return best["epoch"]

@@ -61,7 +61,7 @@ def _mixed(problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", put_back
 
     start = state.snapshot(mode.network)
     try:
-        descended = modes.descend(problem, mode)
+        descended = modes.descend(replace(problem, context=replace(problem.context, prefers_early=True)), mode)
     except DivergedError as error:
         put_back()
         note = f"the probe is kept: fine-tuning diverged, {error}"
