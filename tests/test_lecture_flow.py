@@ -85,7 +85,7 @@ def test_members_of_a_head_ensemble_are_models_of_their_own_whose_mean_is_the_pr
     data = tmp_path / "digits"  # five that look alike, and a rate so high that each member is overfitted in its own way
     write_digits(data / "train", classes=(2, 3, 5, 8, 9), per_class=40)
     write_digits(data / "test", classes=(2, 3, 5, 8, 9), per_class=2)
-    options = FAST | {"strategy": "probe", "epochs": 8, "snapshots": 4, "lr": 0.5, "l2": 1e-4, "seed": 1}
+    options = FAST | {"strategy": "probe", "epochs": 8, "snapshots": 4, "lr": 1.0, "l2": 1e-4, "seed": 2}
     run = tk.finetune(data, out=str(tmp_path / "r"), **options)
     assert run.metrics["snapshots"]["chosen"] == "ensemble"
     members = [tk.load(run.folder / "model" / "members" / str(number)) for number in range(4)]
