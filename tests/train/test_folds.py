@@ -175,6 +175,13 @@ def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_t
     assert found.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
+def test_fits_that_answer_the_same_to_every_image_are_as_sure_as_their_mean():
+    answers = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
+    assert wise_ft._ratio(answers, 2 * answers + 5) == pytest.approx(0.5)
+    constant = np.full((9, 3), 4, np.float32)
+    assert wise_ft._ratio(constant, constant) == wise_ft._ratio(constant, answers) == 1
+
+
 def test_mirror_images_are_judged_once_where_there_is_one_fit(data, tmp_path, monkeypatch):
     monkeypatch.setattr(wise_ft, "_mirrored", None)  # what is fitted again judges them itself
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)

@@ -106,7 +106,7 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
         if ranks.from_first(_is_worse(problem, of_mean, rows, unseen)):
             return None
         # weights that are averaged are less sure, and nearly all images have been seen by them: so are those compared
-        factor = ranks.from_first(_size(of_mean) / _size(_of_seen(problem, mode, ways, share)))
+        factor = ranks.from_first(_ratio(of_mean, _of_seen(problem, mode, ways, share)))
     mode.network.load_state_dict(mean)
     note = _note(losses, share, float(unseen.mean()), folds=len(ways), n=len(rows))
     return Mixture(
@@ -138,9 +138,13 @@ def _of_seen(problem: Problem, mode: TrainingMode, ways: Sequence[Way], share: f
     ])  # fmt: skip
 
 
-def _size(logits: np.ndarray) -> float:
-    """How far answers are from their mean, which grows with how sure a network is. Shapes: logits (n, K)."""
-    return float(np.sqrt(np.square(logits - logits.mean(0), dtype=np.float64).mean()))
+def _ratio(logits: np.ndarray, others: np.ndarray) -> float:
+    """How sure a network is beside another one: how far its answers are from their mean; 1 where all are the same.
+
+    Shapes: (n, K) each.
+    """
+    size, of_others = (float(np.square(each - each.mean(0), dtype=np.float64).mean()) for each in (logits, others))
+    return math.sqrt(size / of_others) if size and of_others else 1.0
 
 
 def _is_worse(problem: Problem, logits: np.ndarray, rows: np.ndarray, unseen: np.ndarray) -> bool:
