@@ -14,7 +14,7 @@ from transferkit.messages import Reporter
 from transferkit.preparation import problem_of, read_images
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
-from transferkit.train import folds, head, optim, outputs, state, wise_ft
+from transferkit.train import descent, folds, head, optim, outputs, state, wise_ft
 from transferkit.train.context import FitContext
 from transferkit.trust import calibration
 
@@ -156,6 +156,14 @@ def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_calibrated_valida
     assert fitted.chosen == "finetune"
     _, cycles, _ = fit(data, tmp_path, strategy="finetune", snapshots=2, epochs=2, lr=0.01)
     assert not any(note.startswith("best epoch") for note in cycles.notes)
+
+
+def test_auto_prefers_an_early_epoch_as_it_repeats_each_and_lp_ft_does_not(data, tmp_path, monkeypatch):
+    seen, descend = [], descent.descend
+    monkeypatch.setattr(descent, "descend", lambda *given: seen.append(given[-1].prefers_early) or descend(*given))
+    for strategy in ("auto", "lp-ft"):
+        fit(data, tmp_path, strategy=strategy, epochs=1, lr=0.01)
+    assert seen == [True, False]
 
 
 def fit_share(data, cache, monkeypatch, share):
