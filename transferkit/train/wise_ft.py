@@ -105,8 +105,8 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
         of_mean = _answers(problem, mode, mean, rows)
         if ranks.from_first(_is_worse(problem, of_mean, rows, unseen)):
             return None
-        # weights that are averaged are less sure, and nearly all images have been seen by them: so are those compared
-        factor = ranks.from_first(_ratio(of_mean, _of_seen(problem, mode, ways, share)))
+        if share:  # averaged weights are less sure; as they have seen nearly all images, so are those that are compared
+            factor = ranks.from_first(_ratio(of_mean, _of_seen(problem, mode, ways, share)))
     mode.network.load_state_dict(mean)
     note = _note(losses, share, float(unseen.mean()), folds=len(ways), n=len(rows))
     return Mixture(
