@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import precision_recall_fscore_support
 
-from transferkit.ship import multi_label_page, report
+from transferkit.ship import curves, multi_label_page, report
 from transferkit.zoo.errors import UsageError
 
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
@@ -282,3 +282,12 @@ def test_labels_that_are_missed_and_those_wrongly_said_are_mistakes_the_surest_f
         ("says cat 70.0\u202f%", "is none of the classes", 0.7),
     ]
     assert lead == "On 2 of 3 test images 2 labels are wrong"
+
+
+def test_only_of_epochs_the_calibrated_loss_is_said_to_decide():
+    probe = {"epoch": 0, "phase": "probe", "l2": 0.1, "lr": None}
+    scores = {"loss": 0.5, "accuracy": 0.75}
+    lines = [probe | {"train": scores, "val": scores}]
+    assert "calibrated" not in report._curves(curves.draw(lines, chosen=None))
+    lines.append({"epoch": 0, "phase": "finetune", "lr": 1e-3, "train": scores, "val": scores})
+    assert "Of epochs it is the calibrated loss" in report._curves(curves.draw(lines, chosen=None))

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv and run.json
 PAGES = {tasks.SingleLabel.name: single_label_page, tasks.MultiLabel.name: multi_label_page}
-BEST = (
-    "Best is where the validation loss is lowest; of epochs the calibrated one, what is left of it once the answers "
-    "are made as sure as they are right. Strategy auto takes an earlier epoch that is about as good."
+BEST = "Best is where the validation loss is lowest."
+BEST_EPOCH = (
+    " Of epochs it is the calibrated loss, what is left once the answers are made as sure as they are right; strategy "
+    "auto takes an earlier epoch that is about as good."
 )
 OUT_OF_FOLD = "the images of train and val, each judged by a fit without it"
 
@@ -151,7 +152,8 @@ def _curves(drawn: "dict[str, Figure]") -> str:
         for caption, figure in drawn.items()
     ]
     body = f'<div class="curves">{"".join(figures)}</div>'
-    return section("How it learned", body, lead=BEST) if figures else ""
+    lead = BEST + BEST_EPOCH * any("epochs" in caption for caption in drawn)
+    return section("How it learned", body, lead=lead) if figures else ""
 
 
 def _snapshots(block: dict[str, Any] | None) -> str:
