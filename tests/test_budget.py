@@ -26,6 +26,7 @@ from transferkit.train.strategies import of
 from transferkit.zoo.errors import DataError, UsageError
 
 TINY = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "precision": "fp32", "batch_size": 8}
+WITHOUT_BATCHES = {name: value for name, value in TINY.items() if name != "batch_size"}
 
 
 @pytest.fixture(scope="module")
@@ -91,7 +92,7 @@ def test_images_that_cannot_be_read_are_none_to_measure(tmp_path):
         for number in range(3):
             (tmp_path / "data" / name / f"{number}.jpg").write_bytes(b"no image")
     with pytest.raises(DataError, match="none of the images"):
-        flow.forecast(tmp_path / "data", strategy="probe", **{k: v for k, v in TINY.items() if k != "batch_size"})
+        flow.forecast(tmp_path / "data", strategy="probe", **WITHOUT_BATCHES)
 
 
 def test_views_that_repeat_are_computed_once():
@@ -188,17 +189,45 @@ def test_a_run_lies_between_its_first_epoch_being_the_best_and_its_last():
     assert found.extremes == (pytest.approx(rest + 9 * 84 + 100), pytest.approx(rest + 10 * 84 + 10 * 100))
     cycles = expected(FinetuneConfig(data="d", strategy="lp-ft", snapshots=2), epochs=10, pace=PACE)
     assert cycles.extremes == (cycles.total, cycles.total)
+    fixed = expected(FinetuneConfig(data="d"), epochs=10, pace=PACE)  # auto of few images makes all epochs of each fit
+    assert fixed.extremes == (fixed.total, fixed.total)
+    assert (fixed.seconds()["training"], fixed.seconds()["training again"]) == (10 * 84, 10 * 320)
+    fixed.images.update(train=8000, val=2000)
+    assert fixed.extremes[0] < fixed.extremes[1]
     alone = expected(FinetuneConfig(data="d", strategy="probe"), epochs=None)
     assert alone.extremes == (alone.total, alone.total)
 
 
 def test_what_auto_looks_at_is_what_it_is_expected_to():
     shares = len(wise_ft.SHARES)
-    auto = of(FinetuneConfig(data="d"))
     given = FinetuneConfig(data="d")
+    auto = of(given)
+    assert [auto.picks_epoch(given, are_few=few) for few in (True, False)] == [False, True]
     assert auto.after(given, 8000, 2000, are_few=False) == (0, (shares + 1) * 2000)
     assert auto.after(given, 80, 20, are_few=True) == (320, (shares + 3) * 100)
     assert auto.after(FinetuneConfig(data="d", snapshots=2), 80, 20, are_few=True) == (100, 0)
+
+
+def test_a_moment_of_other_work_refuses_nothing(monkeypatch):
+    given, looks = FinetuneConfig(data="d", budget="2m", strategy="probe"), []
+
+    def disturbed(prepared, *, started, look=0):
+        looks.append(look)
+        return replace(expected(given), read=5.0 if look else 500.0)
+
+    monkeypatch.setattr(forecast, "measure", disturbed)
+    prepared = expected(given).prepared
+    assert (budget._measured(prepared, 100, started=0).read, looks) == (5.0, [0, 1])
+    looks.clear()
+    assert (budget._measured(prepared, 1000, started=0).read, looks) == (500.0, [0])
+
+
+def test_a_second_look_is_at_other_images(data):
+    listing = prepare(data, **TINY).listing
+    parts = np.where(listing.parts == "test", "test", "train")
+    looks = [forecast._some(listing, parts, 8, look=look) for look in (0, 0, 1)]
+    first, again, second = ([look.relative(row) for row in range(len(look.labels))] for look in looks)
+    assert first == again != second
 
 
 def test_training_ends_when_the_time_is_over_and_says_so(data, tmp_path):
@@ -242,8 +271,7 @@ def test_a_dry_run_tells_time_memory_and_disk(data, capsys):
     assert cli(command) == 0
     out = capsys.readouterr().out
     span = r"[\d.]+ (s|min)"
-    between = rf"\({span} if the first epoch is the best one, {span} if the last\)"
-    assert re.search(rf"^time +about {span} {between}: .*training", out, re.M)
+    assert re.search(rf"^time +about {span}: .*training", out, re.M)
     assert re.search(r"^memory +about [\d.]+ [MG]B of the [\d.]+ GB that are free$", out, re.M)
     assert re.search(r"^disk +about \d+ MB for the run, \d+ MB more in the cache, of the [\d.]+ GB", out, re.M)
     assert cli([*command, "--json"]) == 0
@@ -253,3 +281,6 @@ def test_a_dry_run_tells_time_memory_and_disk(data, capsys):
     assert found["seconds_range"][0] <= sum(found["seconds"].values()) <= found["seconds_range"][1] + 0.05
     assert np.isfinite(found["memory_bytes"])
     assert found["stages"][0]["stage"] == "conv1"
+    assert cli([*command, "--strategy", "lp-ft"]) == 0
+    between = rf"\({span} if the first epoch is the best one, {span} if the last\)"
+    assert re.search(rf"^time +about {span} {between}: .*training", capsys.readouterr().out, re.M)

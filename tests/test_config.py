@@ -158,7 +158,7 @@ def test_without_data_the_message_says_how_to_name_it():
 
 
 def test_more_images_mean_fewer_epochs():
-    epochs = [config.FinetuneConfig(data="x").resolved(images=n).epochs for n in (10, 240, 600, 5000)]
+    epochs = [config.FinetuneConfig(data="x", strategy="lp-ft").resolved(images=n).epochs for n in (10, 240, 600, 5000)]
     assert epochs == [20, 12, 5, 4]
 
 

@@ -14,7 +14,6 @@ import transferkit as tk
 from tests.conftest import write_digits
 from transferkit.data.decode import decode, eval_view
 from transferkit.progress import Progress
-from transferkit.train import fitted
 from transferkit.zoo import files
 from transferkit.zoo.errors import DataError, RunConflictError, StoppedError
 
@@ -178,7 +177,7 @@ RESUMED = {  # what can differ after a stop: moments of the optimiser, cycles, w
 )
 def test_an_interrupted_run_resumed_has_the_bytes_of_one_that_was_not(name, refits, data, tmp_path, monkeypatch):
     if not refits:
-        monkeypatch.setattr(fitted, "REFIT_IMAGES", 0)
+        monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 0)
     options = dict(epochs=3, precision="fp32", **RESUMED[name], **FAST)
     straight = tk.finetune(data, out=str(tmp_path / "straight"), **options)
     out = str(tmp_path / "r")

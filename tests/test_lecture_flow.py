@@ -186,9 +186,8 @@ def test_options_that_an_exact_solution_does_not_use_are_named(data, capsys):
 
 
 def test_few_images_or_many_the_snapshots_shipped_are_those_that_were_judged(data, tmp_path, monkeypatch):
-    from transferkit.train import fitted
 
-    monkeypatch.setattr(fitted, "REFIT_IMAGES", 0)  # as for a folder of thousands
+    monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 0)  # as for a folder of thousands
     options = FAST | {"strategy": "probe", "epochs": 4, "snapshots": 2, "lr": 0.5, "l2": 1e-4}
     run = tk.finetune(data, out=str(tmp_path / "r"), **options)
     scores = tk.load(run.folder).evaluate(run.folder / "manifest.csv", part="val")

@@ -81,7 +81,7 @@ class FinetuneConfig(Options):
     def resolved(self, images: int) -> ResolvedConfig:
         """The same with every number filled in that depends on how many images there are to train on.
 
-        >>> config = FinetuneConfig(data="photos").resolved(images=600)
+        >>> config = FinetuneConfig(data="photos", strategy="lp-ft").resolved(images=600)
         >>> config.epochs, config.batch_size
         (5, 32)
         """

@@ -25,11 +25,10 @@ from transferkit.train import first_pass, label_trial, pace, probe
 from transferkit.train.context import FitContext
 from transferkit.train.feature_blocks import Rows
 from transferkit.train.first_pass import FirstPass, Reader
-from transferkit.train.fitted import REFIT_IMAGES
 from transferkit.train.head import FOLDS_UP_TO
 from transferkit.train.loop import eval_batches, to_device
 from transferkit.train.pace import Pace
-from transferkit.train.problem import Problem
+from transferkit.train.problem import Problem, are_few
 from transferkit.zoo.errors import DataError
 
 READ = 3  # batches that are read, the first of them to warm up
@@ -71,14 +70,17 @@ class Forecast:
         if self.pace:
             train, val, test = (self.images[part] for part in ("train", "val", "test"))
             epochs = epochs or kinds.present(self.config.epochs)
-            views = kinds.present(self.config.views) if self.prepared.strategy.trains_network else 0
-            best = best or self.prepared.strategy.expected_best(train, epochs=epochs)
-            done = epochs if self.config.snapshots else min(epochs, best + self.config.patience)
+            strategy, few = self.prepared.strategy, are_few(train, val)
+            views = kinds.present(self.config.views) if strategy.trains_network else 0
+            if strategy.picks_epoch(self.config, are_few=few):
+                best = best or strategy.expected_best(train, epochs=epochs)
+            else:
+                best = epochs
+            done = min(epochs, best + self.config.patience)
             found["training"] = self.pace.training(train, epochs=done, views=views) + done * val * self.pace.judged
-            images, judged = self.prepared.strategy.after(self.config, train, val, are_few=train + val <= REFIT_IMAGES)
+            images, judged = strategy.after(self.config, train, val, are_few=few)
             if images:
-                again = epochs if self.config.snapshots else best
-                found["training again"] = self.pace.training(images, epochs=again, views=views)
+                found["training again"] = self.pace.training(images, epochs=best, views=views)
             end += (test + judged) * self.pace.judged
         return found | {"end": end}
 
@@ -99,10 +101,11 @@ class Forecast:
         return first, last
 
 
-def measure(prepared: Prepared, *, started: float) -> Forecast:
+def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
     """Read some of the images, train on them for some steps and put the network back; decoded photos alone are kept.
 
-    Args: started, what the clock of `time.monotonic` said when the command began.
+    Args: started, what the clock of `time.monotonic` said when the command began; look, which of several, each at other
+    images.
     Raises: DataError if none of them can be read.
     """
     so_far = time.monotonic() - started
@@ -113,7 +116,7 @@ def measure(prepared: Prepared, *, started: float) -> Forecast:
     prepared = replace(prepared, extractor=prepared.extractor and replace(prepared.extractor, cache=None))
     with preparation.pool_of(prepared) as pool:
         reader = preparation.reader_of(prepared, pool)
-        listing = _some(prepared.listing, parts, max(READ * size, STEPS * (config.batch_size or 0)))
+        listing = _some(prepared.listing, parts, max(READ * size, STEPS * (config.batch_size or 0)), look=look)
         taken, seconds = _read(listing, reader, size)
         problem, of_views = _problem(config, taken, prepared, pool)
         found = pace.measure(problem, prepared.strategy, views=config.views or 0) if problem.context.plan else None
@@ -150,9 +153,9 @@ def _unread(prepared: Prepared, parts: np.ndarray) -> tuple[int, int]:
     return int((missing & (parts != "test")).sum()), int((missing & (parts == "test")).sum())
 
 
-def _some(listing: Listing, parts: np.ndarray, count: int) -> Listing:
+def _some(listing: Listing, parts: np.ndarray, count: int, *, look: int) -> Listing:
     """So many of the images to train and validate on, drawn at random, each to be trained on."""
-    rows = np.random.default_rng(0).permutation(np.flatnonzero(parts != "test"))[:count]
+    rows = np.random.default_rng(look).permutation(np.flatnonzero(parts != "test"))[:count]
     few = listing.subset(np.sort(rows))
     return replace(few, parts=np.full(len(rows), "train"))
 

@@ -12,17 +12,10 @@ MOST_BINS = 10
 LEAST_IN_BIN = 25  # answers; of fewer the noise of a bin is larger than what it measures
 
 
-def best_line(lines: Sequence[dict[str, Any]], *, least: float = 0.0) -> int:
-    """The place of the best of the lines of metrics.jsonl: lowest validation loss, ties by accuracy, then the first.
-
-    Args: least, by how much the loss has to be lower than that of the best before.
-    """
-    loss, best = deciding(lines), 0
-    for place, line in enumerate(lines):
-        new, old = line["val"], lines[best]["val"]
-        if (new[loss] + least, -new["accuracy"]) < (old[loss], -old["accuracy"]):
-            best = place
-    return best
+def best_line(lines: Sequence[dict[str, Any]]) -> int:
+    """The place of the best of the lines of metrics.jsonl: lowest validation loss, ties by accuracy, then the first."""
+    loss = deciding(lines)
+    return min(range(len(lines)), key=lambda place: (lines[place]["val"][loss], -lines[place]["val"]["accuracy"]))
 
 
 def deciding(lines: Sequence[dict[str, Any]]) -> str:

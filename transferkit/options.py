@@ -42,8 +42,8 @@ class Options:
         None,
         TRAINING,
         "Passes over the images.",
-        rule="4 to 20, about 3000 images in all; of a head alone 10 to 100; of a network with lbfgs 20, of five steps "
-        "each",
+        rule="4 to 20, about 3000 images in all; auto 4; of a head alone 10 to 100; of a network with lbfgs 20, of "
+        "five steps each",
         low=1,
         high=100_000,
         needs=BATCHES,
@@ -182,7 +182,7 @@ class Options:
     )
     val_fraction: float = option(0.2, DATA, "Share kept for validation if DATA has no val/.", low=0.01, high=0.9)
     patience: int = option(
-        8, TRAINING, "Stop after so many epochs without a better validation loss.", low=1, high=100_000, needs=BATCHES
+        8, TRAINING, "Stop so many epochs after the best; auto of few images never.", low=1, high=100_000, needs=BATCHES
     )
     budget: str | None = option(
         None, TRAINING, "Be done in so much time, as 90s, 10m or 1.5h, by training less.", metavar="TIME"

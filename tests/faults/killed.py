@@ -37,7 +37,7 @@ from transferkit.data import augment  # noqa: F401
 from transferkit.model import precision  # noqa: F401
 from transferkit.pretraining import pretrain, recipe
 from transferkit.ship import classifier, record, report  # noqa: F401
-from transferkit.train import fitted
+from transferkit.train import problem
 from transferkit.zoo import files
 from transferkit.zoo.errors import RunConflictError
 
@@ -77,7 +77,7 @@ class Sample:
         """Train, from the beginning or from where an attempt before was killed."""
         torch.set_num_threads(1)
         if not self.refits:
-            fitted.REFIT_IMAGES = 0
+            problem.REFIT_IMAGES = 0
         if not self.kind:
             job = recipe.Job(data=self.data, out=out / "net.safetensors", recipe=RECIPE, device="cpu")
             is_done = job.card_file.exists() and not job.checkpoint.exists()  # it was killed after all was done

@@ -104,8 +104,8 @@ def test_where_losses_are_calibrated_these_are_drawn_and_decide():
     assert list(labelled(figure.axes[0], "validation").get_ydata()) == [0.5, 1.5, 2.5, 3.5]
     assert labelled(figure.axes[0], "best epoch: 3").get_xydata().tolist() == [[3, 0.3]]
     assert legend_of(figure) == ["training", "validation", "validation, calibrated", "best epoch: 3"]
-    lines[-1]["best"] = 1  # as the run has it
-    assert labelled(draw_one(lines).axes[0], "best epoch: 2").get_xydata().tolist() == [[2, 0.4]]
+    lines[-1]["best"] = 3  # the run has kept its end
+    assert labelled(draw_one(lines).axes[0], "kept epoch: 4").get_xydata().tolist() == [[4, 0.35]]
 
 
 def test_a_cyclic_run_shows_every_snapshot_on_the_validation_curve_and_a_restart_after_all_but_the_last():

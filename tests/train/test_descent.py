@@ -9,7 +9,7 @@ from torch import nn
 from transferkit import metrics
 from transferkit.messages import Reporter
 from transferkit.tasks import SINGLE_LABEL
-from transferkit.train import descent, ensemble, optim
+from transferkit.train import descent, ensemble, optim, outputs
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
 from transferkit.train.schedule import Schedule
@@ -183,23 +183,18 @@ def test_the_best_epoch_has_the_lowest_calibrated_loss_then_the_highest_accuracy
     assert metrics.best_line(records) == len(records) - 1
 
 
-def test_a_later_epoch_that_must_be_better_by_something_is_compared_with_the_best_before_it():
-    losses = (0.9, 0.7, 0.65, 0.62, 0.55, 0.5)
-    lines = [{"val": {"loss": loss, "accuracy": 0.5 + 0.1 * place}} for place, loss in enumerate(losses)]
-    assert [metrics.best_line(lines, least=least) for least in (0, 0.04, 0.1, 0.3, 1)] == [5, 5, 4, 4, 0]
-
-
-def test_what_prefers_an_early_epoch_keeps_a_later_one_only_if_it_says_a_nat_more_of_all_labels_together(points):
+def test_what_goes_to_the_end_keeps_the_last_epoch_whichever_validates_best_and_knows_no_patience(points):
     _, loader, parts = points
-    found = {}
-    for early in (False, True):
-        network, optimizer = start(lr=0.01)
-        lines = []
-        context = replace(unheard(Plan(epochs=8, batch_size=4), append=lines.append), prefers_early=early)
-        epochs = descent.descend(network, optimizer, loader, parts, context).epochs
-        assert epochs == lines[-1]["best"] + 1 == metrics.best_line(lines, least=early / 20) + 1
-        found[early] = epochs
-    assert found[True] < found[False]
+    network, optimizer = start(lr=1)  # so high that the loss rises again after an epoch or two
+    lines = []
+    context = unheard(Plan(epochs=6, batch_size=4), append=lines.append, patience=1)
+    found = descent.descend(network, optimizer, loader, parts, replace(context, to_the_end=True))
+    assert (found.epochs, len(lines), lines[-1]["best"]) == (6, 6, 5)
+    assert metrics.best_line(lines) < 5
+    val = parts[1]
+    again = outputs.logits_of(network, loader, val.rows, num_classes=val.num_classes)
+    assert np.allclose(again, found.logits)
+    assert metrics.log_losses(again, val.labels[val.rows]).mean() == pytest.approx(lines[-1]["val"]["loss"], rel=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

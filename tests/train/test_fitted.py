@@ -122,7 +122,7 @@ def test_an_ensemble_answers_the_same_whatever_becomes_of_the_network_it_was_tra
 @pytest.mark.parametrize("options", [RUNS[1], RUNS[2], RUNS[4]], ids=lambda run: run["strategy"])
 def test_averages_over_mirror_images_are_judged_before_the_fit_to_all(data, tmp_path, monkeypatch, options):
     monkeypatch.setattr("transferkit.train.ensemble.compare", kept)
-    monkeypatch.setattr("transferkit.train.fitted.REFIT_IMAGES", 0)  # so that what was judged is still there
+    monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 0)  # so that what was judged is still there
     problem, fitted, _ = fit(data, tmp_path, tta=True, **options)
     val, found = problem.val, []
     ((x, _),) = problem.images([val.rows], None)
@@ -158,19 +158,20 @@ def test_the_epoch_that_is_named_best_is_the_one_of_the_lowest_calibrated_valida
     assert not any(note.startswith("best epoch") for note in cycles.notes)
 
 
-def test_auto_prefers_an_early_epoch_as_it_repeats_each_and_lp_ft_does_not(data, tmp_path, monkeypatch):
+def test_auto_goes_to_the_end_of_few_images_and_lp_ft_and_auto_of_many_keep_the_best_epoch(data, tmp_path, monkeypatch):
     seen, descend = [], descent.descend
-    monkeypatch.setattr(descent, "descend", lambda *given: seen.append(given[-1].prefers_early) or descend(*given))
-    for strategy in ("auto", "lp-ft"):
+    monkeypatch.setattr(descent, "descend", lambda *given: seen.append(given[-1].to_the_end) or descend(*given))
+    for strategy, few in (("auto", 2000), ("lp-ft", 2000), ("auto", 0)):
+        monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", few)
         fit(data, tmp_path, strategy=strategy, epochs=1, lr=0.01)
-    assert seen == [True, False]
+    assert seen == [True, False, False]
 
 
 def fit_share(data, cache, monkeypatch, share):
     """What auto makes of it where the validation images speak for that share of the way; and its network."""
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: share)
     monkeypatch.setattr(metrics, "is_better", lambda *losses: False)
-    monkeypatch.setattr(folds, "REFIT_IMAGES", 0)
+    monkeypatch.setattr(folds, "mixture", lambda *given: None)
     problem, fitted, _ = fit(data, cache, strategy="auto", epochs=1, lr=0.01)
     (found,) = weights([problem.model])
     return fitted, found
@@ -195,16 +196,17 @@ def test_auto_keeps_the_share_of_the_way_that_validation_speaks_for(data, tmp_pa
     )
     assert notes[2].startswith("the fine-tuned network is kept: calibrated loss ")
     validation = len(whole.rows)
-    alone = f"the {validation} validation images, by a fit to the training images alone; they also chose the epoch"
-    assert whole.judged == mixed.judged == f"{alone} and how much of fine-tuning to keep"
-    assert tuned.judged == alone
+    alone = f"the {validation} validation images, by a fit to the training images alone; they also chose "
+    assert whole.judged == mixed.judged == f"{alone}how much of fine-tuning to keep"
+    assert (whole.notes[1], tuned.notes[0]) == ("epochs: 1", "best epoch: 1")
+    assert tuned.judged == f"{alone}the epoch"
     by_folds = f"each of the {len(probed.rows)} training and validation images, by a fit that has not seen it"
     assert probed.judged == by_folds
     assert probe.judged == f"{by_folds}; the {validation} of validation alone chose the probe"
 
 
 def test_the_score_of_a_mixture_is_that_of_the_weights_before_the_last_fit(data, tmp_path, monkeypatch):
-    monkeypatch.setattr("transferkit.train.fitted.REFIT_IMAGES", 0)
+    monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 0)
     monkeypatch.setattr(wise_ft, "JUDGED", 2)
     fitted, _ = fit_share(data, tmp_path, monkeypatch, 0.4)
     assert "by 2 of them" in fitted.notes[0]

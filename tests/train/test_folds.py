@@ -49,7 +49,8 @@ def heard(monkeypatch):
 
 
 def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypatch, heard):
-    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
+    weighed = []
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: weighed.append(losses) or 0.5)
     monkeypatch.setattr(metrics, "is_better", lambda *losses: False)  # no ridge is seen
     monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
     problem, found, _ = fit(data, tmp_path, **AUTO)
@@ -77,9 +78,12 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
     n = len(everything)
     assert found.judged == f"each of the {n} training and validation images, by one of 5 fits that has not seen it"
     assert f" on the {n} training and validation images; " in found.notes[0]
-    assert found.notes[1] == "epochs: 1, the best of the first fit"
+    assert found.notes[1] == "epochs of each fit: 1"
     assert found.tried["note"] == found.notes[0]
     assert ", ".join(f"{loss:.3f}" for _, loss in found.tried["way"]) in found.notes[0]
+    way = np.array([loss for _, loss in found.tried["way"]])
+    assert np.allclose(weighed[0].mean(1), way * [1, 0.9, 0.9, 0.9, 0.9, 0.9])  # the mean of fits is better than each
+    assert found.notes[0].endswith(", and the mean of the fits about 10 % of the loss more")
     losses = calibration.losses(found.logits[0], problem.val.labels[found.rows], problem.val.task)
     assert (found.tried["share"], found.tried["fits"]) == (0.5, 5)
     assert found.tried["loss"] == pytest.approx(losses.mean(), abs=0.05)  # found before they were made smaller
@@ -111,7 +115,7 @@ def test_of_many_images_and_of_classes_of_one_nothing_more_is_fitted(data, tmp_p
     for path in sorted((single / "train" / "digit 8").iterdir())[2:]:
         path.unlink()
     fit(single, tmp_path, **AUTO)
-    monkeypatch.setattr(folds, "REFIT_IMAGES", 29)
+    monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 29)
     problem, found, _ = fit(data, tmp_path, **AUTO)
     assert found.rows.tolist() == problem.val.rows.tolist()
     assert all(len(ways) == 1 for ways in heard[1])
@@ -122,7 +126,7 @@ def alone(data, tmp_path_factory):
     """The weights of the first fit, with no others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
-        patch.setattr(folds, "REFIT_IMAGES", 0)
+        patch.setattr(folds, "mixture", lambda *given: None)
         problem, _, _ = fit(data, tmp_path_factory.mktemp("cache"), **AUTO)
     return weights([problem.model])[0]
 
@@ -175,6 +179,22 @@ def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_t
     assert found.tta["loss"]["averaged"] == pytest.approx(losses.mean(), rel=1e-5)
 
 
+def test_one_fit_counts_as_it_was_seen_and_the_mean_of_several_as_less_off_the_probe():
+    losses, shares = np.full((6, 100), 0.5), np.array(wise_ft.SHARES)
+    one, five = (losses * wise_ft._weights(shares, fits=fits)[:, None] for fits in (1, 5))
+    assert wise_ft._posterior_mean(one) == pytest.approx(0.5)
+    assert wise_ft._posterior_mean(five) == pytest.approx(0.6, abs=0.01)  # the probe, which is not averaged, is out
+    assert wise_ft._weights(np.array(0.0), fits=5) == 1 > wise_ft._weights(np.array(0.05), fits=5)
+
+
+def test_a_ridge_is_above_the_line_between_the_ends_and_clearly_above_the_least():
+    noise = np.linspace(-0.1, 0.1, 100)
+    losses = np.array([0.4, 0.5, 0.5, 0.5, 0.4, 0.2])[:, None] + noise
+    assert wise_ft._is_ridge(0.5 + noise, 0.5, losses)  # the line is at 0.3
+    assert not wise_ft._is_ridge(0.28 + noise, 0.5, losses)
+    assert not wise_ft._is_ridge(0.35 + 40 * noise[::-1], 0.5, losses)  # far from certain
+
+
 def test_fits_that_answer_the_same_to_every_image_are_as_sure_as_their_mean():
     answers = np.random.default_rng(0).normal(size=(9, 3)).astype(np.float32)
     assert wise_ft._ratio(answers, 2 * answers + 5) == pytest.approx(0.5)
@@ -185,7 +205,7 @@ def test_fits_that_answer_the_same_to_every_image_are_as_sure_as_their_mean():
 def test_mirror_images_are_judged_once_where_there_is_one_fit(data, tmp_path, monkeypatch):
     monkeypatch.setattr(wise_ft, "_mirrored", None)  # what is fitted again judges them itself
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
-    monkeypatch.setattr(folds, "REFIT_IMAGES", 0)
+    monkeypatch.setattr(folds, "mixture", lambda *given: None)
     problem, found, _ = fit(data, tmp_path, tta=True, **AUTO)
     assert found.tta["n"] == len(problem.val.rows)
 

@@ -19,9 +19,17 @@ def chosen(**options):
 @pytest.mark.parametrize(
     ("images", "epochs"), [(1, 20), (149, 20), (154, 19), (240, 12), (600, 5), (650, 5), (700, 4), (10**6, 4)]
 )
-@pytest.mark.parametrize("strategy", ["auto", "finetune", "lp-ft"])
+@pytest.mark.parametrize("strategy", ["finetune", "lp-ft"])
 def test_a_network_sees_3000_images_in_4_to_20_epochs(strategy, images, epochs):
     assert resolved(images, strategy=strategy).epochs == epochs
+
+
+@pytest.mark.parametrize("images", [1, 240, 10**6])
+def test_each_fit_of_auto_has_4_epochs_or_those_that_are_asked_for_and_snapshots_as_many_as_they_need(images):
+    assert resolved(images, strategy="auto").epochs == 4
+    assert resolved(images, strategy="auto", epochs=9).epochs == 9
+    asked = resolved(images, strategy="auto", snapshots=5)
+    assert asked.epochs == resolved(images, strategy="lp-ft", snapshots=5).epochs >= 20
 
 
 @pytest.mark.parametrize(("images", "epochs"), [(1, 100), (299, 100), (400, 75), (2900, 10), (10**6, 10)])

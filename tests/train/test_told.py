@@ -8,7 +8,7 @@ from torch import nn
 import transferkit as tk
 from transferkit.messages import Reporter
 from transferkit.progress import Progress
-from transferkit.train import descent, fitted, optim
+from transferkit.train import descent, optim
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Plan
 
@@ -72,7 +72,7 @@ def test_a_fit_begins_with_the_first_epoch_and_says_nothing_unless_it_is_to_go_o
 def test_of_few_images_those_that_train_and_validate_are_fitted_to_together(
     most, again, digit_folder, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(fitted, "REFIT_IMAGES", most)
+    monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", most)
     told, small = Told(), {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32}
     tk.finetune(
         digit_folder,

@@ -163,13 +163,18 @@ def _draw_scores(panels: "Sequence[Axes]", x: list[float], lines: list[Line]) ->
 
 
 def _mark_best(panels: "Sequence[Axes]", x: list[float], lines: list[Line], *, name: str) -> None:
-    """Rings around the least loss that decides, of equal ones that of the highest accuracy, and that accuracy."""
-    loss, best = deciding(lines), lines[-1].get("best", best_line(lines))
+    """Rings around the least loss that decides, of equal ones that of the highest accuracy, and that accuracy.
+
+    A run that has kept the last epoch, whichever validated best, has them there.
+    """
+    loss, best = deciding(lines), best_line(lines)
+    kept = lines[-1].get("best", best)
+    word = "best" if kept == best else "kept"
     for panel, measure in zip(panels, (loss, "accuracy")):
-        panel.axvline(x[best], color=INK, linewidth=1.4, linestyle=":", zorder=1)
+        panel.axvline(x[kept], color=INK, linewidth=1.4, linestyle=":", zorder=1)
         ring = {"marker": "o", "markersize": 18, "markerfacecolor": "none", "markeredgewidth": 1.4, "clip_on": False}
-        label = f"best {name}: {x[best]:g}"
-        panel.plot(x[best], lines[best]["val"][measure], color=INK, linestyle=":", label=label, zorder=4, **ring)
+        label = f"{word} {name}: {x[kept]:g}"
+        panel.plot(x[kept], lines[kept]["val"][measure], color=INK, linestyle=":", label=label, zorder=4, **ring)
 
 
 def _draw_rate(panel: "Axes", lines: list[Line]) -> None:

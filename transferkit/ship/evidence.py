@@ -129,8 +129,10 @@ def tried(block: dict[str, Any] | None) -> str:
     kept = names.get(share, "").partition(":")[0] or f"the weights {100 * share:.0f}\u202f% of the way"
     rows.append((f"<strong>kept: {kept}</strong>", f"<strong>{block['loss']:.3f}</strong>"))
     error = "" if block["error"] is None else f" ± {block['error']:.3f}"
-    is_mean = block["fits"] > 1 and share > 0
-    how = f" The weights are the mean of {block['fits']} fits, each without another part." if is_mean else ""
+    how = ""
+    if block["fits"] > 1:
+        how = " Each fit was without another part. The mean of their weights loses about a tenth less, and that counts."
+        how += f" It is the mean of {block['fits']} fits that is kept." if share > 0 else ""
     lead = (
         f"Loss once calibrated, lower is better, on {block['images']:,} images that the network had not seen. "
         f"Fine-tuning gains {block['gain']:.3f}{error} over the probe; weights in between are kept as far as these "

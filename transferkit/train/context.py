@@ -14,8 +14,8 @@ class FitContext:
 
     Fields: plan, the numbers of training by mini-batches, None where nothing is; patience, epochs without a better
     validation loss; checkpoint, the folder of what a stopped run goes on from, without it nothing is kept; resume,
-    whether to go on from it; deadline, when fitting has to be over; prefers_early, whether a later epoch is the best
-    only if it makes the validation labels e times as likely, as each epoch is repeated in several fits.
+    whether to go on from it; deadline, when fitting has to be over; to_the_end, whether the last epoch is kept, and
+    not the one that validates best.
     """
 
     plan: Plan | None
@@ -24,4 +24,4 @@ class FitContext:
     checkpoint: Path | None = None
     resume: bool = False
     deadline: Deadline = field(default_factory=Deadline)
-    prefers_early: bool = False
+    to_the_end: bool = False

@@ -53,10 +53,10 @@ def descend(
     """Train `network` on the first of `parts` and leave it with the weights of the epoch that was best on the second.
 
     What is validated, in the plan's precision, and kept is a running average of the weights over about one epoch. Best
-    is the lowest calibrated validation loss, ties by accuracy. Training ends early after `context.patience` epochs
-    without a better one, or with the last that `context.deadline` leaves time for. An interrupted descent goes on from
-    its checkpoint if `context.resume`. A snapshot schedule runs to its end; its snapshots are the weights themselves at
-    the end of each cycle; the last of them is left in the network.
+    is the lowest calibrated validation loss, ties by accuracy; training ends early after `context.patience` epochs
+    without a better one. Or the last is, if `context.to_the_end`. No epoch begins that `context.deadline` leaves no
+    time for. An interrupted descent goes on from its checkpoint if `context.resume`. A snapshot schedule runs to its
+    end; its snapshots are the weights themselves at the end of each cycle; the last of them is left in the network.
 
     Raises: DivergedError; if an epoch was complete before, its `epoch` is the best, whose weights are in the network.
     Source: averaging, Polyak and Juditsky 1992, https://doi.org/10.1137/0330046
@@ -65,7 +65,7 @@ def descend(
     whole = kinds.present(context.plan)
     judged = judged_network(network, optimizer, train, whole)
     course = _resumed(network, judged, optimizer, context) if context.resume else _Course()
-    course.least = 1 / len(val.rows) if context.prefers_early else 0.0
+    course.to_the_end = context.to_the_end
     plan = dataclasses.replace(whole, first_epoch=len(course.records))
     context.reporter.phase(PHASES[plan.phase], (plan.epochs - plan.first_epoch) * len(train.rows))
     left = dataclasses.replace(context, plan=plan)
@@ -117,12 +117,12 @@ class _Course:
     best: State = field(default_factory=dict)
     best_logits: np.ndarray | None = None
     snapshots: list[State] = field(default_factory=list)
-    least: float = 0.0  # by how much the loss of a better epoch is lower
+    to_the_end: bool = False
 
     @property
     def best_epoch(self) -> int:
         """Which epoch is kept."""
-        return best_line(self.records, least=self.least)
+        return len(self.records) - 1 if self.to_the_end else best_line(self.records)
 
     def add(self, record: dict[str, Any], judged: nn.Module, *, logits: np.ndarray) -> State:
         """Take in an epoch; the state of the network that was judged."""
@@ -143,7 +143,7 @@ class _Course:
     def end(self, plan: Plan, context: FitContext) -> str:
         """Why training ends with the last epoch that was taken in, before its plan does; "" if it goes on."""
         last = self.records[-1]
-        if not plan.has_cycles and last["epoch"] - best_line(self.records) >= context.patience:
+        if not plan.has_cycles and last["epoch"] - self.best_epoch >= context.patience:
             return f"epoch {self.best_epoch + 1} is still the best"
         is_whole = not plan.has_cycles or "snapshot" in last
         return "--budget leaves no time for more" if is_whole and not context.deadline.allows(self.seconds) else ""

@@ -18,8 +18,6 @@ from transferkit.train.problem import Problem
 from transferkit.train.wise_ft import Mixture
 from transferkit.zoo.errors import DivergedError
 
-REFIT_IMAGES = 2000  # up to here a fit to all images is worth as much time again
-
 
 @dataclass(frozen=True, kw_only=True)
 class Fitted:
@@ -127,15 +125,19 @@ def trained(problem: Problem, mode: TrainingMode, descended: Descent, *notes: st
 
     Args: chosen, what these have chosen beside the epoch or the snapshots.
     """
-    chosen = " and ".join(filter(None, ("the epoch" if descended.snapshots is None else "the snapshots", chosen)))
-    if descended.snapshots is None:
+    if descended.snapshots is not None:
+        chosen = " and ".join(filter(None, ("the snapshots", chosen)))
+    elif problem.context.to_the_end:
+        notes = (*notes, f"epochs: {descended.epochs}")
+    else:
+        chosen = " and ".join(filter(None, ("the epoch", chosen)))
         notes = (*notes, f"best epoch: {descended.epochs}")
     members, images = descended.members, len(problem.train.rows) + len(problem.val.rows)
     averaged = _mirrored(problem, _in_turn(problem, mode, members), problem.val.rows) if problem.images else None
     is_refitted, longest = False, descended.epochs * descended.seconds * images / len(problem.train.rows)
-    if images <= REFIT_IMAGES and not problem.context.deadline.allows(longest):
+    if problem.are_few and not problem.context.deadline.allows(longest):
         notes = (*notes, "not fitted to train and validation together: --budget leaves no time for it")
-    elif images <= REFIT_IMAGES:
+    elif problem.are_few:
         found = state.snapshot(mode.network)
         try:
             again = _refitted(problem, mode, epochs=descended.epochs, share=descended.share)

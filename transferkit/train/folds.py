@@ -9,7 +9,6 @@ from transferkit import kinds
 from transferkit.tasks.split import MOST_FOLDS, fold_count
 from transferkit.train import descent, head, state, wise_ft
 from transferkit.train.descent import Descent
-from transferkit.train.fitted import REFIT_IMAGES
 from transferkit.train.head import ProbeFit
 from transferkit.train.modes import TrainingMode
 from transferkit.train.problem import Problem
@@ -27,7 +26,7 @@ def mixture(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, d
     """
     train = problem.train
     counts = train.task.counts(train.labels[train.rows], train.num_classes)
-    if len(train.rows) + len(problem.val.rows) > REFIT_IMAGES or counts.min() < 2:
+    if not problem.are_few or counts.min() < 2:
         return None
     if not problem.context.deadline.allows(MOST_FOLDS * descended.epochs * descended.seconds):
         return None

@@ -10,6 +10,13 @@ from transferkit.model.features import Features
 from transferkit.train.context import FitContext
 from transferkit.train.loop import Examples, Loader
 
+REFIT_IMAGES = 2000  # up to here a fit to all images is worth as much time again
+
+
+def are_few(train: int, val: int) -> bool:
+    """Whether so many images are so few that, once these have judged, all are fitted to."""
+    return train + val <= REFIT_IMAGES
+
 
 @dataclass(frozen=True, kw_only=True)
 class Hyperparameters:
@@ -48,3 +55,8 @@ class Problem:
     context: FitContext
     hyperparameters: Hyperparameters
     images: Loader | None = None
+
+    @property
+    def are_few(self) -> bool:
+        """Whether it is fitted to the validation images, too."""
+        return are_few(len(self.train.rows), len(self.val.rows))

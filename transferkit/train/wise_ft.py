@@ -21,6 +21,7 @@ from transferkit.trust import calibration
 
 SHARES = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)  # of the way
 LEAST = 0.05  # less of the way is none
+MEAN_GAIN = 0.1  # of the loss of each of several fits, what their mean is spared; docs/design.md says what was measured
 JUDGED = 2000  # images at most that a share is judged by
 
 
@@ -66,38 +67,17 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
     How far: the mean of the posterior over `SHARES`, all equally likely before those images are seen. So a few images
     that favour one end move it from the middle by a little, and many move it there. Should a ridge lie between the
     ends, so that the loss there is above the line between theirs and clearly above the least, it is the best share.
+    What each of several ways answers is judged, and their mean is kept, which is better: off the probe, whose head has
+    one best place, every share is taken to lose `MEAN_GAIN` less than it was seen to.
 
     Returns: None if the mean of several ways is no network that knows the images, as a ridge lies between these.
     Source: the mean of several, Wortsman et al. 2022, https://arxiv.org/abs/2203.05482
     """
-    task, labels, every = problem.val.task, problem.val.labels, math.ceil(sum(len(way.rows) for way in ways) / JUDGED)
-
-    def answers(share: float, *, every: int = 1) -> list[np.ndarray]:
-        """What the mixture of each way answers to its own rows, or to some of them."""
-        return [_answers(problem, mode, between(way.start, way.end, share), way.rows[::every]) for way in ways]
-
-    some = np.concatenate([way.rows[::every] for way in ways])
-
-    def log_losses(logits: list[np.ndarray]) -> np.ndarray:
-        return calibration.losses(np.concatenate(logits), labels[some], task)
-
-    losses, reporter = [], problem.context.reporter
-    reporter.phase("weighing", len(SHARES) * len(some))
-    for share in SHARES:
-        losses.append(log_losses(answers(share, every=every)))
-        reporter.advance(len(losses[-1]))
-    losses = np.stack(losses)  # (S, n)
-    share = _posterior_mean(losses)
-    share = ranks.from_first(0.0 if share < LEAST else round(share, 2))
-    logits = answers(share)
-    there, best = log_losses([each[::every] for each in logits]), int(losses.mean(1).argmin())
-    line = (1 - share) * losses[0].mean() + share * losses[-1].mean()
-    if ranks.from_first(bool(there.mean() > line and metrics.is_better(losses[best], there))):
-        share = SHARES[best]
-        logits = answers(share)
+    labels, task = problem.val.labels, problem.val.task
+    share, losses, logits = _share(problem, mode, ways)
     rows = np.concatenate([way.rows for way in ways])
     order = np.argsort(rows)
-    rows, found = rows[order], np.concatenate(logits)[order]
+    rows, found = rows[order], logits[order]
     unseen = calibration.losses(found, labels[rows], task)
     mirrored = _mirrored(problem, mode, ways, share) if problem.images and share and len(ways) > 1 else None
     mean, factor = between(_mean([way.start for way in ways]), _mean([way.end for way in ways]), share), 1.0
@@ -118,6 +98,36 @@ def find(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> Mixture |
         folds=len(ways),
         tried=_tried(losses, share, float(unseen.mean()), note=note) | {"fits": len(ways)},
     )
+
+
+def _share(problem: Problem, mode: TrainingMode, ways: Sequence[Way]) -> tuple[float, np.ndarray, np.ndarray]:
+    """How far to go; the losses (S, n) on the way; the answers (n, K) there to the rows of way after way."""
+    task, labels, every = problem.val.task, problem.val.labels, math.ceil(sum(len(way.rows) for way in ways) / JUDGED)
+
+    def answers(share: float, *, every: int = 1) -> list[np.ndarray]:
+        """What the mixture of each way answers to its own rows, or to some of them."""
+        return [_answers(problem, mode, between(way.start, way.end, share), way.rows[::every]) for way in ways]
+
+    some = np.concatenate([way.rows[::every] for way in ways])
+
+    def log_losses(logits: list[np.ndarray]) -> np.ndarray:
+        return calibration.losses(np.concatenate(logits), labels[some], task)
+
+    losses, reporter = [], problem.context.reporter
+    reporter.phase("weighing", len(SHARES) * len(some))
+    for share in SHARES:
+        losses.append(log_losses(answers(share, every=every)))
+        reporter.advance(len(losses[-1]))
+    losses = np.stack(losses)  # (S, n)
+    weighed = losses * _weights(np.array(SHARES), fits=len(ways))[:, None]
+    share = _posterior_mean(weighed)
+    share = ranks.from_first(0.0 if share < LEAST else round(share, 2))
+    logits = answers(share)
+    there = log_losses([each[::every] for each in logits]) * _weights(np.array(share), fits=len(ways))
+    if ranks.from_first(_is_ridge(there, share, weighed)):
+        share = SHARES[int(weighed.mean(1).argmin())]
+        logits = answers(share)
+    return share, losses, np.concatenate(logits)
 
 
 def _mirrored(problem: Problem, mode: TrainingMode, ways: Sequence[Way], share: float) -> np.ndarray:
@@ -166,6 +176,20 @@ def _mean(states: Sequence[State]) -> State:
     }
 
 
+def _weights(shares: np.ndarray, *, fits: int) -> np.ndarray:
+    """How much a loss at these shares of the way counts, whose mean of so many fits is what is kept. Shapes: (...)."""
+    return np.where((shares > 0) & (fits > 1), 1 - MEAN_GAIN, 1.0)
+
+
+def _is_ridge(there: np.ndarray, share: float, losses: np.ndarray) -> bool:
+    """Whether the loss (n,) at a share is above the line between the ends, and clearly above the least of `losses`.
+
+    Shapes: losses (S, n).
+    """
+    line = (1 - share) * losses[0].mean() + share * losses[-1].mean()
+    return bool(there.mean() > line and metrics.is_better(losses[losses.mean(1).argmin()], there))
+
+
 def _posterior_mean(losses: np.ndarray) -> float:
     """The mean share, each as likely as it makes the labels. Shapes: log losses (S, n), in nats."""
     total = losses.sum(1, dtype=np.float64)
@@ -184,10 +208,11 @@ def _note(losses: np.ndarray, share: float, loss: float, *, folds: int, n: int) 
         kept = f"the weights {100 * share:.0f} % of the way from the probe to the fine-tuned network are kept"
     if folds > 1 and share:
         kept += f", in the mean of {folds} fits"
+    of_mean = f", and the mean of the fits about {100 * MEAN_GAIN:.0f} % of the loss more" if folds > 1 else ""
     judges = f"the {n} {'validation' if folds == 1 else 'training and validation'} images"
     return (
         f"{kept}: calibrated loss {loss:.3f} on {judges}; on the way in steps of 20 %, by {len(probe)} of them: {way}; "
-        f"fine-tuning gains {gain:.3f} ± {error:.3f}"
+        f"fine-tuning gains {gain:.3f} ± {error:.3f}{of_mean}"
     )
 
 

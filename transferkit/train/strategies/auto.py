@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from transferkit import kinds
 from transferkit.options import Options
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
+EPOCHS = 4  # of each fit: how far to go is chosen afterwards
 LOOKS = 7  # at each of the shares, and at the one that is chosen
 OF_MEAN = 2  # of several fits: at their mean, and by each of them at images that it has seen
 
@@ -35,6 +36,15 @@ class Auto(LpFt):
         if options.freeze == "backbone":
             return Probe().variant(options)
         return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
+
+    def defaults(self, options: Options, images: int) -> dict[str, Any]:
+        """A few epochs, of which the share of the way that is kept makes less where that is better."""
+        found = super().defaults(options, images)
+        return found if options.snapshots else found | {"epochs": options.epochs or EPOCHS}
+
+    def picks_epoch(self, options: Options, *, are_few: bool) -> bool:
+        """Not of few images: by those that validate an epoch is chosen by chance, how far to go by all of them."""
+        return super().picks_epoch(options, are_few=are_few) and not are_few
 
     def after(self, options: Options, train: int, val: int, *, are_few: bool) -> tuple[int, int]:
         """Of few images, as many fits as there are folds, and all of them to judge; else those that validate."""
@@ -60,8 +70,9 @@ def _mixed(problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", put_back
     from transferkit.train import fitted, folds, modes, state, wise_ft
 
     start = state.snapshot(mode.network)
+    problem = replace(problem, context=replace(problem.context, to_the_end=problem.are_few))
     try:
-        descended = modes.descend(replace(problem, context=replace(problem.context, prefers_early=True)), mode)
+        descended = modes.descend(problem, mode)
     except DivergedError as error:
         put_back()
         note = f"the probe is kept: fine-tuning diverged, {error}"
@@ -76,7 +87,7 @@ def _mixed(problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", put_back
         by_validation = "" if soup else "the probe"
         kept = fitted.probed(problem, probe, mixture.note, chosen=Probe.name, by_validation=by_validation)
     elif soup:
-        kept = fitted.mixed(problem, mode, soup, f"epochs: {descended.epochs}, the best of the first fit")
+        kept = fitted.mixed(problem, mode, soup, f"epochs of each fit: {descended.epochs}")
     else:
         found = replace(descended, logits=mixture.logits, share=mixture.share)
         kept = fitted.trained(problem, mode, found, mixture.note, chosen="how much of fine-tuning to keep")

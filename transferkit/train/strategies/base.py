@@ -74,6 +74,13 @@ class Strategy(ABC):
             if not getattr(self, need) and getattr(options, name) != default_of(name)
         ]
 
+    def picks_epoch(self, options: Options, *, are_few: bool) -> bool:
+        """Whether the epoch that validates best is kept, and training ends when none is better; else all are made.
+
+        Args: are_few, whether all images are trained on again.
+        """
+        return not options.snapshots
+
     def expected_best(self, images: int, *, epochs: int) -> int:
         """Which epoch is likely to be the best of a training on so many images: from a random head, the last."""
         return epochs
