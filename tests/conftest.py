@@ -19,6 +19,7 @@ from transferkit.cli.main import GARBAGE
 
 SLOW_SECONDS = 10  # of a test that is not marked slow
 SUITE_SECONDS, ALL_TESTS = 720, 3000  # of work, on all cores together, and how many tests make it the whole suite
+PICTURES: dict[str, bytes] = {}  # the first that was drawn in each format
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
@@ -62,13 +63,25 @@ def _one_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _small_pictures() -> Iterator[None]:
-    """The curves of a run are a quarter as wide: 1600 x 2000 pixels take a fifth of the time of a small run."""
+@pytest.fixture(scope="module", autouse=True)
+def _pictures(request) -> Iterator[None]:
+    """The curves of a run are a quarter as wide, and drawn once: 1600 x 2000 pixels take a fifth of a small run's time.
+
+    A module that looks at what is drawn, or compares runs byte by byte, has `DRAWS = True`.
+    """
     from transferkit.ship import curves
+
+    drawn = curves._print
+
+    def once(figure, format: str, **options: object) -> bytes:
+        if format not in PICTURES:
+            PICTURES[format] = drawn(figure, format, **options)
+        return PICTURES[format]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "WIDTH_PX", curves.WIDTH_PX // 4)
+        if not getattr(request.module, "DRAWS", False):
+            patch.setattr(curves, "_print", once)
         yield
 
 

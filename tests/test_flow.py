@@ -17,6 +17,8 @@ from transferkit.progress import Progress
 from transferkit.zoo import files
 from transferkit.zoo.errors import DataError, RunConflictError, StoppedError
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "light", "batch_size": 8}
 
 

@@ -18,6 +18,8 @@ from transferkit.ship import begun, record
 from transferkit.zoo import files, packages
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 FINETUNE = {"strategy": "finetune", "epochs": 3, "image_size": 32, "augment": "light", "batch_size": 8}
 
 

@@ -31,6 +31,8 @@ heavy = ("timm", "torchvision", "torch._dynamo", "sympy", "albumentations", "skl
 print([name for name in heavy if name in sys.modules])
 """
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 
 @pytest.fixture(autouse=True)
 def _settled(monkeypatch):

@@ -14,6 +14,8 @@ from PIL import Image
 
 from transferkit.ship import curves
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 
 def epochs(count: int, *, cycles: int = 1, points: int | None = 8, phase: str = "finetune") -> list[dict]:
     """The lines of `count` epochs under `cycles` cosines, each of whose ends is a snapshot where there are several."""

@@ -12,6 +12,8 @@ from PIL import Image
 from transferkit.ship import lr_curves
 from transferkit.train.lr_find import Trial, suggest
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 
 def descent(lr: float, *, steps: int = 60) -> Trial:
     """Descent on x ** 2 / 2 from 2, in closed form; it ends early where it overflows."""

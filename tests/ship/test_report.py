@@ -14,6 +14,8 @@ from sklearn.metrics import precision_recall_fscore_support
 from transferkit.ship import curves, multi_label_page, report
 from transferkit.zoo.errors import UsageError
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 HOSTILE = "<script>alert(1)</script>\"'&\x1b[2J\u202e"
 
 

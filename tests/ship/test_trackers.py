@@ -12,6 +12,8 @@ from transferkit.progress import Progress
 from transferkit.ship import trackers
 from transferkit.zoo.errors import StoppedError, UsageError
 
+DRAWS = True  # curves, each time: tests/conftest.py
+
 FAST = {"backbone": "timm:test_resnet", "weights": "none", "image_size": 32, "augment": "none"}
 
 
