@@ -90,6 +90,7 @@ def test_the_manifest_of_a_run_is_a_data_set_that_repeats_it_with_any_number_of_
     )
 
 
+@pytest.mark.slow
 def test_another_seed_makes_another_model(run_of, data, tmp_path):
     other = tk.finetune(data, out=str(tmp_path / "r"), strategy="finetune", epochs=1, seed=1, **FAST)
     assert files.sha256(other.folder / "model" / "model.safetensors") != files.sha256(

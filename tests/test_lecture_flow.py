@@ -129,6 +129,7 @@ def test_the_rate_suggested_trains_better_than_the_lowest_of_the_nine_around_the
     assert ends[0] < 0.8 * ends[1]
 
 
+@pytest.mark.slow
 def test_trials_start_from_the_same_network(data):
     found = flow.try_rates(data, through="network", steps=8, **FAST)
     assert len({trial.losses[0] for trial in found.trials}) == 1

@@ -239,6 +239,7 @@ def test_the_report_shows_every_class_and_what_was_missed(run, trained):
         assert (each.folder / "curves.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow  # as with one label: tests/test_flow.py
 def test_auto_compares_by_the_same_loss_and_a_stopped_run_goes_on(table, tmp_path):
     about = TINY | {"epochs": 1, "precision": "fp32", "batch_size": 16}
     whole = tk.finetune(table, out=tmp_path / "whole", **about)

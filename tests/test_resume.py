@@ -18,8 +18,6 @@ from transferkit.ship import begun, record
 from transferkit.zoo import files, packages
 from transferkit.zoo.errors import RunConflictError, StoppedError, UsageError
 
-DRAWS = True  # curves, each time: tests/conftest.py
-
 FINETUNE = {"strategy": "finetune", "epochs": 3, "image_size": 32, "augment": "light", "batch_size": 8}
 
 
@@ -187,6 +185,7 @@ def test_resume_of_a_finished_run_says_so_and_trains_nothing(data, tmp_path, mon
         tk.finetune(resume=True, out=str(out), seed=1)
 
 
+@pytest.mark.slow  # as options of run.json are: test_resume_of_a_finished_run...
 def test_what_auto_chose_is_kept_and_not_chosen_anew(data, tmp_path, monkeypatch, install):
     out = str(tmp_path / "r")
     for name in packages.NAMES:
@@ -251,6 +250,7 @@ def test_a_probe_that_draws_no_views_needs_no_engine(data, tmp_path, without_alb
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names of bytes")
+@pytest.mark.slow
 def test_an_ignored_file_whose_name_is_no_text_does_not_bar_resume(data, tmp_path):
     (Path(os.fsdecode(os.fsencode(data / "digit 0") + b"/caf\xe9.txt"))).write_text("")
     options = FINETUNE | {"backbone": "timm:test_resnet", "weights": "none"}
@@ -259,6 +259,7 @@ def test_an_ignored_file_whose_name_is_no_text_does_not_bar_resume(data, tmp_pat
     tk.finetune(resume=True, out=str(tmp_path / "r"))
 
 
+@pytest.mark.slow  # at any instant: tests/faults/test_kills.py
 def test_a_run_killed_just_after_it_began_gets_the_lists_that_it_lacks(data, tmp_path, monkeypatch):
     options, out = FINETUNE | {"epochs": 1, "backbone": "timm:test_resnet", "weights": "none"}, tmp_path / "r"
     straight = tk.finetune(data, out=str(tmp_path / "straight"), **options)

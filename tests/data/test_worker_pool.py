@@ -251,6 +251,7 @@ def test_a_worker_imports_no_torch(paths):
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.slow  # which engine makes what: tests/data/test_augment.py
 def test_a_worker_makes_views_with_the_engine_of_the_run(paths, without_albumentations):
     """Though it could import the other."""
     views = Views(augment.load("strong", PREPROCESSING), 0)
@@ -260,6 +261,7 @@ def test_a_worker_makes_views_with_the_engine_of_the_run(paths, without_albument
     assert torch.equal(found.pixels, wanted.pixels)
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_from_pass_to_pass(paths):
     views = Views(augment.load("none", Preprocessing(size_px=(224, 224))), 0)
     rows = [np.array([0, 1, 2, 4] * 8)] * 8  # 38 MB of views a pass

@@ -29,8 +29,8 @@ def check(found: list[dict], *, seed: int, figure) -> None:
 
 
 def test_runs_killed_once_at_any_instant_leave_the_bytes_of_those_that_were_not(tmp_path, figure):
-    found = campaign(tmp_path, seed=0, samples=2, images=40, kills=1)
-    assert len(found) == 2
+    found = campaign(tmp_path, seed=0, samples=1, images=40, kills=1)
+    assert len(found) == 1
     check(found, seed=0, figure=figure)
 
 

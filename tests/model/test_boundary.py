@@ -45,6 +45,7 @@ def test_the_two_parts_of_a_network_are_the_network(name, stage):
         assert torch.allclose(logits, model(x), atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.slow  # as one tensor is: the first test
 def test_a_part_above_that_takes_several_tensors_is_validated_as_the_whole_network_is():
     model = frozen_network("timm:coat_tiny", "parallel_blocks.4").eval()
     found, rows = boundary.find(model), np.arange(40)

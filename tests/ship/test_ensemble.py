@@ -302,6 +302,7 @@ def test_onnx_gives_the_mean_that_plain_timm_gives(heads, tmp_path):
     np.testing.assert_allclose(session.run(None, {"pixels": pixels(classifier)})[0], expected, atol=1e-5)
 
 
+@pytest.mark.slow  # as one network does: tests/ship/test_export.py
 def test_members_of_two_bodies_and_one_preprocessing_become_one_graph(tmp_path):
     members = [member(seed) for seed in (1, 2)]
     classifier = tk.load(saved(tmp_path / "model", members), device="cpu")

@@ -153,6 +153,8 @@ def test_what_auto_weighed_is_a_table_that_ends_with_what_is_kept(share, kept):
     text = re.sub("<[^>]+>", "|", evidence.tried(TRIED | {"share": share}))
     assert re.search(rf"kept: {kept}\|+0\.210", text)
     assert ("mean of 5 fits" in text) == (share > 0)
+    assert "loses about a tenth less" in text
+    assert "tenth" not in evidence.tried(TRIED | {"share": share, "fits": 1})
     assert "gains 0.050 ± 0.020" in text
 
 

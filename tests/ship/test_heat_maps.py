@@ -117,6 +117,7 @@ def test_a_photo_that_is_gone_has_neither_picture_nor_map(digit_folder, copied):
     assert len(left) == len(maps) - sum(each["path"] == gone for each in maps)
 
 
+@pytest.mark.slow
 def test_a_network_without_places_has_a_report_too(tmp_path):
     data = write_digits(tmp_path / "data", classes=(0, 1), per_class=6)
     run = finetune(data, tmp_path / "mlp", backbone="cifar_mlp")
