@@ -208,18 +208,27 @@ def test_what_auto_looks_at_is_what_it_is_expected_to():
     assert auto.after(FinetuneConfig(data="d", snapshots=2), 80, 20, are_few=True) == (100, 0)
 
 
-def test_a_moment_of_other_work_refuses_nothing(monkeypatch):
-    given, looks = FinetuneConfig(data="d", budget="2m", strategy="probe"), []
+@pytest.mark.parametrize(
+    ("strategy", "quick", "slow"),
+    [
+        ("probe", {"read": 5.0}, {"read": 500.0}),
+        ("auto", {"pace": PACE}, {"pace": Pace(new=9.0, repeated=9.0, judged=1.0)}),  # not kept as a head alone
+    ],
+)
+def test_a_moment_of_other_work_refuses_nothing(strategy, quick, slow, monkeypatch):
+    given, looks = FinetuneConfig(data="d", budget="2m", strategy=strategy), []
 
     def disturbed(prepared, *, started, look=0):
         looks.append(look)
-        return replace(expected(given), read=5.0 if look else 500.0)
+        return replace(expected(given), **(quick if look else slow))
 
     monkeypatch.setattr(forecast, "measure", disturbed)
     prepared = expected(given).prepared
-    assert (budget._measured(prepared, 100, started=0).read, looks) == (5.0, [0, 1])
+    found = budget._measured(prepared, {"probe": 100, "auto": 700}[strategy], started=0)
+    assert ({name: getattr(found, name) for name in quick}, looks) == (quick, [0, 1])
     looks.clear()
-    assert (budget._measured(prepared, 1000, started=0).read, looks) == (500.0, [0])
+    found = budget._measured(prepared, 10_000, started=0)
+    assert ({name: getattr(found, name) for name in slow}, looks) == (slow, [0])
 
 
 def test_a_second_look_is_at_other_images(data):

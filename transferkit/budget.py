@@ -41,14 +41,19 @@ def kept(prepared: Prepared, old: dict[str, Any] | None, *, started: float, prog
 
 
 def _measured(prepared: Prepared, left: float, *, started: float) -> Forecast:
-    """What a run takes; where not even a head is done in the time that is `left`, the quicker of two looks.
+    """What a run takes; where not one epoch of it, or no head, is done in the time that is `left`, the quicker of two.
 
     Other work of the machine slows a look of a second, and refuses what would have been done in a tenth of the time.
     """
+    least = prepared.given.snapshots or 1
+
+    def needed(found: Forecast) -> float:
+        return _needed(found, least) if found.pace else found.without_training
+
     looks = [forecast.measure(prepared, started=started)]
-    if ranks.from_first(looks[0].without_training > left):
+    if ranks.from_first(needed(looks[0]) > left):
         looks.append(forecast.measure(prepared, started=started, look=1))
-    found = min(looks, key=lambda each: each.read + each.tried + each.solved)
+    found = min(looks, key=lambda found: needed(found) - found.started)
     return replace(found, started=time.monotonic() - started)  # measuring takes its part of the time
 
 
