@@ -292,4 +292,6 @@ def test_only_of_epochs_the_calibrated_loss_is_said_to_decide():
     lines = [probe | {"train": scores, "val": scores}]
     assert "calibrated" not in report._curves(curves.draw(lines, chosen=None))
     lines.append({"epoch": 0, "phase": "finetune", "lr": 1e-3, "train": scores, "val": scores})
-    assert "Of epochs it is the calibrated loss" in report._curves(curves.draw(lines, chosen=None))
+    text = report._curves(curves.draw(lines, chosen=None))
+    assert "Of epochs it is the calibrated loss" in text
+    assert "Of few images strategy auto keeps the last epoch" in text

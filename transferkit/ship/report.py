@@ -21,8 +21,8 @@ MAX_LISTED = 100  # rows of files left out; the rest stands in quarantine.csv an
 PAGES = {tasks.SingleLabel.name: single_label_page, tasks.MultiLabel.name: multi_label_page}
 BEST = "Best is where the validation loss is lowest."
 BEST_EPOCH = (
-    " Of epochs it is the calibrated loss, what is left once the answers are made as sure as they are right; strategy "
-    "auto takes an earlier epoch that is about as good."
+    " Of epochs it is the calibrated loss, what is left once the answers are made as sure as they are right. Of few "
+    "images strategy auto keeps the last epoch, and then as much of it as is best."
 )
 OUT_OF_FOLD = "the images of train and val, each judged by a fit without it"
 
