@@ -287,7 +287,8 @@ def test_a_dry_run_tells_time_memory_and_disk(data, capsys):
     found = json.loads(capsys.readouterr().out)
     assert found["images"] == {"train": 26, "val": 6, "test": 8}
     assert found["seconds"]["training"] > 0
-    assert found["seconds_range"][0] <= sum(found["seconds"].values()) <= found["seconds_range"][1] + 0.05
+    total = sum(found["seconds"].values())  # each of them is rounded
+    assert found["seconds_range"] == [pytest.approx(total, abs=0.05)] * 2  # auto of few images makes all its epochs
     assert np.isfinite(found["memory_bytes"])
     assert found["stages"][0]["stage"] == "conv1"
     assert cli([*command, "--strategy", "lp-ft"]) == 0
