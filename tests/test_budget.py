@@ -224,11 +224,13 @@ def test_a_moment_of_other_work_refuses_nothing(strategy, quick, slow, monkeypat
 
     monkeypatch.setattr(forecast, "measure", disturbed)
     prepared = expected(given).prepared
-    found = budget._measured(prepared, {"probe": 100, "auto": 700}[strategy], started=0)
+    found = budget._measured(prepared, {"probe": 100, "auto": 700}[strategy], started=time.monotonic())
     assert ({name: getattr(found, name) for name in quick}, looks) == (quick, [0, 1])
     looks.clear()
-    found = budget._measured(prepared, 10_000, started=0)
+    found = budget._measured(prepared, 10_000, started=time.monotonic())
     assert ({name: getattr(found, name) for name in slow}, looks) == (slow, [0])
+    budget._measured(prepared, 50, started=time.monotonic() - 60)  # the time is over
+    assert looks == [0, 0]
 
 
 def test_a_second_look_is_at_other_images(data):

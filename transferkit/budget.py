@@ -51,7 +51,7 @@ def _measured(prepared: Prepared, left: float, *, started: float) -> Forecast:
         return _needed(found, least) if found.pace else found.without_training
 
     looks = [forecast.measure(prepared, started=started)]
-    if ranks.from_first(needed(looks[0]) > left):
+    if ranks.from_first(needed(looks[0]) > left > time.monotonic() - started):
         looks.append(forecast.measure(prepared, started=started, look=1))
     found = min(looks, key=lambda found: needed(found) - found.started)
     return replace(found, started=time.monotonic() - started)  # measuring takes its part of the time
