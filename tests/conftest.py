@@ -67,7 +67,7 @@ def _one_thread() -> None:
 def _pictures(request) -> Iterator[None]:
     """The curves of a run are a quarter as wide, and drawn once: 1600 x 2000 pixels take a fifth of a small run's time.
 
-    A module that looks at what is drawn, or compares runs byte by byte, has `DRAWS = True`.
+    A module that looks at what is drawn, or compares its bytes, has `DRAWS = True`.
     """
     from transferkit.ship import curves
 

@@ -233,11 +233,23 @@ def test_a_moment_of_other_work_refuses_nothing(strategy, quick, slow, monkeypat
     assert looks == [0, 0]
 
 
-def test_a_second_look_is_at_other_images(data):
-    listing = prepare(data, **TINY).listing
-    parts = np.where(listing.parts == "test", "test", "train")
-    looks = [forecast._some(listing, parts, 8, look=look) for look in (0, 0, 1)]
-    first, again, second = ([look.relative(row) for row in range(len(look.labels))] for look in looks)
+def test_a_second_look_is_at_other_images(data, tmp_path, monkeypatch):
+    some, seen = forecast._some, []
+
+    def told(listing, *given, **named):
+        few = some(listing, *given, **named)
+        seen.append([few.relative(row) for row in range(len(few.labels))])
+        raise DataError("that is enough")
+
+    monkeypatch.setattr(forecast, "_some", told)
+    monkeypatch.setattr(forecast, "READ", 1)
+    monkeypatch.setattr(forecast, "batch_of", lambda model: 8)
+    prepared = prepare(data, cache_dir=str(tmp_path), **WITHOUT_BATCHES, strategy="probe")
+    for look in (0, 0, 1):
+        with pytest.raises(DataError):
+            forecast.measure(prepared, started=time.monotonic(), look=look)
+    first, again, second = seen
+    assert len(first) == len(second) == 8
     assert first == again != second
 
 
