@@ -29,9 +29,9 @@ def check(found: list[dict], *, seed: int, figure) -> None:
 
 
 def test_runs_killed_once_at_any_instant_leave_the_bytes_of_those_that_were_not(tmp_path, figure):
-    found = campaign(tmp_path, seed=0, samples=1, images=40, kills=1)
+    found = campaign(tmp_path, seed=7, samples=1, images=40, kills=1)  # at a third: it may be quicker than it was
     assert len(found) == 1
-    check(found, seed=0, figure=figure)
+    check(found, seed=7, figure=figure)
 
 
 @pytest.mark.faults
