@@ -36,6 +36,7 @@ SCRIPTS = (
     Script(name="full_fastai", minutes=5, options=("fastai_python",)),
     Script(name="limit", minutes=7),
     Script(name="processes", minutes=10),
+    Script(name="busy", minutes=12, is_slow=True),
     Script(name="store", minutes=5),
     Script(name="listing", minutes=0.5),
     Script(name="images", minutes=1.5),

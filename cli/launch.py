@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
-from transferkit import scratch
+from transferkit import cores, scratch
 from transferkit.zoo import children, stops
 from transferkit.zoo.errors import EndedElsewhereError, RankLostError, StoppedError, UsageError
 
@@ -28,13 +28,13 @@ def start(arguments: Sequence[str], *, processes: int) -> int:
     Raises: UsageError for more processes than cores; RankLostError if one is killed and no other says so; StoppedError,
     or EndedElsewhereError if one of them has told of the stop.
     """
-    cores = os.cpu_count() or 1
-    if processes > cores:
-        raise UsageError(f"--processes {processes} is more than this machine has cores; allowed: 1 to {cores}")
+    most = cores.count()
+    if processes > most:
+        raise UsageError(f"--processes {processes} is more than there are cores for it; allowed: 1 to {most}")
     command = children.command("transferkit", *arguments, ends_with_this=True)
     with scratch.folder("launch") as folder:
         shared = os.environ | {"WORLD_SIZE": str(processes), "LOCAL_WORLD_SIZE": str(processes)}
-        shared |= {stops.LAUNCH: str(folder), "OMP_NUM_THREADS": _threads(cores // processes)}
+        shared |= {stops.LAUNCH: str(folder), "OMP_NUM_THREADS": _threads(most // processes)}
         started: list[subprocess.Popen] = []
         try:
             for number in range(processes):

@@ -10,7 +10,7 @@ from contextlib import nullcontext, suppress
 
 import click
 
-from transferkit import __version__, ranks, scratch
+from transferkit import __version__, cores, ranks, scratch
 from transferkit.cli import streams
 from transferkit.cli.audit import audit
 from transferkit.cli.cache import cache
@@ -99,6 +99,7 @@ def main() -> None:
     """
     stops.take()
     gc.set_threshold(GARBAGE)
+    cores.wait_asleep()
     os.environ["PYTHONSAFEPATH"] = "1"  # whatever Python a library starts: nothing of the current folder
     code = run(sys.argv[1:], before=streams.own)
     with suppress(OSError, StorageError, streams.ReaderGoneError):  # `run` has told of it

@@ -62,6 +62,7 @@ GROUND_FILES = {
     "paired",
     "ranks",
     "rendezvous",
+    "cores",
     "kernels",
     "runtime",
     "progress",

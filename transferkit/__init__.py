@@ -61,6 +61,7 @@ def __getattr__(name: str) -> Any:
     if name == "zoo":
         return importlib.import_module("transferkit.zoo")
     if name in _HOMES:
+        importlib.import_module("transferkit.cores").wait_asleep()
         module, _, attribute = _HOMES[name].partition(":")
         return getattr(importlib.import_module(module), attribute)
     raise AttributeError(f"module 'transferkit' has no attribute {name!r}")

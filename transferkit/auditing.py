@@ -37,7 +37,7 @@ def audit(
     Raises: the errors of transferkit.zoo.errors; RunConflictError if something lies in `out`.
     """
     started = time.monotonic()
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     progress = progress or Progress()
     with runtime.device_errors(), stops.working():
         from transferkit.ship import audit_files

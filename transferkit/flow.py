@@ -78,7 +78,7 @@ def finetune(
     transferkit.zoo.errors.UsageError: no such folder or CSV file: no such folder
     """
     started = time.monotonic()
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     progress = progress or live.here()
     old = _begun(options, config_file, progress) if resume else None
     threads = old.threads(progress) if old else nullcontext()
@@ -124,7 +124,7 @@ def forecast(
     Raises: the errors of transferkit.zoo.errors.
     """
     started = time.monotonic()
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     with runtime.device_errors(), stops.working():
         prepared = prepare(data, config_file=config_file, progress=progress, **options)
         from transferkit import budget, forecast  # after the data is found: torch takes seconds to import
@@ -157,7 +157,7 @@ def rank(
     choice = choice or Choice()
     if choice.download:
         _check_download(backbones, options)
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     progress = progress or live.here()
     with runtime.device_errors(), stops.working():
         config, listing = found(data, progress=progress, **options)
@@ -203,7 +203,7 @@ def try_rates(
 
     Raises: as `finetune`, and DivergedError if the loss falls at no rate.
     """
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     progress = progress or live.here()
     options = _search_options(options, through=through, steps=steps)
     with runtime.device_errors(), stops.working():

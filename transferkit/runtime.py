@@ -10,7 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from transferkit import ranks
+from transferkit import cores, ranks
 from transferkit.zoo.errors import MemoryExhaustedError, UsageError, is_out_of_memory
 from transferkit.zoo.text import first_line
 
@@ -111,7 +111,7 @@ def arithmetic(device: "str | torch.device", precision: str) -> AbstractContextM
 def default_workers(device: str = "cpu") -> int:
     """Threads that read and decode images, one a core, 8 at most, or processes, 16; ranks divide a machine's cores."""
     most = 16 if wants_processes(device) else 8
-    return max(1, min((os.cpu_count() or 1) // ranks.local_size(), most))
+    return max(1, min(cores.count() // ranks.local_size(), most))
 
 
 def wants_processes(device: str) -> bool:
@@ -148,6 +148,12 @@ def peak_memory() -> int:
         return 0
     found = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return found if sys.platform == "darwin" else found << 10
+
+
+def prepare_process() -> None:
+    """Let this process keep the memory that it frees, and compute on those cores alone that it may use."""
+    keep_freed_memory()
+    cores.limit_threads()
 
 
 def keep_freed_memory() -> None:

@@ -42,7 +42,7 @@ def load(path: str | Path, *, device: str = "auto", bit_depth: int | None = None
     model remembers of those it was trained on.
     Raises: UsageError if there is none, ModelFileError if a file of it is damaged.
     """
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     if bit_depth is not None and bit_depth not in BIT_DEPTHS:
         raise UsageError(f"bit_depth {bit_depth!r} is out of range; allowed: 8 to 16")
     path = os.path.expanduser(path)

@@ -63,7 +63,7 @@ def join(
     _check_free(out)
     if len(sources) < 2:
         raise UsageError(f"an ensemble needs at least two runs or models, not {len(sources)}")
-    runtime.keep_freed_memory()
+    runtime.prepare_process()
     members = [_member(source) for source in sources]
     for source, member in zip(sources, members):
         models.check_same(members[0].task, members[0].classes, member, name=str(source))
