@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_digits
-from transferkit import budget, durations, fitting, flow, forecast, messages
+from transferkit import budget, durations, first_batches, fitting, flow, forecast, messages
+from transferkit.audit import near_copies
 from transferkit.cli.main import run as cli
 from transferkit.config import FinetuneConfig
 from transferkit.data import known
@@ -84,6 +85,22 @@ def test_features_that_are_kept_take_no_time(data, tmp_path, monkeypatch):
     kept = forecast.measure(prepare(data, **options), started=time.monotonic())
     assert new.read > 0
     assert (kept.read, kept.cache) == (0, 0)
+
+
+def test_looking_for_near_copies_is_foretold_for_all_images(data, tmp_path, monkeypatch):
+    def find(taken, *, greys, **_):
+        assert set(greys) == set(taken.listing.paths)  # which are decoded once for both, as in the run
+        counts.append(len(taken.bytes))
+        time.sleep(1)
+
+    monkeypatch.setattr(near_copies, "find", find)
+    monkeypatch.setattr(first_batches, "READ", 2)
+    monkeypatch.setattr(forecast, "batch_of", lambda model: 5)
+    counts = []
+    prepared = prepare(data, cache_dir=str(tmp_path), **WITHOUT_BATCHES, strategy="probe")
+    found = forecast.measure(prepared, started=time.monotonic())
+    assert counts == [10]
+    assert found.read > sum(found.images.values()) / 10  # a second for those ten
 
 
 def test_images_that_cannot_be_read_are_none_to_measure(tmp_path):
@@ -234,15 +251,15 @@ def test_a_moment_of_other_work_refuses_nothing(strategy, quick, slow, monkeypat
 
 
 def test_a_second_look_is_at_other_images(data, tmp_path, monkeypatch):
-    some, seen = forecast._some, []
+    drawn, seen = first_batches.drawn, []
 
     def told(listing, *given, **named):
-        few = some(listing, *given, **named)
+        few = drawn(listing, *given, **named)
         seen.append([few.relative(row) for row in range(len(few.labels))])
         raise DataError("that is enough")
 
-    monkeypatch.setattr(forecast, "_some", told)
-    monkeypatch.setattr(forecast, "READ", 1)
+    monkeypatch.setattr(first_batches, "drawn", told)
+    monkeypatch.setattr(first_batches, "READ", 1)
     monkeypatch.setattr(forecast, "batch_of", lambda model: 8)
     prepared = prepare(data, cache_dir=str(tmp_path), **WITHOUT_BATCHES, strategy="probe")
     for look in (0, 0, 1):

@@ -31,6 +31,7 @@ FLOORS = [
     "ranking",
     "inspection",
     "holdout",
+    "first_batches",
     "forecast",
     "budget",
     "prepare",

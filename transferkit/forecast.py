@@ -1,37 +1,29 @@
 """What a run is going to take, told from its first batches: minutes, memory, disk."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from transferkit import kinds, preparation, runtime
+from transferkit import first_batches, kinds, preparation, runtime
 from transferkit.config import ResolvedConfig
-from transferkit.data.batches import normalise
-from transferkit.data.listing import Listing
 from transferkit.data.photos import HELD_BYTES
 from transferkit.data.worker_pool import WorkerPool
 from transferkit.messages import Reporter
 from transferkit.model import timings
 from transferkit.model.eval_batch import batch_of
-from transferkit.model.features import Features
 from transferkit.preparation import Prepared
 from transferkit.presets import MIRROR
 from transferkit.train import first_pass, label_trial, pace, probe
 from transferkit.train.context import FitContext
 from transferkit.train.feature_blocks import Rows
-from transferkit.train.first_pass import FirstPass, Reader
+from transferkit.train.first_pass import FirstPass
 from transferkit.train.head import FOLDS_UP_TO
-from transferkit.train.loop import eval_batches, to_device
 from transferkit.train.pace import Pace
 from transferkit.train.problem import Problem, are_few
-from transferkit.zoo.errors import DataError
 
-READ = 3  # batches that are read, the first of them to warm up
 STEPS = 4  # of training, at least, that those images have to be enough for
 PASSES, PASSES_OF_MANY = 450, 150  # over all features that solving for a head takes, with folds and without
 SOLVED_ON, LOOKS = 2048, 5  # rows at most that such a pass is timed on, and how many times
@@ -112,24 +104,25 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
     parts = _parts(prepared)
     config = preparation.numbers(prepared, images=int((parts == "train").sum()))
     unread = _unread(prepared, parts)
-    size = batch_of(prepared.model)
+    size, count = batch_of(prepared.model), len(parts)
     prepared = replace(prepared, extractor=prepared.extractor and replace(prepared.extractor, cache=None))
     with preparation.pool_of(prepared) as pool:
-        reader = preparation.reader_of(prepared, pool)
-        listing = _some(prepared.listing, parts, max(READ * size, STEPS * (config.batch_size or 0)), look=look)
-        taken, seconds = _read(listing, reader, size)
+        some = max(first_batches.READ * size, STEPS * (config.batch_size or 0))
+        listing = first_batches.drawn(prepared.listing, parts, some, look=look)
+        looked = first_batches.read(listing, preparation.reader_of(prepared, pool), size)
+        taken, seconds = looked.taken, looked.read
         problem, of_views = _problem(config, taken, prepared, pool)
         found = pace.measure(problem, prepared.strategy, views=config.views or 0) if problem.context.plan else None
     views = prepared.extractor.first_views if prepared.extractor else 1
     width = prepared.model.num_features if prepared.extractor else 0
     pixels, stored = _pixels(prepared, taken)
-    count, fitted = len(parts), int((parts != "test").sum())
+    fitted = int((parts != "test").sum())
     return Forecast(
         config=config,
         prepared=prepared,
         images={part: int((parts == part).sum()) for part in ("train", "val", "test")},
         started=so_far,
-        read=seconds * (unread[0] + unread[1] / views) + of_views * fitted,
+        read=seconds * (unread[0] + unread[1] / views) + looked.compared * sum(unread) + of_views * fitted,
         tried=_looks(prepared, fitted) * seconds / views,
         solved=_solved(problem, fitted) if prepared.extractor else 0.0,
         pace=found,
@@ -151,52 +144,6 @@ def _unread(prepared: Prepared, parts: np.ndarray) -> tuple[int, int]:
     """How many images the first pass has to read, of those that a head is fitted to and of the others."""
     missing = first_pass.missing(prepared.listing, preparation.reader_of(prepared))
     return int((missing & (parts != "test")).sum()), int((missing & (parts == "test")).sum())
-
-
-def _some(listing: Listing, parts: np.ndarray, count: int, *, look: int) -> Listing:
-    """So many of the images to train and validate on, drawn at random, each to be trained on."""
-    rows = np.random.default_rng(look).permutation(np.flatnonzero(parts != "test"))[:count]
-    few = listing.subset(np.sort(rows))
-    return replace(few, parts=np.full(len(rows), "train"))
-
-
-def _read(listing: Listing, reader: Reader, size: int) -> tuple[FirstPass, float]:
-    """Those images of `listing` that can be read, with their features, and the seconds that one of them takes.
-
-    Args: size, of a batch. Raises: DataError if none can be read.
-    """
-    extractor, rows = reader.extractor, np.arange(len(listing.labels))
-    features = None
-    if extractor:
-        features = Features.empty(len(rows), extractor.model, views=extractor.first_views)
-
-    def read(some: np.ndarray) -> tuple[np.ndarray, float]:
-        started, found = time.monotonic(), [np.empty(0, np.int64)]
-
-        def inputs() -> Iterator[tuple[Tensor, np.ndarray]]:
-            for batch in reader.batches(listing.paths, eval_batches(some, size)):
-                found.append(batch.rows)
-                if len(batch.rows) and features:
-                    yield normalise(to_device(batch.pixels, reader.device), reader.preprocessing), batch.rows
-
-        if extractor and features:
-            extractor.fill(features, inputs(), fitted=np.ones(len(rows), bool))
-        else:
-            list(inputs())
-        return np.sort(np.concatenate(found)), (time.monotonic() - started) / max(len(some), 1)
-
-    (first, slow), (later, seconds) = read(rows[:size]), read(rows[size:])
-    good = np.concatenate([first, later])
-    if not len(good):
-        raise DataError("none of the images that were looked at can be read")
-    taken = FirstPass(
-        listing=listing.subset(good),
-        features=features and features.subset(good),
-        bytes=[0] * len(good),
-        sha256=[str(row) for row in good],
-        quarantine=[],
-    )
-    return taken, seconds if len(later) else slow
 
 
 def _problem(

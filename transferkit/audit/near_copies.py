@@ -47,14 +47,20 @@ def read_images(listing: Listing, reader: Reader, *, progress: Progress, cache: 
 
     Args and raises: as `first_pass.read_images` and `find`.
     """
+    reader, greys = with_greys(reader)
+    taken = first_pass.read_images(listing, reader, progress=progress)
+    return replace(taken, pairs=tuple(find(taken, photos=reader.photos, progress=progress, cache=cache, greys=greys)))
+
+
+def with_greys(reader: Reader) -> tuple[Reader, dict[Path, np.ndarray]]:
+    """The same, which leaves each photo that it decodes in small, and where: a photo is decoded once for both."""
     greys: dict[Path, np.ndarray] = {}
 
     def look(path: Path, image: Decoded) -> None:
         if len(greys) < MOST:
             greys[path] = prints.grey_of(image)
 
-    taken = first_pass.read_images(listing, replace(reader, look=look), progress=progress)
-    return replace(taken, pairs=tuple(find(taken, photos=reader.photos, progress=progress, cache=cache, greys=greys)))
+    return replace(reader, look=look), greys
 
 
 def find(
