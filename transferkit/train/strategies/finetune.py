@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
-BEST_EPOCH = 0.75  # of all; docs/design.md says what was measured
+BEST_EPOCH = 0.95  # of all; docs/design.md says what was measured
 
 
 class Finetune(Strategy):
@@ -28,7 +28,7 @@ class Finetune(Strategy):
         return FinetuneOnFullBatch() if options.optimizer == "lbfgs" else self
 
     def expected_best(self, images: int, *, epochs: int) -> int:
-        """One of the later: from a fresh head there is much to learn, and what is left is found at low rates."""
+        """One of the last: from a fresh head there is much to learn, and what is left is found at low rates."""
         return max(round(BEST_EPOCH * epochs), 1)
 
     def run(self, problem: "Problem") -> "Fitted":
