@@ -8,6 +8,7 @@ keep it, and the line says what share of it was used. The last line: median and 
 
 import argparse
 import json
+import math
 import statistics
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def main() -> None:
             errors.append(abs(line["error"]))
             print(json.dumps({"folder": folder.name, "options": options, **line}), flush=True)
     errors.sort()
-    ninth = errors[min(len(errors) - 1, round(0.9 * len(errors)))]
+    ninth = errors[math.ceil(0.9 * len(errors)) - 1]
     print(json.dumps({"runs": len(errors), "median": round(statistics.median(errors), 3), "90 %": round(ninth, 3)}))
 
 
