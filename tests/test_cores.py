@@ -13,6 +13,7 @@ from transferkit.cli import launch
 from transferkit.zoo.errors import UsageError
 
 ROUNDS = re.compile(r"GOMP_SPINCOUNT = '(\d+)'")  # as libgomp tells what it does where it is asked for it
+OF_A_ROOM = "import transferkit as tk; tk.zoo.create('cifar_resnet')"
 IN_PYTHON = "import transferkit as tk; tk.freeze"
 IN_A_SHELL = "import sys; sys.argv[1:] = 'zoo', 'list', '*lite0*'; from transferkit.cli.main import main; main()"
 ONE_CORE = "from transferkit import cores, runtime; cores.count = lambda: 1"
@@ -92,7 +93,12 @@ def test_on_a_whole_machine_threads_are_left_as_they_are(monkeypatch):
 @pytest.mark.skipif(sys.platform != "linux", reason="torch computes by another OpenMP there")
 @pytest.mark.parametrize(
     ("code", "said", "rounds"),
-    [(IN_PYTHON, {}, 10_000), (IN_PYTHON, {"GOMP_SPINCOUNT": "77"}, 77), (IN_A_SHELL, {}, 10_000)],
+    [
+        (IN_PYTHON, {}, 10_000),
+        (IN_PYTHON, {"GOMP_SPINCOUNT": "77"}, 77),
+        (OF_A_ROOM, {}, 10_000),
+        (IN_A_SHELL, {}, 10_000),
+    ],
 )
 def test_threads_wait_for_each_other_asleep_unless_the_environment_says_how(tmp_path, code, said, rounds):
     ours = {name: value for name, value in os.environ.items() if name not in cores.WAITS}

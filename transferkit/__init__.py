@@ -58,13 +58,13 @@ _HOMES = {
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used, so that `import transferkit` costs nothing."""
+    if name != "zoo" and name not in _HOMES:
+        raise AttributeError(f"module 'transferkit' has no attribute {name!r}")
+    importlib.import_module("transferkit.cores").wait_asleep()  # these import torch
     if name == "zoo":
         return importlib.import_module("transferkit.zoo")
-    if name in _HOMES:
-        importlib.import_module("transferkit.cores").wait_asleep()
-        module, _, attribute = _HOMES[name].partition(":")
-        return getattr(importlib.import_module(module), attribute)
-    raise AttributeError(f"module 'transferkit' has no attribute {name!r}")
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:

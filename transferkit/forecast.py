@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from transferkit import first_batches, kinds, preparation, runtime
+from transferkit.audit import near_copies
 from transferkit.config import ResolvedConfig
 from transferkit.data.photos import HELD_BYTES
 from transferkit.data.worker_pool import WorkerPool
@@ -122,7 +123,9 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         prepared=prepared,
         images={part: int((parts == part).sum()) for part in ("train", "val", "test")},
         started=so_far,
-        read=seconds * (unread[0] + unread[1] / views) + looked.compared * sum(unread) + of_views * fitted,
+        read=seconds * (unread[0] + unread[1] / views)
+        + looked.compared * min(sum(unread), near_copies.MOST)
+        + of_views * fitted,
         tried=_looks(prepared, fitted) * seconds / views,
         solved=_solved(problem, fitted) if prepared.extractor else 0.0,
         pace=found,
