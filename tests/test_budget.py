@@ -269,6 +269,7 @@ def test_a_second_look_is_at_other_images(data, tmp_path, monkeypatch):
     first, again, second = seen
     assert len(first) == len(second) == 8
     assert first == again != second
+    assert not any(name.startswith("test") for name in first + second)  # those decide nothing
 
 
 def test_training_ends_when_the_time_is_over_and_says_so(data, tmp_path):

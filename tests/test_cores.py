@@ -16,6 +16,9 @@ ROUNDS = re.compile(r"GOMP_SPINCOUNT = '(\d+)'")  # as libgomp tells what it doe
 OF_A_ROOM = "import transferkit as tk; tk.zoo.create('cifar_resnet')"
 IN_PYTHON = "import transferkit as tk; tk.freeze"
 IN_A_SHELL = "import sys; sys.argv[1:] = 'zoo', 'list', '*lite0*'; from transferkit.cli.main import main; main()"
+TELLS = (
+    "import os, pathlib as p; p.Path(os.environ['TOLD'], os.environ['RANK']).write_text(os.environ['OMP_NUM_THREADS'])"
+)
 ONE_CORE = "from transferkit import cores, runtime; cores.count = lambda: 1"
 PREPARE = "runtime.prepare_process()"
 QUOTAS = {  # of a control group of version 2 and of version 1: the files and what they say of so many microseconds
@@ -65,6 +68,16 @@ def test_photos_are_read_by_a_thread_a_core_that_there_is_for_us(monkeypatch):
     assert runtime.default_workers() == 3
     with pytest.raises(UsageError, match=r"--processes 4 is more than there are cores for it; allowed: 1 to 3"):
         launch.start([], processes=4)
+
+
+@pytest.mark.parametrize(("said", "threads"), [("", "3"), ("2", "2")])
+def test_processes_divide_the_cores_among_them(monkeypatch, tmp_path, said, threads):
+    monkeypatch.setattr(cores, "count", lambda: 6)
+    monkeypatch.setattr(launch.children, "command", lambda *_, **__: [sys.executable, "-c", TELLS])
+    monkeypatch.setenv("TOLD", str(tmp_path))
+    monkeypatch.setenv(cores.THREADS, said)
+    assert launch.start([], processes=2) == 0
+    assert {file.name: file.read_text() for file in tmp_path.iterdir()} == {"0": threads, "1": threads}
 
 
 @pytest.mark.parametrize(
