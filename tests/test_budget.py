@@ -119,6 +119,14 @@ def test_views_that_repeat_are_computed_once():
     assert pace.training(10, epochs=6, views=0) == 60
     assert pace.training(10, epochs=6, views=4) == pytest.approx(42)
     assert pace.training(10, epochs=3, views=4) == 30
+    assert pace.training(10, epochs=6, views=4, known=7) == pytest.approx(3 * 4 + 48 * 0.1)
+    assert pace.training(10, epochs=6, views=0, known=7) == 60
+
+
+def test_views_that_the_training_images_were_seen_in_are_not_computed_again():
+    found = expected(FinetuneConfig(data="d"), pace=Pace(new=1.0, repeated=0.1, judged=0.5))
+    found.config.views = 4
+    assert found.seconds()["training again"] == pytest.approx(20 * 4 + (320 * 10 - 20 * 4) * 0.1)
 
 
 def expected(given, *, epochs=10, pace=None, strategy="auto"):

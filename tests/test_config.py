@@ -158,7 +158,10 @@ def test_without_data_the_message_says_how_to_name_it():
 
 
 def test_more_images_mean_fewer_epochs():
-    epochs = [config.FinetuneConfig(data="x", strategy="lp-ft").resolved(images=n).epochs for n in (10, 240, 600, 5000)]
+    epochs = [
+        config.FinetuneConfig(data="x", strategy="lp-ft").resolved(images=n, are_few=True).epochs
+        for n in (10, 240, 600, 5000)
+    ]
     assert epochs == [20, 12, 5, 4]
 
 
@@ -178,7 +181,7 @@ def test_more_images_mean_fewer_epochs():
 )
 def test_a_head_alone_is_solved_for_unless_something_needs_mini_batches(options, optimizer):
     made = config.make("photos", options)
-    assert made.resolved(images=100).optimizer == optimizer
+    assert made.resolved(images=100, are_few=True).optimizer == optimizer
     assert made.chosen_strategy.fits_on_batches == (optimizer != "lbfgs")
 
 
@@ -187,14 +190,14 @@ def test_a_head_alone_is_solved_for_unless_something_needs_mini_batches(options,
     [{}, {"strategy": "probe"}, {"strategy": "probe", "snapshots": 5}, {"schedule": "step", "decay": 0.2}],
 )
 def test_what_a_run_records_is_accepted_again_and_means_the_same(options, tmp_path):
-    resolved = config.make("photos", options).resolved(images=100)
+    resolved = config.make("photos", options).resolved(images=100, are_few=True)
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"config": config.dataclasses.asdict(resolved)}))
-    assert config.make(None, {}, file=file).resolved(images=100) == resolved
+    assert config.make(None, {}, file=file).resolved(images=100, are_few=True) == resolved
 
 
 def test_adam_has_the_lectures_learning_rate_by_default():
-    assert config.FinetuneConfig(data="x", optimizer="adam").resolved(images=100).lr == 1e-3
+    assert config.FinetuneConfig(data="x", optimizer="adam").resolved(images=100, are_few=True).lr == 1e-3
 
 
 @pytest.mark.parametrize("odd", [None, True, 5, "text", [[]], [1]])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from transferkit import config_file, durations, kinds
-from transferkit.choices import BEST, TRACKERS
+from transferkit.choices import BEST, NOTHING, TRACKERS
 from transferkit.options import Options
 from transferkit.train import strategies
 from transferkit.train.strategies import Strategy
@@ -48,7 +48,7 @@ class FinetuneConfig(Options):
             raise UsageError("--backbone best chooses by the weights that networks have; drop --weights, or name one")
         if self.dropout and self.dropconnect:
             raise UsageError("a head drops its inputs or its weights, not both: choose --dropout or --dropconnect")
-        if self.mixes and self.freeze and self.views and self.chosen_strategy.trains_network:
+        if self.mixes and self.freeze not in (None, NOTHING) and self.views and self.chosen_strategy.trains_network:
             raise UsageError(
                 "--mixup and --cutmix mix images, and with --freeze and --views frozen stages see each image alone; "
                 "drop --views"
@@ -78,14 +78,16 @@ class FinetuneConfig(Options):
         """The strategy that the options come to."""
         return strategies.of(self)
 
-    def resolved(self, images: int) -> ResolvedConfig:
+    def resolved(self, images: int, *, are_few: bool) -> ResolvedConfig:
         """The same with every number filled in that depends on how many images there are to train on.
 
-        >>> config = FinetuneConfig(data="photos", strategy="lp-ft").resolved(images=600)
+        Args: are_few, whether all images are trained on again, once those that validate have judged.
+
+        >>> config = FinetuneConfig(data="photos", strategy="lp-ft").resolved(images=600, are_few=True)
         >>> config.epochs, config.batch_size
         (5, 32)
         """
-        return ResolvedConfig(**dataclasses.asdict(self) | self.chosen_strategy.defaults(self, images))
+        return ResolvedConfig(**dataclasses.asdict(self) | self.chosen_strategy.defaults(self, images, are_few=are_few))
 
 
 def trackers_in(log: str | None) -> list[str]:

@@ -73,7 +73,7 @@ class Forecast:
             found["training"] = self.pace.training(train, epochs=done, views=views) + done * val * self.pace.judged
             images, judged = strategy.after(self.config, train, val, are_few=few)
             if images:
-                found["training again"] = self.pace.training(images, epochs=best, views=views)
+                found["training again"] = self.pace.training(images, epochs=best, views=views, known=images - val)
             end += (test + judged) * self.pace.judged
         return found | {"end": end}
 
@@ -103,7 +103,7 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
     """
     so_far = time.monotonic() - started
     parts = _parts(prepared)
-    config = preparation.numbers(prepared, images=int((parts == "train").sum()))
+    config = preparation.numbers(prepared, parts)
     unread = _unread(prepared, parts)
     size, count = batch_of(prepared.model), len(parts)
     prepared = replace(prepared, extractor=prepared.extractor and replace(prepared.extractor, cache=None))

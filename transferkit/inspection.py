@@ -57,7 +57,7 @@ def _judged(prepared: Prepared, taken: FirstPass, progress: Progress) -> tuple[S
         divided = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=Progress())
     except DataError as error:
         return None, [f"no label was judged: {error}"]
-    config = numbers(prepared, images=int((divided.listing.parts == "train").sum()))
+    config = numbers(prepared, divided.listing.parts)
     prepared, divided, config, _ = policy.tried(prepared, divided, config, progress)
     context = FitContext(plan=None, patience=config.patience, reporter=Reporter())
     try:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from transferkit import augment_file, kinds, presets
-from transferkit.choices import BALANCES, LR, MAX_VIEWS, OPTIMIZERS, PRECISIONS, SCHEDULES
+from transferkit.choices import BALANCES, LR, MAX_VIEWS, OPTIMIZERS, PRECISIONS, RULES, SCHEDULES
 from transferkit.option import BATCHES, DATA, MACHINE, NETWORK, REGULARISATION, RUN, STAGES, TRAINING, Option, option
 from transferkit.zoo import sources
 from transferkit.zoo.schema import MAX_SIDE_PX
@@ -36,20 +36,23 @@ class Options:
     weights: str | None = option(None, NETWORK, "Safetensors, with its config.json; none: random.", metavar="FILE")
     strategy: str = option("auto", TRAINING, "How the network becomes a classifier.")  # and strategies.help_text()
     freeze: str | None = option(
-        None, NETWORK, "Freeze up to and including this stage (--dry-run lists them), or `backbone`.", metavar="STAGE"
+        None,
+        NETWORK,
+        "Freeze up to and including this stage (--dry-run lists them), the `backbone`, `half` its stages, or `none`.",
+        rule=RULES["freeze"],
+        metavar="STAGE",
     )
     epochs: int | None = option(
         None,
         TRAINING,
         "Passes over the images.",
-        rule="4 to 20, about 3000 images in all; auto 4; of a head alone 10 to 100; of a network with lbfgs 20, of "
-        "five steps each",
+        rule=RULES["epochs"],
         low=1,
         high=100_000,
         needs=BATCHES,
     )
     batch_size: int | None = option(
-        None, TRAINING, "Images a step.", rule="a sixteenth of the images, 4 to 32", low=2, high=65_536, needs=BATCHES
+        None, TRAINING, "Images a step.", rule=RULES["batch_size"], low=2, high=65_536, needs=BATCHES
     )
     lr: float | None = option(
         None,
@@ -152,9 +155,7 @@ class Options:
         DATA,
         "Views of each image that epochs repeat in turn; 0: a new one each epoch. For a head alone: as it is, mirrored "
         "if --augment mirrors, then augmented ones.",
-        rule="2 for a head alone, 1 where --augment does not mirror; else 0, or 4 with --freeze STAGE where that saves "
-        "much, since what is frozen runs once a view; of a network with lbfgs 4, all in each step, or 1 with --augment "
-        "none",
+        rule=RULES["views"],
         low=0,
         high=MAX_VIEWS,
         why="each view is one more pass over all images, and is kept",

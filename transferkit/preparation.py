@@ -29,7 +29,7 @@ from transferkit.train.context import FitContext
 from transferkit.train.deadline import Deadline
 from transferkit.train.first_pass import FirstPass, Reader
 from transferkit.train.loop import Examples
-from transferkit.train.problem import Hyperparameters, Problem
+from transferkit.train.problem import Hyperparameters, Problem, are_few
 from transferkit.train.strategies import Strategy
 from transferkit.train.views import ActivationReuse, augmented
 from transferkit.zoo import files
@@ -86,7 +86,7 @@ def _complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> P
     strategy = config.chosen_strategy
     augment_trial.check(config.augment)
     device = runtime.pick_device(config.device)
-    model, frozen = _network(config, len(listing.classes), device=device, progress=progress)
+    model, frozen = _network(config, listing, device=device, progress=progress)
     chosen, lines = precision.choose(
         model, strategy.precision(config), device=device, cache=caches.folder_of(config), phases=strategy.phases
     )
@@ -126,9 +126,9 @@ def _augmentation(config: FinetuneConfig) -> dict[str, str]:
 
 
 def _network(
-    config: FinetuneConfig, num_classes: int, *, device: str, progress: Progress
+    config: FinetuneConfig, listing: Listing, *, device: str, progress: Progress
 ) -> tuple[Backbone, FreezeReport]:
-    """The network with a fresh head, frozen as asked, on `device`."""
+    """The network with a fresh head for the classes, frozen as asked or as suits so many images, on `device`."""
     model = network.opened(config, device=device, progress=progress)
     if config.bit_depth:
         preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
@@ -136,11 +136,10 @@ def _network(
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
     strategy = config.chosen_strategy
     dropout, dropconnect = (config.dropout, config.dropconnect) if strategy.trains_network else (0.0, 0.0)
-    reset_head(model, num_classes, seed=config.seed, dropout=dropout, dropconnect=dropconnect)
-    report = freeze(model, strategy.freezes(config))
+    reset_head(model, len(listing.classes), seed=config.seed, dropout=dropout, dropconnect=dropconnect)
+    report = freeze(model, strategy.freezes(config, are_few=are_few(int((listing.parts != "test").sum()), 0)))
     strategy.check_network(config, model)
-    stages = [stage.stage for stage in report.stages if not stage.trainable]
-    messages.trained(report.trainable, report.trainable + report.frozen, frozen=stages, progress=progress)
+    messages.trained(report.trainable, report.parameters, frozen=report.frozen_stages, progress=progress)
     if unused := strategy.unused(config):
         progress.say(f"{strategy.manner}, which does not use {', '.join(unused)}")
     return model, report
@@ -155,7 +154,7 @@ def read_images(
     taken = near_copies.read_images(prepared.listing, reader, progress=progress, cache=cache)
     messages.left_out(taken.quarantine, progress)
     taken = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
-    return taken, numbers(prepared, images=int((taken.listing.parts == "train").sum()))
+    return taken, numbers(prepared, taken.listing.parts)
 
 
 def reader_of(prepared: Prepared, pool: WorkerPool | None = None) -> Reader:
@@ -169,18 +168,22 @@ def reader_of(prepared: Prepared, pool: WorkerPool | None = None) -> Reader:
     )
 
 
-def numbers(prepared: Prepared, *, images: int) -> ResolvedConfig:
-    """The options with every number filled in, of a run that trains on so many images."""
+def numbers(prepared: Prepared, parts: np.ndarray) -> ResolvedConfig:
+    """The options with every number filled in. Shapes: parts (N,), that of each image."""
     given, strategy = prepared.given, prepared.strategy
-    config = given.resolved(images=images)
+    train, val = (int((parts == part).sum()) for part in ("train", "val"))
+    config = given.resolved(images=train, are_few=are_few(train, val))
     found: dict[str, Any] = {"precision": str(prepared.precision)}
     if config.backbone == "auto":
         found["backbone"] = prepared.model.card.name
+    if strategy.trains_network and prepared.frozen.frozen:
+        found["freeze"] = given.freeze or prepared.frozen.frozen_stages[-1]
     if config.views is None:
         found["views"] = strategy.feature_views(given)
-        if strategy.trains_network:
-            views = 0 if given.mixes else prepared.reuse.choose_views(epochs=kinds.present(config.epochs))
-            found["views"] = ranks.from_first(views)  # of mixed images frozen stages have nothing to repeat
+        if strategy.trains_network:  # mixed images give frozen stages nothing to repeat; a default takes no disk for it
+            asked = given.freeze is not None and not given.mixes
+            views = prepared.reuse.choose_views(epochs=kinds.present(config.epochs)) if asked else 0
+            found["views"] = ranks.from_first(views)
     return replace(config, **found)
 
 

@@ -47,7 +47,7 @@ def test_every_option_stands_in_the_help_under_its_group_with_what_it_is_for_and
 
 def test_the_learning_rates_that_the_help_names_are_those_of_a_run():
     for optimizer, rate in LR.items():
-        resolved = tk.FinetuneConfig(data="x", optimizer=optimizer).resolved(images=100)
+        resolved = tk.FinetuneConfig(data="x", optimizer=optimizer).resolved(images=100, are_few=True)
         assert f"{optimizer} {resolved.lr:g}" in default_words("lr")
         assert resolved.lr == rate
 

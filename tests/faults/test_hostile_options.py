@@ -46,7 +46,7 @@ def is_said(work, *arguments: Any, **named: Any) -> bool:
 
 def resolved(*arguments: Any, **named: Any) -> None:
     made = config.make(*arguments, **named)
-    made.resolved(images=100)
+    made.resolved(images=100, are_few=True)
     json.dumps(made.__dict__, allow_nan=False, default=str)
 
 

@@ -50,11 +50,31 @@ def test_freezing_the_backbone_leaves_the_head_alone(model):
     assert moved == {"fc.weight", "fc.bias"}
 
 
-def test_none_thaws_everything(model):
+@pytest.mark.parametrize("nothing", [None, "none"])
+def test_none_thaws_everything(model, nothing):
     tk.freeze(model, "layer3")
-    report = tk.freeze(model, None)
-    assert report.frozen == 0
+    report = tk.freeze(model, nothing)
+    assert (report.frozen, report.frozen_stages) == (0, [])
     assert report.trainable == sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "last"),
+    [
+        ("timm:test_resnet", "layer1"),
+        ("cifar_mlp", "fc1"),
+        ("cifar_resnet", "stage1"),
+        ("timm:mobilenetv2_100", "blocks.2"),
+        ("timm:tf_efficientnet_lite0", "blocks.2"),
+        ("timm:vit_tiny_patch16_224", "blocks.4"),
+    ],
+)
+def test_half_freezes_the_first_half_of_the_stages_below_the_head(name, last):
+    model = tk.zoo.create(name, weights="none", num_classes=3)
+    report = tk.freeze(model, "half")
+    *body, _ = model.stages
+    assert report.frozen_stages == body[: len(body) // 2]
+    assert report.frozen_stages[-1] == last
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,7 @@ def test_a_head_of_many_features_under_strong_l2_comes_to_the_minimum_of_loss_an
     scaled = head.standardise(features, rows)
     layer = linear_head(300, 2)
     config_given = FinetuneConfig(data="", strategy="probe", optimizer=optimizer, l2=l2, epochs=60)
-    config = config_given.resolved(images=120)
+    config = config_given.resolved(images=120, are_few=True)
     made = optim.make(optimizer, optim.groups_of(layer.parameters(), lr=config.lr, l2=l2))
     examples = Examples(rows=rows, labels=labels, num_classes=2)
     list(loop.train_epochs(layer, made, scaled.loader, examples, config_given.chosen_strategy.plan(config)))

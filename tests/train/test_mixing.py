@@ -113,11 +113,14 @@ def test_without_mixing_a_batch_is_the_very_same():
 
 @pytest.mark.parametrize("strategy", [each for each in TABLE if each.trains_network], ids=lambda each: each.name)
 def test_every_strategy_that_trains_a_network_mixes(strategy):
-    config = FinetuneConfig(data="photos", strategy=strategy.name, mixup=0.2, cutmix=1.0).resolved(images=100)
+    config = FinetuneConfig(data="photos", strategy=strategy.name, mixup=0.2, cutmix=1.0).resolved(
+        images=100, are_few=True
+    )
     assert strategy.plan(config).mixing == Mixing(mixup=0.2, cutmix=1.0)
 
 
 def test_mixing_is_refused_where_images_are_not_seen_together():
+    FinetuneConfig(data="photos", strategy="lp-ft", mixup=0.2, freeze="none", views=2)
     with pytest.raises(UsageError, match="drop --views"):
         FinetuneConfig(data="photos", strategy="lp-ft", freeze="stage1", views=2, mixup=0.2)
     with pytest.raises(UsageError, match="takes no --cutmix"):

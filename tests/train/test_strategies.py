@@ -8,7 +8,7 @@ from transferkit.zoo.errors import UsageError
 
 
 def resolved(images=100, **options):
-    return config.make("photos", options).resolved(images=images)
+    return config.make("photos", options).resolved(images=images, are_few=images <= 2000)
 
 
 def chosen(**options):
@@ -24,9 +24,11 @@ def test_a_network_sees_3000_images_in_4_to_20_epochs(strategy, images, epochs):
     assert resolved(images, strategy=strategy).epochs == epochs
 
 
-@pytest.mark.parametrize("images", [1, 240, 10**6])
-def test_each_fit_of_auto_has_4_epochs_or_those_that_are_asked_for_and_snapshots_as_many_as_they_need(images):
-    assert resolved(images, strategy="auto").epochs == 4
+@pytest.mark.parametrize(("images", "epochs"), [(1, 8), (240, 8), (2000, 8), (2001, 4), (10**6, 4)])
+def test_auto_has_4_epochs_8_of_few_images_or_those_that_are_asked_for_and_snapshots_as_many_as_they_need(
+    images, epochs
+):
+    assert resolved(images, strategy="auto").epochs == epochs
     assert resolved(images, strategy="auto", epochs=9).epochs == 9
     asked = resolved(images, strategy="auto", snapshots=5)
     assert asked.epochs == resolved(images, strategy="lp-ft", snapshots=5).epochs >= 20
@@ -41,6 +43,14 @@ def test_a_head_sees_30_000_in_10_to_100_epochs(images, epochs):
 def test_a_batch_is_a_sixteenth_of_the_images_from_4_to_32(images, size):
     assert resolved(images, strategy="finetune").batch_size == size
     assert resolved(images, strategy="probe", optimizer="adam").batch_size == size
+
+
+@pytest.mark.parametrize(("images", "size"), [(1, 4), (24, 4), (25, 5), (128, 25), (160, 32), (2000, 32), (10**6, 32)])
+def test_a_batch_of_auto_is_a_fifth_of_few_images_from_4_to_32_but_of_snapshots_a_sixteenth(images, size):
+    assert resolved(images, strategy="auto").batch_size == size
+    assert resolved(images, strategy="auto", batch_size=7).batch_size == 7
+    snapshots = {name: resolved(images, strategy=name, snapshots=3).batch_size for name in ("auto", "lp-ft")}
+    assert snapshots["auto"] == snapshots["lp-ft"]
 
 
 def test_a_cycle_of_snapshots_has_four_epochs_at_least():
@@ -77,14 +87,25 @@ def test_the_l2_is_that_given_or_that_of_the_optimiser(options, l2):
         ({"strategy": "finetune"}, ("training",), None),
         ({"strategy": "finetune", "freeze": "layer2"}, ("training",), "layer2"),
         ({"strategy": "lp-ft"}, ("features", "training"), None),
-        ({"strategy": "auto"}, ("features", "training"), None),
+        ({"strategy": "auto"}, ("features", "training"), "half"),
+        ({"strategy": "auto", "freeze": "none"}, ("features", "training"), "none"),
+        ({"strategy": "auto", "freeze": "layer2"}, ("features", "training"), "layer2"),
         ({"strategy": "auto", "freeze": "backbone"}, ("features",), "backbone"),
+        ({"strategy": "auto", "weights": "none"}, ("features", "training"), None),
+        ({"strategy": "auto", "snapshots": 2}, ("features", "training"), None),
+        ({"strategy": "auto", "mixup": 0.2}, ("features", "training"), "half"),
+        ({"strategy": "auto", "mixup": 0.2, "views": 2}, ("features", "training"), None),
+        ({"strategy": "auto", "cutmix": 1.0, "views": 2}, ("features", "training"), None),
+        ({"strategy": "auto", "views": 2}, ("features", "training"), "half"),
+        ({"strategy": "auto", "optimizer": "lbfgs"}, ("features", "training"), None),
         ({"strategy": "probe"}, ("features",), "backbone"),
     ],
 )
 def test_a_network_is_passed_through_for_what_the_strategy_needs(options, phases, freezes):
     strategy, made = chosen(**options)
-    assert (strategy.phases, strategy.freezes(made)) == (phases, freezes)
+    assert (strategy.phases, strategy.freezes(made, are_few=True)) == (phases, freezes)
+    if freezes == "half":
+        assert strategy.freezes(made, are_few=False) is None
 
 
 @pytest.mark.parametrize(

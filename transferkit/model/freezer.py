@@ -3,6 +3,7 @@
 import difflib
 from dataclasses import dataclass
 
+from transferkit.choices import BACKBONE, HALF, NOTHING
 from transferkit.model.build import Backbone
 from transferkit.zoo.errors import UsageError
 
@@ -28,6 +29,16 @@ class FreezeReport:
         return sum(stage.frozen for stage in self.stages)
 
     @property
+    def parameters(self) -> int:
+        """All parameters."""
+        return self.frozen + self.trainable
+
+    @property
+    def frozen_stages(self) -> list[str]:
+        """The stages that stay as they are, shallow to deep."""
+        return [stage.stage for stage in self.stages if not stage.trainable]
+
+    @property
     def trainable(self) -> int:
         """Parameters that training changes."""
         return sum(stage.trainable for stage in self.stages)
@@ -39,7 +50,8 @@ def freeze(model: Backbone, until: str | None = None) -> FreezeReport:
     Frozen means bit-equal afterwards, BatchNorm statistics included: the stages stay in eval mode through every
     `train()`.
 
-    Args: until is the name of a stage, "backbone" for all but the head, or None for nothing.
+    Args: until is the name of a stage; "backbone" for all but the head; "half" for the first half of the stages below
+    it; None or "none" for nothing.
     Raises: UsageError for a name that is no stage, or the head, which would leave nothing to train.
     """
     model.freeze(model.stages[: _depth(model, until)])
@@ -54,14 +66,17 @@ def freeze(model: Backbone, until: str | None = None) -> FreezeReport:
 def _depth(model: Backbone, until: str | None) -> int:
     """How many of the stages are to be frozen."""
     *body, head = model.stages
-    if until is None:
+    if until in (None, NOTHING):
         return 0
-    if until == "backbone":
+    if until == BACKBONE:
         return len(body)
+    if until == HALF:
+        return len(body) // 2
     if until == head:
         raise UsageError(f"freezing up to {until!r} would freeze the head too and leave nothing to train")
     if until not in body:
         near = difflib.get_close_matches(until, body, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UsageError(f"no stage {until!r} in this network; its stages: {', '.join(body)} (or backbone){hint}")
+        known = f"{', '.join(body)} (or {BACKBONE}, {HALF}, {NOTHING})"
+        raise UsageError(f"no stage {until!r} in this network; its stages: {known}{hint}")
     return body.index(until) + 1

@@ -23,10 +23,15 @@ class Pace:
     repeated: float
     judged: float
 
-    def training(self, images: int, *, epochs: int, views: int) -> float:
-        """The seconds of that many epochs; `views` that they repeat, 0 for a new one in each."""
+    def training(self, images: int, *, epochs: int, views: int, known: int = 0) -> float:
+        """The seconds of that many epochs.
+
+        Args: views that they repeat, 0 for a new one in each; known, how many of the images have been trained on, so
+        that what epochs repeat is kept.
+        """
         fresh = min(epochs, views or epochs)
-        return images * (fresh * self.new + (epochs - fresh) * self.repeated)
+        new = fresh * (images - known if views else images)
+        return new * self.new + (epochs * images - new) * self.repeated
 
 
 def measure(problem: Problem, strategy: Strategy, *, views: int) -> Pace:

@@ -5,8 +5,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transferkit import kinds
+from transferkit.choices import HALF
 from transferkit.options import Options
-from transferkit.train.strategies.base import Strategy
+from transferkit.train.strategies.base import LEAST_BATCH, MOST_BATCH, Strategy
 from transferkit.train.strategies.full_batch import FullBatch
 from transferkit.train.strategies.lp_ft import LpFt, from_probe
 from transferkit.train.strategies.probe import Probe
@@ -19,7 +20,9 @@ if TYPE_CHECKING:
     from transferkit.train.modes import TrainingMode
     from transferkit.train.problem import Problem
 
-EPOCHS = 4  # of each fit: how far to go is chosen afterwards
+EPOCHS = 4  # how far to go is chosen afterwards
+EPOCHS_OF_FEW = 8  # of each fit to few images
+STEPS_OF_FEW = 5  # an epoch, at least, where that leaves batches of `LEAST_BATCH` or more
 LOOKS = 7  # at each of the shares, and at the one that is chosen
 OF_MEAN = 2  # of several fits: at their mean, and by each of them at images that it has seen
 
@@ -37,10 +40,24 @@ class Auto(LpFt):
             return Probe().variant(options)
         return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
 
-    def defaults(self, options: Options, images: int) -> dict[str, Any]:
-        """A few epochs, of which the share of the way that is kept makes less where that is better."""
-        found = super().defaults(options, images)
-        return found if options.snapshots else found | {"epochs": options.epochs or EPOCHS}
+    def freezes(self, options: Options, *, are_few: bool) -> str | None:
+        """Of few images, half of a pretrained network if nothing else is asked for.
+
+        But nothing where images are mixed whose views are kept: frozen stages would see each of them alone.
+        """
+        suits = are_few and options.weights != "none" and not options.snapshots
+        mixes_kept = options.views and (options.mixup or options.cutmix)
+        return HALF if options.freeze is None and suits and not mixes_kept else options.freeze
+
+    def defaults(self, options: Options, images: int, *, are_few: bool) -> dict[str, Any]:
+        """Some epochs, of which the share of the way that is kept makes less where that is better."""
+        found = super().defaults(options, images, are_few=are_few)
+        if options.snapshots:
+            return found
+        if not are_few:
+            return found | {"epochs": options.epochs or EPOCHS}
+        size = min(max(images // STEPS_OF_FEW, LEAST_BATCH), MOST_BATCH)
+        return found | {"epochs": options.epochs or EPOCHS_OF_FEW, "batch_size": options.batch_size or size}
 
     def picks_epoch(self, options: Options, *, are_few: bool) -> bool:
         """Not of few images: by those that validate an epoch is chosen by chance, how far to go by all of them."""
@@ -116,4 +133,8 @@ def _chosen(
 
 
 class AutoOnFullBatch(FullBatch, Auto):
-    """Between the probe and the network that was trained from it by L-BFGS."""
+    """Between the probe and the network that was trained from it by L-BFGS, all of it."""
+
+    def freezes(self, options: Options, *, are_few: bool) -> str | None:
+        """What is asked for."""
+        return options.freeze

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
 DECOUPLED_DECAY = 0.05  # of adamw
 L2 = 1e-4  # of a network, in the loss
+LEAST_BATCH, MOST_BATCH = 4, 32  # images
 
 
 class Strategy(ABC):
@@ -97,8 +98,11 @@ class Strategy(ABC):
         """The passes through the network: of features, of training, or of both in this order."""
         return ("features",) * self.needs_features + ("training",) * self.trains_network
 
-    def freezes(self, options: Options) -> str | None:
-        """The stage up to which the network stays as it is, or "backbone"."""
+    def freezes(self, options: Options, *, are_few: bool) -> str | None:
+        """Up to where the network stays as it is, as `freezer.freeze` has it.
+
+        Args: are_few, whether all images are trained on again.
+        """
         return options.freeze
 
     def feature_views(self, options: Options) -> int:
@@ -109,8 +113,11 @@ class Strategy(ABC):
         """Whether features of the images and their mirror images are all that is fitted to."""
         return False
 
-    def defaults(self, options: Options, images: int) -> dict[str, Any]:
-        """The options whose defaults depend on how many images there are to train on, filled in."""
+    def defaults(self, options: Options, images: int, *, are_few: bool) -> dict[str, Any]:
+        """The options whose defaults depend on how many images there are to train on, filled in.
+
+        Args: are_few, whether all images are trained on again.
+        """
         optimizer = options.optimizer or self.optimizer
         epochs = min(max(round(IMAGE_PASSES / images), 4), 20)
         return batch_defaults(options, images, optimizer=optimizer, epochs=epochs) | {
@@ -131,7 +138,7 @@ def batch_defaults(options: Options, images: int, *, optimizer: str, epochs: int
     """The defaults of training by mini-batches; an epoch more where the cycles of snapshots need it."""
     return {
         "epochs": options.epochs or max(epochs, 4 * (options.snapshots or 0)),
-        "batch_size": options.batch_size or min(max(images // 16, 4), 32),
+        "batch_size": options.batch_size or min(max(images // 16, LEAST_BATCH), MOST_BATCH),
         "optimizer": optimizer,
         "schedule": options.schedule or ("snapshot" if options.snapshots else "cosine"),
         "lr": options.lr or LR[optimizer],

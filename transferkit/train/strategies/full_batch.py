@@ -80,7 +80,7 @@ class FullBatch(Strategy):
 
         return full_batch.SLOTS
 
-    def defaults(self, options: Options, images: int) -> dict[str, Any]:
+    def defaults(self, options: Options, images: int, *, are_few: bool) -> dict[str, Any]:
         """No numbers of batches and no learning rate; the views are the same in all epochs."""
         return {
             "epochs": options.epochs or EPOCHS,

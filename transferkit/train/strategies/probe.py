@@ -55,7 +55,7 @@ class Probe(Strategy):
         if options.compile:
             raise UsageError("a head alone has no network to train that --compile would speed up; drop one")
 
-    def freezes(self, options: Options) -> str | None:
+    def freezes(self, options: Options, *, are_few: bool) -> str | None:
         """All but the head."""
         return "backbone"
 
@@ -67,7 +67,7 @@ class Probe(Strategy):
         """Whether no augmented views are asked for."""
         return self.feature_views(options) <= super().feature_views(options)
 
-    def defaults(self, options: Options, images: int) -> dict[str, Any]:
+    def defaults(self, options: Options, images: int, *, are_few: bool) -> dict[str, Any]:
         """All images at once, no numbers of batches."""
         return {"optimizer": self.optimizer, "batch_size": None}
 
@@ -91,7 +91,7 @@ class HeadOnBatches(Probe):
     optimizer = "adam"
     lr_search = "head"
 
-    def defaults(self, options: Options, images: int) -> dict[str, Any]:
+    def defaults(self, options: Options, images: int, *, are_few: bool) -> dict[str, Any]:
         """As for a network, but Adam, more epochs, and the L2 left to cross-validation."""
         optimizer = options.optimizer or self.optimizer
         epochs = min(max(round(HEAD_PASSES / images), MIN_EPOCHS), MAX_EPOCHS)

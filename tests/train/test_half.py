@@ -1,0 +1,48 @@
+"""auto of few images: the first half of a pretrained network stays as it is, to the bit, unless it is to be trained."""
+
+import json
+
+import pytest
+import torch
+
+import transferkit as tk
+from tests.conftest import write_digits
+from transferkit.model import boundary
+from transferkit.train import wise_ft
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("half") / "digits"
+    write_digits(folder / "train", classes=(3, 8), per_class=15)
+    write_digits(folder / "test", classes=(3, 8), per_class=3)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("asked", "named", "views", "kept"),
+    [
+        (None, "stage1", 0, {"stem", "stage1"}),
+        ("none", "none", 0, set()),
+        ("stage1", "stage1", 2, {"stem", "stage1"}),
+    ],
+)
+def test_half_of_a_pretrained_network_keeps_its_bits_unless_none_is_to_be_frozen(
+    data, tmp_path, monkeypatch, asked, named, views, kept
+):
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
+    monkeypatch.setattr(wise_ft, "_is_ridge", lambda *given: False)
+    monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
+    monkeypatch.setattr(boundary, "saving", lambda *given, **named: 2.0)
+    monkeypatch.setattr("transferkit.train.views.VIEWS", 2)
+    run = tk.finetune(
+        data, out=tmp_path / "run", backbone="cifar_resnet", freeze=asked, strategy="auto", epochs=1, lr=0.01
+    )
+    config = json.loads((run.folder / "run.json").read_text())["config"]
+    assert (config["freeze"], config["views"]) == (named, views)
+    assert run.metrics["tried"]["fits"] == 5
+    before, after = tk.zoo.create("cifar_resnet"), tk.zoo.create(str(run.folder / "model"))
+    for stage, parameters in before.stage_parameters().items():
+        if stage != before.stages[-1]:
+            trained = dict(after.stage_parameters()[stage])
+            assert all(torch.equal(tensor, trained[name]) for name, tensor in parameters) == (stage in kept), stage
