@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from transferkit import kinds
-from transferkit.choices import HALF
+from transferkit.choices import BACKBONE, HALF
 from transferkit.options import Options
 from transferkit.train.strategies.base import LEAST_BATCH, MOST_BATCH, Strategy
 from transferkit.train.strategies.full_batch import FullBatch
@@ -28,7 +28,7 @@ OF_MEAN = 2  # of several fits: at their mean, and by each of them at images tha
 
 
 class Auto(LpFt):
-    """Between probe and lp-ft, of few images on five parts of them; a frozen backbone leaves the probe alone."""
+    """Between probe and lp-ft, of few images half of the stages on five parts of them; a frozen backbone is a probe."""
 
     name = "auto"
     help = "lp-ft, then the weights between it and the probe that validation favours"
@@ -36,7 +36,7 @@ class Auto(LpFt):
 
     def variant(self, options: Options) -> Strategy:
         """The probe, where nothing but the head may be trained; on the full batch by L-BFGS."""
-        if options.freeze == "backbone":
+        if options.freeze == BACKBONE:
             return Probe().variant(options)
         return AutoOnFullBatch() if options.optimizer == "lbfgs" else self
 
@@ -104,7 +104,9 @@ def _mixed(problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", put_back
         by_validation = "" if soup else "the probe"
         kept = fitted.probed(problem, probe, mixture.note, chosen=Probe.name, by_validation=by_validation)
     elif soup:
-        kept = fitted.mixed(problem, mode, soup, f"epochs of each fit: {descended.epochs}")
+        frozen = [stage for stage in problem.model.stages if stage in problem.model.frozen]
+        untouched = f"; frozen: {', '.join(frozen)}" if frozen else ""
+        kept = fitted.mixed(problem, mode, soup, f"epochs of each fit: {descended.epochs}{untouched}")
     else:
         found = replace(descended, logits=mixture.logits, share=mixture.share)
         kept = fitted.trained(problem, mode, found, mixture.note, chosen="how much of fine-tuning to keep")
