@@ -26,8 +26,8 @@ USUAL = ", ".join(f"{through} {strategy.optimizer}" for through, strategy in LR_
     help="head: train a head alone, on features computed once, which takes seconds. network: train all stages.",
 )
 @options.declared("optimizer", choices=FIRST_ORDER, help="What takes the steps.", rule=USUAL)
-@options.declared("freeze", help="Through the network: freeze up to and including this stage.")
-@options.declared("batch_size")
+@options.declared("freeze", help="Through the network: freeze up to and including this stage.", rule="none")
+@options.declared("batch_size", rule="a sixteenth of the images, 4 to 32")
 @click.option("--steps", type=click.IntRange(*LR_STEPS), default=100, show_default=True, help="At each learning rate.")
 @options.how_labels_are_found
 @options.declared("image_size")

@@ -187,10 +187,15 @@ def test_a_head_alone_is_solved_for_unless_something_needs_mini_batches(options,
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"strategy": "probe"}, {"strategy": "probe", "snapshots": 5}, {"schedule": "step", "decay": 0.2}],
+    [
+        {},
+        {"strategy": "probe", "freeze": None},
+        {"strategy": "probe", "freeze": None, "snapshots": 5},
+        {"schedule": "step", "decay": 0.2},
+    ],
 )
 def test_what_a_run_records_is_accepted_again_and_means_the_same(options, tmp_path):
-    resolved = config.make("photos", options).resolved(images=100, are_few=True)
+    resolved = config.make("photos", {"freeze": "layer2"} | options).resolved(images=100, are_few=True)
     file = tmp_path / "run.json"
     file.write_text(json.dumps({"config": config.dataclasses.asdict(resolved)}))
     assert config.make(None, {}, file=file).resolved(images=100, are_few=True) == resolved

@@ -13,10 +13,11 @@ BEST = "best"  # the backbone that is ranked first
 BACKBONE, HALF, NOTHING = "backbone", "half", "none"  # what may be frozen, beside the stages up to one
 LR_STEPS = 8, 10_000  # at each rate of a search for one; below, a quarter of a short run is a batch
 RULES = {  # defaults that depend on other options, or on the images
-    "freeze": "none; with auto half, of up to 2,000 images and a pretrained network",
-    "epochs": "4 to 20, about 3000 images in all; auto 4, of up to 2,000 images 8; of a head alone 10 to 100; of a "
-    "network with lbfgs 20, of five steps each",
-    "batch_size": "a sixteenth of the images, 4 to 32; with auto a fifth, of up to 2,000 images",
+    "freeze": "none; with auto half, of up to 2,000 images and a pretrained network, but for --snapshots, lbfgs, and "
+    "--views with --mixup or --cutmix",
+    "epochs": "4 to 20, about 3000 images in all; auto 4, of up to 2,000 images 8, but for --snapshots; of a head "
+    "alone 10 to 100; of a network with lbfgs 20, of five steps each",
+    "batch_size": "a sixteenth of the images, 4 to 32; with auto a fifth, of up to 2,000 images, but for --snapshots",
     "views": "2 for a head alone, 1 where --augment does not mirror; else 0, or 4 with --freeze STAGE where that "
     "saves much, since what is frozen runs once a view; of a network with lbfgs 4, all in each step, or 1 with "
     "--augment none",

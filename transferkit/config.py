@@ -18,7 +18,9 @@ from transferkit.zoo.errors import UsageError
 
 PATHS = ("data", "out", "backbone", "weights", "augment", "cache_dir")
 # options that give others another default
-DECIDING = {"augment", "strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"}
+DECIDING = {"augment", "strategy", "freeze", "optimizer", "schedule", "snapshots", "dropout", "dropconnect"} | {
+    "backbone", "weights", "views", "mixup", "cutmix"  # of what is frozen
+}  # fmt: skip
 DECAYING = ("step", "exponential", "inverse")  # schedules with a constant
 
 
@@ -99,12 +101,24 @@ def trackers_in(log: str | None) -> list[str]:
     return [name.strip() for name in (log or "").split(",") if name.strip()]
 
 
+def as_recorded(config: dict[str, Any]) -> dict[str, Any]:
+    """The resolved options of a run.json, all of them.
+
+    Where a network was trained and none are named, no stages were frozen: they were not by default, once.
+    """
+    trains = config.get("strategy") in [strategy.name for strategy in strategies.TABLE if strategy.trains_network]
+    return config | ({"freeze": NOTHING} if trains and config.get("freeze", NOTHING) is None else {})
+
+
 def make(data: str | Path | None, options: dict[str, Any], *, file: str | Path | None = None) -> FinetuneConfig:
     """The config of `options`, over those in `file` (a YAML or JSON config, or a run.json), over the defaults.
 
     Raises: UsageError for an option nobody knows, or if no data is named.
     """
-    values = dict(config_file.read(Path(file), as_given=bool(DECIDING & options.keys()))) if file is not None else {}
+    values: dict[str, Any] = {}
+    if file is not None:
+        found, is_resolved = config_file.read(Path(file), as_given=bool(DECIDING & options.keys()))
+        values = as_recorded(found) if is_resolved else dict(found)
     values.pop("out", None)  # a repeated run has a folder of its own
     values.update((name, kinds.plain(value)) for name, value in options.items())
     if data is not None:

@@ -12,8 +12,8 @@ MAX_BYTES = 1 << 20
 POWER = re.compile(r"[-+]?\d+[eE][-+]?\d+$")
 
 
-def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
-    """The options in a YAML or JSON file; of a run.json, the resolved ones, or those that were given.
+def read(path: Path, *, as_given: bool = False) -> tuple[dict[str, Any], bool]:
+    """The options in a YAML or JSON file, of a run.json the resolved ones, or those that were given; which of the two.
 
     Raises: UsageError if it is missing or holds no options.
     """
@@ -28,7 +28,7 @@ def read(path: Path, *, as_given: bool = False) -> dict[str, Any]:
     options = values.get(name, values)
     if not isinstance(options, dict):
         raise UsageError(f"{path}: {name!r} holds no options; write lines such as 'epochs: 10'")
-    return options
+    return options, options is values.get("config")
 
 
 def _yaml(path: Path) -> Any:

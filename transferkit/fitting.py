@@ -9,7 +9,8 @@ from transferkit.choices import LR
 from transferkit.config import ResolvedConfig
 from transferkit.data import augment
 from transferkit.messages import Reporter
-from transferkit.preparation import Prepared, pool_of, problem_of, read_images, space_for
+from transferkit.network import space_for
+from transferkit.preparation import Prepared, pool_of, problem_of, read_images
 from transferkit.progress import Progress
 from transferkit.ship import record, runs
 from transferkit.ship.begun import Begun

@@ -7,7 +7,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from transferkit import first_batches, kinds, preparation, runtime
+from transferkit import first_batches, kinds, network, preparation, runtime
 from transferkit.audit import near_copies
 from transferkit.config import ResolvedConfig
 from transferkit.data.photos import HELD_BYTES
@@ -23,7 +23,7 @@ from transferkit.train.feature_blocks import Rows
 from transferkit.train.first_pass import FirstPass
 from transferkit.train.head import FOLDS_UP_TO
 from transferkit.train.pace import Pace
-from transferkit.train.problem import Problem, are_few
+from transferkit.train.problem import Problem
 
 STEPS = 4  # of training, at least, that those images have to be enough for
 PASSES, PASSES_OF_MANY = 450, 150  # over all features that solving for a head takes, with folds and without
@@ -63,7 +63,7 @@ class Forecast:
         if self.pace:
             train, val, test = (self.images[part] for part in ("train", "val", "test"))
             epochs = epochs or kinds.present(self.config.epochs)
-            strategy, few = self.prepared.strategy, are_few(train, val)
+            strategy, few = self.prepared.strategy, self.prepared.are_few
             views = kinds.present(self.config.views) if strategy.trains_network else 0
             if strategy.picks_epoch(self.config, are_few=few):
                 best = best or strategy.expected_best(train, epochs=epochs)
@@ -130,7 +130,7 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         solved=_solved(problem, fitted) if prepared.extractor else 0.0,
         pace=found,
         memory=_memory(prepared, held=2 * 4 * width * views * count + min(HELD_BYTES, int(count * pixels))),
-        disk=preparation.space_for(prepared.given, prepared.model),
+        disk=network.space_for(prepared.given, prepared.model),
         cache=int(unread[0] * (stored + 4 * width * views) + unread[1] * (stored + 4 * width)),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from transferkit import caches, determinism, kernels, kinds, messages, network, ranks, runtime
 from transferkit.audit import near_copies
+from transferkit.choices import NOTHING
 from transferkit.config import FinetuneConfig, ResolvedConfig
 from transferkit.data import augment, augment_trial
 from transferkit.data.augment import Augment
@@ -39,13 +40,15 @@ from transferkit.zoo import files
 class Prepared:
     """What a run starts from: checked options, the images found, a network with a fresh head, how to read photos.
 
-    `given` are the options, and `asked` the same before `--budget` has changed any.
+    `given` are the options, and `asked` the same before `--budget` has changed any; `are_few` as in `Problem`, by how
+    many images there are before any of them is read.
     """
 
     given: FinetuneConfig
     asked: FinetuneConfig
     strategy: Strategy
     listing: Listing
+    are_few: bool
     model: Backbone
     frozen: FreezeReport
     augment: Augment
@@ -86,7 +89,8 @@ def _complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> P
     strategy = config.chosen_strategy
     augment_trial.check(config.augment)
     device = runtime.pick_device(config.device)
-    model, frozen = _network(config, listing, device=device, progress=progress)
+    few = are_few(int((listing.parts != "test").sum()))
+    model, frozen = _network(config, len(listing.classes), few=few, device=device, progress=progress)
     chosen, lines = precision.choose(
         model, strategy.precision(config), device=device, cache=caches.folder_of(config), phases=strategy.phases
     )
@@ -100,6 +104,7 @@ def _complete(config: FinetuneConfig, listing: Listing, progress: Progress) -> P
         asked=config,
         strategy=strategy,
         listing=listing,
+        are_few=few,
         model=model,
         frozen=frozen,
         augment=augment.load("none" if strategy.takes_one_pass(config) else config.augment, model.card.preprocessing),
@@ -126,7 +131,7 @@ def _augmentation(config: FinetuneConfig) -> dict[str, str]:
 
 
 def _network(
-    config: FinetuneConfig, listing: Listing, *, device: str, progress: Progress
+    config: FinetuneConfig, classes: int, *, few: bool, device: str, progress: Progress
 ) -> tuple[Backbone, FreezeReport]:
     """The network with a fresh head for the classes, frozen as asked or as suits so many images, on `device`."""
     model = network.opened(config, device=device, progress=progress)
@@ -136,8 +141,8 @@ def _network(
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
     strategy = config.chosen_strategy
     dropout, dropconnect = (config.dropout, config.dropconnect) if strategy.trains_network else (0.0, 0.0)
-    reset_head(model, len(listing.classes), seed=config.seed, dropout=dropout, dropconnect=dropconnect)
-    report = freeze(model, strategy.freezes(config, are_few=are_few(int((listing.parts != "test").sum()), 0)))
+    reset_head(model, classes, seed=config.seed, dropout=dropout, dropconnect=dropconnect)
+    report = freeze(model, strategy.freezes(config, are_few=few))
     strategy.check_network(config, model)
     messages.trained(report.trainable, report.parameters, frozen=report.frozen_stages, progress=progress)
     if unused := strategy.unused(config):
@@ -171,13 +176,12 @@ def reader_of(prepared: Prepared, pool: WorkerPool | None = None) -> Reader:
 def numbers(prepared: Prepared, parts: np.ndarray) -> ResolvedConfig:
     """The options with every number filled in. Shapes: parts (N,), that of each image."""
     given, strategy = prepared.given, prepared.strategy
-    train, val = (int((parts == part).sum()) for part in ("train", "val"))
-    config = given.resolved(images=train, are_few=are_few(train, val))
+    config = given.resolved(images=int((parts == "train").sum()), are_few=prepared.are_few)
     found: dict[str, Any] = {"precision": str(prepared.precision)}
     if config.backbone == "auto":
         found["backbone"] = prepared.model.card.name
-    if strategy.trains_network and prepared.frozen.frozen:
-        found["freeze"] = given.freeze or prepared.frozen.frozen_stages[-1]
+    if strategy.trains_network:
+        found["freeze"] = given.freeze or (prepared.frozen.frozen_stages or (NOTHING,))[-1]
     if config.views is None:
         found["views"] = strategy.feature_views(given)
         if strategy.trains_network:  # mixed images give frozen stages nothing to repeat; a default takes no disk for it
@@ -185,14 +189,6 @@ def numbers(prepared: Prepared, parts: np.ndarray) -> ResolvedConfig:
             views = prepared.reuse.choose_views(epochs=kinds.present(config.epochs)) if asked else 0
             found["views"] = ranks.from_first(views)
     return replace(config, **found)
-
-
-def space_for(config: FinetuneConfig, model: Backbone) -> int:
-    """Bytes that a run of `model` may take on disk: thrice the model, and what a checkpoint holds beside it."""
-    state = sum(tensor.nbytes for tensor in model.state_dict().values())
-    strategy, members = config.chosen_strategy, config.snapshots or 0
-    slots = strategy.slots() * sum(p.nbytes for p in model.parameters() if p.requires_grad)
-    return (3 + members) * state + ((2 + members) * state + slots if strategy.trains_network else 0)
 
 
 def pool_of(prepared: Prepared) -> AbstractContextManager[WorkerPool | None]:
@@ -245,6 +241,7 @@ def problem_of(
         val=val,
         groups=taken.groups,
         context=context,
+        are_few=prepared.are_few,
         hyperparameters=Hyperparameters(**{each.name: getattr(config, each.name) for each in fields(Hyperparameters)}),
         images=images if config.tta and prepared.fits_mirrored else None,
     )

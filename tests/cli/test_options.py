@@ -52,6 +52,11 @@ def test_the_learning_rates_that_the_help_names_are_those_of_a_run():
         assert resolved.lr == rate
 
 
+def test_a_search_for_a_rate_is_told_no_defaults_of_a_strategy_that_it_has_not(capsys):
+    assert "auto half" in help_of("finetune", capsys)
+    assert "with auto" not in help_of("lr", capsys)
+
+
 def test_the_steps_of_a_search_for_a_rate_have_one_range(capsys):
     least, most = LR_STEPS
     assert f"{least}<=x<={most}" in help_of("lr", capsys)

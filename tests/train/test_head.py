@@ -115,6 +115,7 @@ def solved(features, labels, *, train, val, l2=None, images=None, groups=None):
         groups=groups,
         context=FitContext(plan=None, patience=1, reporter=Reporter(append=lines.append)),
         hyperparameters=HYPERPARAMETERS,
+        are_few=True,
         images=images,
     )
     return head.fit_probe(problem, l2=l2), lines

@@ -35,6 +35,7 @@ def problem(features: np.ndarray, labels: np.ndarray, *, groups=None, task=SINGL
         groups=groups,
         context=FitContext(plan=None, patience=1, reporter=Reporter()),
         hyperparameters=HYPERPARAMETERS,
+        are_few=True,
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from transferkit import determinism, ranks, runtime
 from transferkit.augment_steps import ALBUMENTATIONS
+from transferkit.config import as_recorded
 from transferkit.data.listing import Listing
 from transferkit.data.source import Member, absolute
 from transferkit.progress import Progress
@@ -44,7 +45,7 @@ class Begun:
     @property
     def options(self) -> dict[str, Any]:
         """The options it began with; the device that was picked only where this machine has it."""
-        options = {name: value for name, value in self.record["config"].items() if name != "out"}
+        options = {name: value for name, value in as_recorded(self.record["config"]).items() if name != "out"}
         kind = _kind(self.record["device"])
         if options.get("deterministic"):
             determinism.take_workspace()  # to pick a GPU starts it

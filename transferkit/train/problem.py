@@ -13,9 +13,9 @@ from transferkit.train.loop import Examples, Loader
 REFIT_IMAGES = 2000  # up to here a fit to all images is worth as much time again
 
 
-def are_few(train: int, val: int) -> bool:
-    """Whether so many images are so few that, once these have judged, all are fitted to."""
-    return train + val <= REFIT_IMAGES
+def are_few(images: int) -> bool:
+    """Whether so many, test images aside, are so few that all are fitted to once those that validate have judged."""
+    return images <= REFIT_IMAGES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +42,8 @@ class Problem:
 
     `features` are those of the network as it is, None where none are wanted; `groups` (N,) names images that
     belong together. `network` is what training goes through, the model or its part above what is frozen, and `loader`
-    has its inputs. `images` has whole images, where answers are to be averaged over mirror images if that is better.
+    has its inputs. `are_few` says whether, in the end, it is fitted to the validation images, too. `images` has whole
+    images, where answers are to be averaged over mirror images if that is better.
     """
 
     model: Backbone
@@ -54,9 +55,5 @@ class Problem:
     groups: np.ndarray | None
     context: FitContext
     hyperparameters: Hyperparameters
+    are_few: bool
     images: Loader | None = None
-
-    @property
-    def are_few(self) -> bool:
-        """Whether it is fitted to the validation images, too."""
-        return are_few(len(self.train.rows), len(self.val.rows))

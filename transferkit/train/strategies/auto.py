@@ -104,13 +104,18 @@ def _mixed(problem: "Problem", probe: "ProbeFit", mode: "TrainingMode", put_back
         by_validation = "" if soup else "the probe"
         kept = fitted.probed(problem, probe, mixture.note, chosen=Probe.name, by_validation=by_validation)
     elif soup:
-        frozen = [stage for stage in problem.model.stages if stage in problem.model.frozen]
-        untouched = f"; frozen: {', '.join(frozen)}" if frozen else ""
-        kept = fitted.mixed(problem, mode, soup, f"epochs of each fit: {descended.epochs}{untouched}")
+        kept = fitted.mixed(problem, mode, soup, f"epochs of each fit: {descended.epochs}", *_untouched(problem))
     else:
         found = replace(descended, logits=mixture.logits, share=mixture.share)
-        kept = fitted.trained(problem, mode, found, mixture.note, chosen="how much of fine-tuning to keep")
+        notes = (mixture.note, *_untouched(problem))
+        kept = fitted.trained(problem, mode, found, *notes, chosen="how much of fine-tuning to keep")
     return replace(kept, tried=mixture.tried)
+
+
+def _untouched(problem: "Problem") -> tuple[str, ...]:
+    """What the report says of the stages that are frozen, if any are."""
+    frozen = [stage for stage in problem.model.stages if stage in problem.model.frozen]
+    return (f"frozen: {', '.join(frozen)}",) if frozen else ()
 
 
 def _chosen(
