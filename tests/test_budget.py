@@ -131,7 +131,7 @@ def test_views_that_the_training_images_were_seen_in_are_not_computed_again():
 
 def expected(given, *, epochs=10, pace=None, strategy="auto"):
     """A forecast whose seconds are round: 10 until training, 84 an epoch, one an image that is trained on again."""
-    prepared = SimpleNamespace(given=given, strategy=of(given))
+    prepared = SimpleNamespace(given=given, strategy=of(given), are_few=True)
     return Forecast(
         config=SimpleNamespace(epochs=epochs, views=0, patience=8, snapshots=given.snapshots),
         prepared=prepared,
@@ -219,6 +219,7 @@ def test_a_run_lies_between_its_first_epoch_being_the_best_and_its_last():
     assert fixed.extremes == (fixed.total, fixed.total)
     assert (fixed.seconds()["training"], fixed.seconds()["training again"]) == (10 * 84, 10 * 320)
     fixed.images.update(train=8000, val=2000)
+    fixed.prepared.are_few = False
     assert fixed.extremes[0] < fixed.extremes[1]
     alone = expected(FinetuneConfig(data="d", strategy="probe"), epochs=None)
     assert alone.extremes == (alone.total, alone.total)
