@@ -100,6 +100,15 @@ def digit_folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def two_digits(tmp_path_factory) -> Path:
+    """Two classes of 15 digits to train on, and 3 to test; read-only by convention."""
+    folder = tmp_path_factory.mktemp("two") / "digits"
+    write_digits(folder / "train", classes=(3, 8), per_class=15)
+    write_digits(folder / "test", classes=(3, 8), per_class=3)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def album(tmp_path_factory):
     """Three classes of 12 photos each, and a changed copy of six of them beside it, at JPEG quality 40."""
     root = tmp_path_factory.mktemp("album")

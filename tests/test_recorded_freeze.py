@@ -7,7 +7,6 @@ import pytest
 import torch
 
 import transferkit as tk
-from tests.conftest import write_digits
 from transferkit import config
 from transferkit.progress import Progress
 from transferkit.ship import begun
@@ -23,14 +22,6 @@ class StoppedLate(Progress):
     def note(self, figures):
         if figures.startswith("epoch 2/2"):
             raise StoppedError("stopped")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("frozen") / "digits"
-    write_digits(folder / "train", classes=(3, 8), per_class=15)
-    write_digits(folder / "test", classes=(3, 8), per_class=3)
-    return folder
 
 
 def run_json(folder, **config):
@@ -51,11 +42,13 @@ def half_way(monkeypatch):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", pytest.param("sgd", marks=pytest.mark.slow)])
-def test_a_run_begun_when_no_stage_was_frozen_by_default_goes_on_with_all_of_them(data, tmp_path, half_way, optimizer):
+def test_a_run_begun_when_no_stage_was_frozen_by_default_goes_on_with_all_of_them(
+    two_digits, tmp_path, half_way, optimizer
+):
     options = AUTO | {"optimizer": optimizer, "freeze": "none"}
-    whole = tk.finetune(data, out=tmp_path / "whole", **options)
+    whole = tk.finetune(two_digits, out=tmp_path / "whole", **options)
     with pytest.raises(StoppedError):
-        tk.finetune(data, out=tmp_path / "run", progress=StoppedLate(), **options)
+        tk.finetune(two_digits, out=tmp_path / "run", progress=StoppedLate(), **options)
     record = recorded(tmp_path / "run")
     record["config"]["freeze"] = record["given"]["freeze"] = None
     (tmp_path / "run" / "run.json").write_text(json.dumps(begun.sealed(record)))
@@ -82,25 +75,25 @@ def test_what_was_frozen_by_default_is_worked_out_anew_for_another_network_or_ot
     assert config.make(None, changed, file=run_json(tmp_path, freeze="stage1")).freeze is None
 
 
-def test_a_run_of_which_nothing_is_frozen_says_so(data, tmp_path):
-    run = tk.finetune(data, out=tmp_path / "run", strategy="finetune", epochs=1, **SMALL)
+def test_a_run_of_which_nothing_is_frozen_says_so(two_digits, tmp_path):
+    run = tk.finetune(two_digits, out=tmp_path / "run", strategy="finetune", epochs=1, **SMALL)
     assert (recorded(run.folder)["config"]["freeze"], recorded(run.folder)["given"]["freeze"]) == ("none", None)
 
 
-def test_of_one_fit_the_report_says_what_was_frozen_as_well(data, tmp_path, half_way):
-    run = tk.finetune(data, out=tmp_path / "run", **AUTO)
+def test_of_one_fit_the_report_says_what_was_frozen_as_well(two_digits, tmp_path, half_way):
+    run = tk.finetune(two_digits, out=tmp_path / "run", **AUTO)
     assert run.metrics["chosen"] == "lp-ft"
     assert "frozen: stem, stage1" in run.metrics["notes"]
 
 
-def test_whether_images_are_few_is_settled_before_one_of_them_is_read(data, tmp_path, monkeypatch):
+def test_whether_images_are_few_is_settled_before_one_of_them_is_read(two_digits, tmp_path, monkeypatch):
     monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 31)
     photos = tmp_path / "photos"
-    shutil.copytree(data, photos)
+    shutil.copytree(two_digits, photos)
     for name in ("a", "b"):
         (photos / "train" / "digit 3" / f"{name}.png").write_bytes(b"no image")
     run = tk.finetune(photos, out=tmp_path / "run", backbone="cifar_resnet")
     made = recorded(run.folder)
     assert (made["config"]["freeze"], made["config"]["epochs"]) == ("none", 4)
-    assert "fits" not in run.metrics["tried"] or run.metrics["tried"]["fits"] == 1
+    assert run.metrics["tried"]["fits"] == 1
     assert "then fitted to train and validation together" not in run.metrics["notes"]

@@ -22,14 +22,6 @@ from transferkit.zoo.errors import DivergedError
 AUTO = {"strategy": "auto", "epochs": 1, "lr": 0.01}
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("folds") / "digits"
-    write_digits(folder / "train", classes=(3, 8), per_class=15)
-    write_digits(folder / "test", classes=(3, 8), per_class=3)
-    return folder
-
-
 @pytest.fixture
 def heard(monkeypatch):
     """The rows of each fit after the first, and the ways that were mixed."""
@@ -48,12 +40,12 @@ def heard(monkeypatch):
     return fits, mixed
 
 
-def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypatch, heard):
+def test_each_image_judges_the_fit_that_has_not_seen_it(two_digits, tmp_path, monkeypatch, heard):
     weighed = []
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: weighed.append(losses) or 0.5)
     monkeypatch.setattr(metrics, "is_better", lambda *losses: False)  # no ridge is seen
     monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
-    problem, found, _ = fit(data, tmp_path, **AUTO)
+    problem, found, _ = fit(two_digits, tmp_path, **AUTO)
     fits, (ways,) = heard
     everything = np.sort(np.concatenate([problem.train.rows, problem.val.rows]))
     assert found.rows.tolist() == everything.tolist() == np.sort(np.concatenate([way.rows for way in ways])).tolist()
@@ -90,16 +82,16 @@ def test_each_image_judges_the_fit_that_has_not_seen_it(data, tmp_path, monkeypa
 
 
 @pytest.mark.slow  # the others say that each image judges a fit that has not seen it
-def test_the_head_of_a_fit_begins_with_the_probe_of_its_own_images(data, tmp_path, heard):
-    fit(data, tmp_path, **AUTO)
+def test_the_head_of_a_fit_begins_with_the_probe_of_its_own_images(two_digits, tmp_path, heard):
+    fit(two_digits, tmp_path, **AUTO)
     _, (ways, *_) = heard
     heads = [way.start["model.fc.weight"] for way in ways]
     assert not any(torch.equal(one, other) for one, other in itertools.combinations(heads, 2))
     assert all(way.start["model.conv1.0.weight"] is ways[0].start["model.conv1.0.weight"] for way in ways)
 
 
-def test_images_of_a_group_judge_together(data, tmp_path):
-    problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1)
+def test_images_of_a_group_judge_together(two_digits, tmp_path):
+    problem, _, _ = fit(two_digits, tmp_path, strategy="lp-ft", epochs=1)
     names = np.full(len(problem.train.labels), "", "<U4")
     names[problem.train.rows[:6]] = "six"
     grouped = type(problem)(**{**vars(problem), "groups": names})
@@ -109,30 +101,30 @@ def test_images_of_a_group_judge_together(data, tmp_path):
     assert sorted(np.isin(problem.train.rows[:6], way.rows).sum() for way in ways) == [0, 0, 0, 6]
 
 
-def test_of_many_images_and_of_classes_of_one_nothing_more_is_fitted(data, tmp_path, monkeypatch, heard):
+def test_of_many_images_and_of_classes_of_one_nothing_more_is_fitted(two_digits, tmp_path, monkeypatch, heard):
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
     single = write_digits(tmp_path / "d" / "train", classes=(3, 8), per_class=6).parent
     for path in sorted((single / "train" / "digit 8").iterdir())[2:]:
         path.unlink()
     fit(single, tmp_path, **AUTO)
     monkeypatch.setattr("transferkit.train.problem.REFIT_IMAGES", 29)
-    problem, found, _ = fit(data, tmp_path, **AUTO)
+    problem, found, _ = fit(two_digits, tmp_path, **AUTO)
     assert found.rows.tolist() == problem.val.rows.tolist()
     assert all(len(ways) == 1 for ways in heard[1])
 
 
 @pytest.fixture(scope="module")
-def alone(data, tmp_path_factory):
+def alone(two_digits, tmp_path_factory):
     """The weights of the first fit, with no others."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
         patch.setattr(folds, "mixture", lambda *given: None)
-        problem, _, _ = fit(data, tmp_path_factory.mktemp("cache"), **AUTO)
+        problem, _, _ = fit(two_digits, tmp_path_factory.mktemp("cache"), **AUTO)
     return weights([problem.model])[0]
 
 
 @pytest.mark.parametrize("what", ["a fit that diverges", "a mean that knows nothing"])
-def test_what_does_not_mix_leaves_the_first_fit(data, alone, tmp_path, monkeypatch, what):
+def test_what_does_not_mix_leaves_the_first_fit(two_digits, alone, tmp_path, monkeypatch, what):
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
     if what == "a fit that diverges":
         count, repeat = iter(range(99)), descent.repeat
@@ -145,14 +137,14 @@ def test_what_does_not_mix_leaves_the_first_fit(data, alone, tmp_path, monkeypat
         monkeypatch.setattr(descent, "repeat", repeated)
     else:
         monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: True)
-    problem, found, _ = fit(data, tmp_path, **AUTO)
+    problem, found, _ = fit(two_digits, tmp_path, **AUTO)
     (found_alone,) = weights([problem.model])
     assert all(torch.equal(alone[name], found_alone[name]) for name in alone)
     assert found.rows.tolist() == problem.val.rows.tolist()
 
 
-def test_a_mean_is_worse_where_it_knows_clearly_less_of_what_was_seen(data, tmp_path):
-    problem, _, _ = fit(data, tmp_path, strategy="probe")
+def test_a_mean_is_worse_where_it_knows_clearly_less_of_what_was_seen(two_digits, tmp_path):
+    problem, _, _ = fit(two_digits, tmp_path, strategy="probe")
     rows, labels = problem.train.rows, problem.train.labels[problem.train.rows]
     unseen = np.linspace(0.2, 0.4, len(rows)).astype(np.float32)
     known = 5.0 * np.eye(2, dtype=np.float32)[labels]
@@ -161,10 +153,12 @@ def test_a_mean_is_worse_where_it_knows_clearly_less_of_what_was_seen(data, tmp_
 
 
 @pytest.mark.slow
-def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_them(data, tmp_path, monkeypatch, heard):
+def test_averages_over_mirror_images_are_judged_by_the_fits_that_have_not_seen_them(
+    two_digits, tmp_path, monkeypatch, heard
+):
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
     monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
-    problem, found, _ = fit(data, tmp_path, tta=True, **AUTO)
+    problem, found, _ = fit(two_digits, tmp_path, tta=True, **AUTO)
     assert found.tta["n"] == len(found.rows)
     assert found.tta["used"]
     own = {}
@@ -202,11 +196,11 @@ def test_fits_that_answer_the_same_to_every_image_are_as_sure_as_their_mean():
     assert wise_ft._ratio(constant, constant) == wise_ft._ratio(constant, answers) == 1
 
 
-def test_mirror_images_are_judged_once_where_there_is_one_fit(data, tmp_path, monkeypatch):
+def test_mirror_images_are_judged_once_where_there_is_one_fit(two_digits, tmp_path, monkeypatch):
     monkeypatch.setattr(wise_ft, "_mirrored", None)  # what is fitted again judges them itself
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 1.0)
     monkeypatch.setattr(folds, "mixture", lambda *given: None)
-    problem, found, _ = fit(data, tmp_path, tta=True, **AUTO)
+    problem, found, _ = fit(two_digits, tmp_path, tta=True, **AUTO)
     assert found.tta["n"] == len(problem.val.rows)
 
 
@@ -216,8 +210,8 @@ def test_what_is_counted_is_that_of_the_last_and_weights_are_averaged():
     assert (mean["w"].item(), mean["count"].item()) == (1.5, 5)
 
 
-def test_where_there_is_no_time_nothing_more_is_fitted(data, tmp_path, heard):
-    problem, _, _ = fit(data, tmp_path, strategy="lp-ft", epochs=1)
+def test_where_there_is_no_time_nothing_more_is_fitted(two_digits, tmp_path, heard):
+    problem, _, _ = fit(two_digits, tmp_path, strategy="lp-ft", epochs=1)
     heard[0].clear()
     late = replace(problem, context=replace(problem.context, deadline=Deadline(at=0.0)))
     found, mode, _ = from_probe(late)
@@ -227,9 +221,9 @@ def test_where_there_is_no_time_nothing_more_is_fitted(data, tmp_path, heard):
 
 
 @pytest.mark.slow  # what is said of a run that auto made: tests/cli/test_cli.py
-def test_a_person_sees_the_fits_and_the_weighing_go_on(data, tmp_path):
+def test_a_person_sees_the_fits_and_the_weighing_go_on(two_digits, tmp_path):
     told = Told()
-    tk.finetune(data, out=str(tmp_path / "run"), progress=told, epochs=1, **TINY)
+    tk.finetune(two_digits, out=str(tmp_path / "run"), progress=told, epochs=1, **TINY)
     names = [name for name, *_ in told.phases]
     assert names[-6:] == ["fine-tuning", *["refitting"] * 4, "weighing"]
     assert all(total == done for _, total, done in told.phases)

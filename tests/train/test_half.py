@@ -6,17 +6,8 @@ import pytest
 import torch
 
 import transferkit as tk
-from tests.conftest import write_digits
 from transferkit.model import boundary
 from transferkit.train import wise_ft
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("half") / "digits"
-    write_digits(folder / "train", classes=(3, 8), per_class=15)
-    write_digits(folder / "test", classes=(3, 8), per_class=3)
-    return folder
 
 
 @pytest.mark.parametrize(
@@ -28,7 +19,7 @@ def data(tmp_path_factory):
     ],
 )
 def test_half_of_a_pretrained_network_keeps_its_bits_unless_none_is_to_be_frozen(
-    data, tmp_path, monkeypatch, asked, named, views, kept
+    two_digits, tmp_path, monkeypatch, asked, named, views, kept
 ):
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
     monkeypatch.setattr(wise_ft, "_is_ridge", lambda *given: False)
@@ -36,7 +27,7 @@ def test_half_of_a_pretrained_network_keeps_its_bits_unless_none_is_to_be_frozen
     monkeypatch.setattr(boundary, "saving", lambda *given, **named: 2.0)
     monkeypatch.setattr("transferkit.train.views.VIEWS", 2)
     run = tk.finetune(
-        data, out=tmp_path / "run", backbone="cifar_resnet", freeze=asked, strategy="auto", epochs=1, lr=0.01
+        two_digits, out=tmp_path / "run", backbone="cifar_resnet", freeze=asked, strategy="auto", epochs=1, lr=0.01
     )
     config = json.loads((run.folder / "run.json").read_text())["config"]
     assert (config["freeze"], config["views"]) == (named, views)
