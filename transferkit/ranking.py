@@ -219,7 +219,7 @@ def _milliseconds(prepared: Prepared) -> float:
         work()
         return {"seconds": min(timings.seconds(work, device=device) for _ in range(5))}
 
-    what = {"timed": "features", "precision": precision}
+    what = {"timed": "features", "precision": precision, "threads": torch.get_num_threads()}
     model.eval()
     found = timings.looked_up(model, what, measure, device=device, cache=caches.folder_of(prepared.given))
     return 1000 * found["seconds"] / timings.IMAGES

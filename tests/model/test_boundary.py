@@ -194,6 +194,6 @@ def test_the_saving_is_that_of_the_times_measured(tmp_path, monkeypatch):
 def test_each_part_is_timed_twice_and_the_faster_time_counts(tmp_path, monkeypatch):
     model, times = frozen_network("timm:test_resnet", "layer1"), [3.0, 2.0, 1.0, 4.0]  # below, above, below, above
     found, where = boundary.find(model), Conditions(device="cpu", precision="fp32", cache=tmp_path)
-    monkeypatch.setattr(boundary.timings, "seconds", lambda work, *, device: times.pop(0))
+    monkeypatch.setattr(boundary.timings, "computing", lambda work, *, device: times.pop(0))
     assert boundary.saving(model, found, epochs=10, views=4, where=where) == 10 * (1 + 2) / (4 * 1 + 10 * 2)
     assert not times

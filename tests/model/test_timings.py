@@ -20,6 +20,52 @@ def test_work_takes_as_long_as_it_sleeps():
     assert 0.1 <= timings.seconds(lambda: time.sleep(0.1), device="cpu") < 5
 
 
+def busy(seconds):
+    """Compute that long on this thread."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        sum(range(1000))
+
+
+def test_what_a_thread_waits_for_is_no_computing():
+    def work():
+        time.sleep(0.1)  # as it waits where other processes have the processor
+        busy(0.03)
+
+    assert 0.03 <= timings.computing(work, device="cpu") < 0.09
+
+
+def test_short_work_is_done_until_its_time_can_be_read():
+    done = []
+    found = timings.computing(lambda: done.append(busy(0.004)), device="cpu")
+    assert 2 <= len(done) <= 5
+    assert 0.004 <= found < 0.02
+
+
+def test_one_thread_computes_and_afterwards_as_many_as_before():
+    before, during = torch.get_num_threads(), []
+    torch.set_num_threads(3)
+    try:
+        timings.computing(lambda: during.append(torch.get_num_threads()) or busy(0.03), device="cpu")
+        assert (during, torch.get_num_threads()) == ([1], 3)
+        with pytest.raises(RuntimeError, match="too large"):
+            timings.computing(lambda: (_ for _ in ()).throw(RuntimeError("too large")), device="cpu")
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_what_is_timed_for_a_choice_is_alike_for_any_number_of_threads(model, tmp_path):
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            found = timings.looked_up(model, {}, lambda: {"by": threads}, device="cpu", cache=tmp_path)  # noqa: B023
+    finally:
+        torch.set_num_threads(before)
+    assert found == {"by": 1}
+
+
 def test_noise_is_the_same_normal_batch_at_every_call(model):
     torch.manual_seed(1)
     x = timings.noise(model, device="cpu")
@@ -49,7 +95,7 @@ def test_a_second_round_is_for_where_the_first_leaves_a_doubt_and_the_faster_cou
     seconds, rounds, model, monkeypatch
 ):
     left = list(seconds)
-    monkeypatch.setattr(timings, "seconds", lambda work, *, device: left.pop(0))
+    monkeypatch.setattr(timings, "computing", lambda work, *, device: left.pop(0))
     found = precision._time(model, precision.WORK["features"], device="cpu")
     taken = seconds[: 2 * rounds]
     assert found == {"fp32": min(taken[::2]), "bf16": min(taken[1::2])}

@@ -113,8 +113,8 @@ def saving(model: Backbone, boundary: Boundary, *, epochs: int, views: int, wher
             values = run_below(x)
             both = [
                 (
-                    timings.seconds(partial(run_below, x), device=where.device),
-                    timings.seconds(partial(run_above, values), device=where.device),
+                    timings.computing(partial(run_below, x), device=where.device),
+                    timings.computing(partial(run_above, values), device=where.device),
                 )
                 for _ in range(2)
             ]

@@ -56,7 +56,7 @@ class Precision:
 
 @dataclass(frozen=True, kw_only=True)
 class Timing:
-    """Seconds of a batch on a machine, in each precision."""
+    """Seconds that a machine computes for a batch, in each precision."""
 
     fp32: float
     bf16: float
@@ -161,7 +161,7 @@ def _time(model: Backbone, work: Callable[[Backbone, Tensor], None], *, device: 
         for _ in range(ROUNDS):
             for precision, found in seconds.items():
                 with arithmetic(device, precision):
-                    found.append(timings.seconds(partial(work, model, x), device=device))
+                    found.append(timings.computing(partial(work, model, x), device=device))
             beyond = seconds[FP32][0] / seconds[BF16][0] / SMALLEST_GAIN
             if max(beyond, 1 / beyond) >= CLEAR:
                 break

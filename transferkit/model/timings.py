@@ -14,6 +14,7 @@ from transferkit.model.build import Backbone
 from transferkit.zoo import cache_folder
 from transferkit.zoo.disk_cache import DiskCache
 
+LEAST = 0.02  # seconds of a look: some systems' clocks of a thread move by a 64th of one
 IMAGES = 8  # a batch to time: tells by what factor one way is faster as 32 do, in a quarter of the time
 
 
@@ -38,7 +39,6 @@ def looked_up(
         "images": IMAGES,
         "size_px": list(model.card.preprocessing.size_px),
         "processor": runtime.processor(device),
-        "threads": torch.get_num_threads(),
         "versions": {name: version for name, version in runtime.versions().items() if name in ("torch", "timm")},
     }
     kept, digest = DiskCache(cache, "timings"), cache_folder.digest(key)
@@ -68,3 +68,22 @@ def seconds(work: Callable[[], Any], *, device: str) -> float:
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter() - started
+
+
+def computing(work: Callable[[], Any], *, device: str) -> float:
+    """How many seconds a CPU computes for `work`, on one thread; for another device, how long it takes.
+
+    For what decides: other processes lengthen the time that passes, unevenly, and hardly that of a thread.
+    """
+    if torch.device(device).type != "cpu":
+        return seconds(work, device=device)
+    threads, times = torch.get_num_threads(), 0
+    torch.set_num_threads(1)
+    try:
+        started = time.thread_time()
+        while (spent := time.thread_time() - started) < LEAST:
+            work()
+            times += 1
+    finally:
+        torch.set_num_threads(threads)
+    return spent / times
