@@ -17,6 +17,7 @@ import transferkit as tk
 from transferkit import runtime
 from transferkit.config import FinetuneConfig
 from transferkit.data import folder as folders
+from transferkit.train.problem import are_few
 
 SCRATCH_FACTOR = 2
 WAYS = {
@@ -46,7 +47,8 @@ def fit(folder: Path, backbone: str, way: str, *, seed: int) -> dict:
     options = WAYS[way] | {"backbone": backbone, "image_size": IMAGE_SIZE.get(backbone), "seed": seed}
     if way == "scratch":
         images = int((folders.read(folder).parts == "train").sum() * 0.8)
-        options["epochs"] = SCRATCH_FACTOR * FinetuneConfig(data=str(folder)).resolved(images=images).epochs
+        tuned = FinetuneConfig(data=str(folder), **WAYS["fine-tuned"]).resolved(images=images, are_few=are_few(images))
+        options["epochs"] = SCRATCH_FACTOR * tuned.epochs
         options["patience"] = options["epochs"]
     with tempfile.TemporaryDirectory() as scratch:
         metrics = tk.finetune(folder, out=f"{scratch}/run", **options).metrics
