@@ -125,7 +125,7 @@ def test_views_that_repeat_are_computed_once():
 
 def test_views_that_the_training_images_were_seen_in_are_not_computed_again():
     found = expected(FinetuneConfig(data="d"), pace=Pace(new=1.0, repeated=0.1, judged=0.5))
-    found.config.views = 4
+    found = replace(found, views=4)
     assert found.seconds()["training again"] == pytest.approx(20 * 4 + (320 * 10 - 20 * 4) * 0.1)
 
 
@@ -133,7 +133,7 @@ def expected(given, *, epochs=10, pace=None, strategy="auto"):
     """A forecast whose seconds are round: 10 until training, 84 an epoch, one an image that is trained on again."""
     prepared = SimpleNamespace(given=given, strategy=of(given), are_few=True)
     return Forecast(
-        config=SimpleNamespace(epochs=epochs, views=0, patience=8, snapshots=given.snapshots),
+        config=SimpleNamespace(epochs=epochs, patience=8, snapshots=given.snapshots),
         prepared=prepared,
         images={"train": 80, "val": 20, "test": 10},
         started=1.0,
@@ -141,6 +141,7 @@ def expected(given, *, epochs=10, pace=None, strategy="auto"):
         tried=1.0,
         solved=3.0,
         pace=pace,
+        views=0,
         memory=0,
         disk=0,
         cache=0,

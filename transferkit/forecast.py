@@ -37,8 +37,9 @@ class Forecast:
     """What a run takes, as its first batches tell.
 
     Fields: config, the options of `prepared` with every number; images, how many by part; started, read, tried and
-    solved, seconds until training can begin; pace, of training, None where there is none; memory, bytes of the process
-    at its peak; disk, bytes of the run's folder at its largest, and cache, those that are kept beside it.
+    solved, seconds until training can begin; pace, of training, None where there is none; views, of how many what is
+    frozen runs once, 0 for none; memory, bytes of the process at its peak; disk, bytes of the run's folder at its
+    largest, and cache, those that are kept beside it.
     """
 
     config: ResolvedConfig
@@ -49,6 +50,7 @@ class Forecast:
     tried: float
     solved: float
     pace: Pace | None
+    views: int
     memory: int
     disk: int
     cache: int
@@ -64,16 +66,15 @@ class Forecast:
             train, val, test = (self.images[part] for part in ("train", "val", "test"))
             epochs = epochs or kinds.present(self.config.epochs)
             strategy, few = self.prepared.strategy, self.prepared.are_few
-            views = kinds.present(self.config.views) if strategy.trains_network else 0
             if strategy.picks_epoch(self.config, are_few=few):
                 best = best or strategy.expected_best(train, epochs=epochs)
             else:
                 best = epochs
             done = min(epochs, best + self.config.patience)
-            found["training"] = self.pace.training(train, epochs=done, views=views) + done * val * self.pace.judged
+            found["training"] = self.pace.training(train, epochs=done, views=self.views) + done * val * self.pace.judged
             images, judged = strategy.after(self.config, train, val, are_few=few)
             if images:
-                found["training again"] = self.pace.training(images, epochs=best, views=views, known=images - val)
+                found["training again"] = self.pace.training(images, epochs=best, views=self.views, known=images - val)
             end += (test + judged) * self.pace.judged
         return found | {"end": end}
 
@@ -113,11 +114,13 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         looked = first_batches.read(listing, preparation.reader_of(prepared, pool), size)
         taken, seconds = looked.taken, looked.read
         problem, of_views = _problem(config, taken, prepared, pool)
-        found = pace.measure(problem, prepared.strategy, views=config.views or 0) if problem.context.plan else None
+        repeated = _kept_views(prepared, config)
+        found = pace.measure(problem, prepared.strategy, views=repeated) if problem.context.plan else None
     views = prepared.extractor.first_views if prepared.extractor else 1
     width = prepared.model.num_features if prepared.extractor else 0
     pixels, stored = _pixels(prepared, taken)
     fitted = int((parts != "test").sum())
+    held = 2 * 4 * width * views * count + min(HELD_BYTES, int(count * pixels))
     return Forecast(
         config=config,
         prepared=prepared,
@@ -129,7 +132,8 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         tried=_looks(prepared, fitted) * seconds / views,
         solved=_solved(problem, fitted) if prepared.extractor else 0.0,
         pace=found,
-        memory=_memory(prepared, held=2 * 4 * width * views * count + min(HELD_BYTES, int(count * pixels))),
+        views=repeated,
+        memory=_memory(prepared, held=held + prepared.reuse.memory(views=repeated, count=count)),
         disk=network.space_for(prepared.given, prepared.model),
         cache=int(unread[0] * (stored + 4 * width * views) + unread[1] * (stored + 4 * width)),
     )
@@ -141,6 +145,13 @@ def _parts(prepared: Prepared) -> np.ndarray:
     return listing.task.assign_parts(
         listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
     )
+
+
+def _kept_views(prepared: Prepared, config: ResolvedConfig) -> int:
+    """Of how many views what is frozen runs once, where the network is trained."""
+    if not prepared.strategy.trains_network:
+        return 0
+    return prepared.reuse.kept_views(config, count=len(prepared.listing.labels))
 
 
 def _unread(prepared: Prepared, parts: np.ndarray) -> tuple[int, int]:

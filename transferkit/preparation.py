@@ -226,9 +226,8 @@ def problem_of(
     )
     network, features, inputs = model, taken.features, images
     if strategy.trains_network:
-        network, inputs = prepared.reuse.trained_part(
-            images, views=kinds.present(config.views), count=len(listing.labels)
-        )
+        views = prepared.reuse.kept_views(config, count=len(prepared.listing.labels))
+        network, inputs = prepared.reuse.trained_part(images, views=views, count=len(listing.labels))
     elif not strategy.takes_one_pass(prepared.given):
         extractor, plain = kinds.present(prepared.extractor), kinds.present(features)
         features = augmented(extractor, plain, images, np.concatenate([train.rows, val.rows]))

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,6 +11,15 @@ from transferkit.model import boundary
 from transferkit.train import wise_ft
 
 
+@pytest.fixture
+def half_way(monkeypatch):
+    """Half of the way is kept of five fits, whatever they come to."""
+    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
+    monkeypatch.setattr(wise_ft, "_is_ridge", lambda *given: False)
+    monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
+
+
+@pytest.mark.usefixtures("half_way")
 @pytest.mark.parametrize(
     ("asked", "named", "views", "kept"),
     [
@@ -21,9 +31,6 @@ from transferkit.train import wise_ft
 def test_half_of_a_pretrained_network_keeps_its_bits_unless_none_is_to_be_frozen(
     two_digits, tmp_path, monkeypatch, asked, named, views, kept
 ):
-    monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
-    monkeypatch.setattr(wise_ft, "_is_ridge", lambda *given: False)
-    monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
     monkeypatch.setattr(boundary, "saving", lambda *given, **named: 2.0)
     monkeypatch.setattr("transferkit.train.views.VIEWS", 2)
     run = tk.finetune(
@@ -39,3 +46,27 @@ def test_half_of_a_pretrained_network_keeps_its_bits_unless_none_is_to_be_frozen
         if stage != before.stages[-1]:
             trained = dict(after.stage_parameters()[stage])
             assert all(torch.equal(tensor, trained[name]) for name, tensor in parameters) == (stage in kept), stage
+
+
+@pytest.mark.usefixtures("half_way")
+def test_the_frozen_half_runs_once_for_each_epochs_view_of_an_image_whatever_the_number_of_fits(
+    two_digits, tmp_path, monkeypatch
+):
+    seen, handed = [], boundary.Boundary.handed
+
+    def counted(self, x, precision):
+        seen.extend(image.numpy().tobytes() for image in x)
+        return handed(self, x, precision)
+
+    monkeypatch.setattr(boundary.Boundary, "handed", counted)
+    given = {"backbone": "cifar_resnet", "epochs": 2, "precision": "fp32", "lr": 0.001}
+    shared = tk.finetune(two_digits, out=tmp_path / "shared", **given)
+    assert shared.metrics["tried"]["fits"] == 5
+    assert len(set(seen)) <= len(seen) < 1.1 * len(set(seen))  # digits of few pixels may look alike in two views
+    seen.clear()
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", 0)
+    anew = tk.finetune(two_digits, out=tmp_path / "anew", **given)
+    assert not seen
+    ways = [np.array(run.metrics["tried"]["way"]) for run in (shared, anew)]
+    assert ways[0] == pytest.approx(ways[1], rel=1e-3)
+    assert [json.loads((run.folder / "run.json").read_text())["config"]["views"] for run in (shared, anew)] == [0, 0]

@@ -7,6 +7,7 @@ from PIL import Image
 
 import transferkit as tk
 from tests.train.test_told import Told
+from transferkit.config import FinetuneConfig
 from transferkit.data import augment
 from transferkit.data.folder import PathTable
 from transferkit.data.photos import Decoding, Photos
@@ -61,6 +62,37 @@ def test_views_are_repeated_where_that_is_a_fifth_faster_and_the_user_is_told_ho
 
 def test_a_network_that_is_not_cut_has_new_views_in_each_epoch(reuse):
     assert reuse("").choose_views(epochs=7) == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, 5),  # one for each epoch
+        ({"views": 2}, 2),
+        ({"mixup": 0.2}, 0),
+        ({"cutmix": 1.0}, 0),
+        ({"epochs": 6}, 0),  # too many for the memory
+    ],
+)
+def test_what_is_frozen_is_kept_of_each_epochs_view_where_it_is_small(options, kept, reuse, monkeypatch):
+    found = reuse()
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", (1 + 5) * COUNT * found.boundary.bytes_per_image)
+    config = FinetuneConfig(data="photos", **{"epochs": 5, "views": 0} | options)
+    assert found.kept_views(config, count=COUNT) == kept
+    assert found.kept_views(config, count=COUNT + 1) == (kept if config.views else 0)
+    assert reuse(device="cuda").kept_views(config, count=COUNT) == (config.views or 0)
+    assert reuse("").kept_views(config, count=COUNT) == (config.views or 0)
+
+
+def test_the_memory_that_this_takes_is_that_of_each_image_as_it_is_and_in_each_view(reuse, monkeypatch):
+    found = reuse()
+    _, inputs = found.trained_part(images, views=3, count=COUNT)
+    for epoch in (None, 0, 1, 2):
+        ((x, _),) = inputs([np.arange(COUNT)], epoch)
+    assert found.memory(views=3, count=COUNT) == 4 * x.nbytes
+    assert found.memory(views=0, count=COUNT) == reuse("").memory(views=3, count=COUNT) == 0
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", 4 * x.nbytes - 1)
+    assert found.memory(views=3, count=COUNT) == 0  # a file
 
 
 def test_training_goes_through_the_whole_network_where_no_view_is_repeated_or_nothing_is_cut(reuse):

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from transferkit import ranks
+from transferkit import kinds, ranks
 from transferkit.model import boundary
 from transferkit.model.boundary import Activations, Boundary
 from transferkit.model.build import Backbone
 from transferkit.model.eval_batch import batch_of
 from transferkit.model.features import Extractor, Features
 from transferkit.model.timings import Conditions
+from transferkit.options import Options
 from transferkit.progress import Progress
 from transferkit.train import loader
 from transferkit.train.loop import ImageLoader, Loader, eval_batches
@@ -58,6 +59,25 @@ class ActivationReuse:
             return 0
         self.progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
         return VIEWS
+
+    def kept_views(self, options: Options, *, count: int) -> int:
+        """Of how many views what is frozen runs once: those that epochs repeat, else one for each epoch, if small.
+
+        Several trainings, whose epochs have the same views, share it then, without a disk. A GPU computes it anew
+        sooner than it gets it.
+
+        Args: count, how many images there are.
+        """
+        mixes = options.mixup or options.cutmix
+        if options.views or mixes or self.boundary is None or self.device != "cpu":
+            return options.views or 0
+        epochs = kinds.present(options.epochs)
+        return epochs if self.memory(views=epochs, count=count) else 0
+
+    def memory(self, *, views: int, count: int) -> int:
+        """Bytes of memory that what is frozen leaves of so many views of so many images; 0 where none, or in files."""
+        needed = self.boundary.bytes_for(count, views=views) if self.boundary and views else 0
+        return needed if needed <= boundary.MEMORY_BYTES else 0
 
     def trained_part(self, images: ImageLoader, *, views: int, count: int) -> tuple[nn.Module, Loader]:
         """What training goes through and its inputs: the part above the boundary where there is room for what it takes.
