@@ -17,6 +17,7 @@ from transferkit.cli.main import run as cli
 from transferkit.config import FinetuneConfig
 from transferkit.data import known
 from transferkit.forecast import Forecast
+from transferkit.model import boundary
 from transferkit.prepare import prepare
 from transferkit.progress import Progress
 from transferkit.ship import runs
@@ -75,6 +76,22 @@ def test_measuring_leaves_the_network_as_it_was(data, tmp_path, options):
     assert found.images == {"train": 26, "val": 6, "test": 8}
     assert found.memory > 100e6
     assert found.cache == 40 * 4 * prepared.model.num_features + 32 * 4 * prepared.model.num_features
+
+
+def test_what_is_frozen_is_foretold_to_run_once_and_to_take_memory_where_it_is_kept(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(forecast.runtime, "peak_memory", lambda: 1_000_000)
+    prepared = prepare(data, cache_dir=str(tmp_path), **TINY, strategy="auto", freeze="layer2", views=0)
+    measured, measure = [], forecast.pace.measure
+    monkeypatch.setattr(
+        forecast.pace, "measure", lambda *given, views: measured.append(views) or measure(*given, views=views)
+    )
+    kept = forecast.measure(prepared, started=time.monotonic())
+    needed = prepared.reuse.boundary.bytes_for(40, views=8)
+    assert needed > 0
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", needed - 1)
+    anew = forecast.measure(prepared, started=time.monotonic())
+    assert [kept.views, anew.views] == measured == [8, 0]
+    assert kept.memory - anew.memory == needed
 
 
 def test_features_that_are_kept_take_no_time(data, tmp_path, monkeypatch):

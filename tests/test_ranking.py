@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import minimize
 from scipy.stats import multivariate_normal
 
@@ -154,6 +155,17 @@ def test_the_command_prints_a_table_or_json(folder, capsys):
     assert found["backbone"] == "cifar_mlp"
     assert found["is_ahead"]
     assert found["milliseconds"] > 0
+
+
+def test_milliseconds_are_those_with_as_many_threads_as_there_are(folder, tmp_path):
+    before, times = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 1):
+            torch.set_num_threads(threads)
+            times += [each.milliseconds for each in flow.rank(folder, ["cifar_mlp"], cache_dir=str(tmp_path))]
+    finally:
+        torch.set_num_threads(before)
+    assert times[0] == times[2] != times[1]
 
 
 @pytest.mark.parametrize("shape", [(40, 5), (20, 60)])

@@ -114,7 +114,7 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         looked = first_batches.read(listing, preparation.reader_of(prepared, pool), size)
         taken, seconds = looked.taken, looked.read
         problem, of_views = _problem(config, taken, prepared, pool)
-        repeated = _kept_views(prepared, config)
+        repeated = prepared.reuse.kept_views(config, count=count)
         found = pace.measure(problem, prepared.strategy, views=repeated) if problem.context.plan else None
     views = prepared.extractor.first_views if prepared.extractor else 1
     width = prepared.model.num_features if prepared.extractor else 0
@@ -145,13 +145,6 @@ def _parts(prepared: Prepared) -> np.ndarray:
     return listing.task.assign_parts(
         listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
     )
-
-
-def _kept_views(prepared: Prepared, config: ResolvedConfig) -> int:
-    """Of how many views what is frozen runs once, where the network is trained."""
-    if not prepared.strategy.trains_network:
-        return 0
-    return prepared.reuse.kept_views(config, count=len(prepared.listing.labels))
 
 
 def _unread(prepared: Prepared, parts: np.ndarray) -> tuple[int, int]:
