@@ -86,7 +86,7 @@ def test_what_is_frozen_is_foretold_to_run_once_and_to_take_memory_where_it_is_k
         forecast.pace, "measure", lambda *given, views: measured.append(views) or measure(*given, views=views)
     )
     kept = forecast.measure(prepared, started=time.monotonic())
-    needed = prepared.reuse.boundary.bytes_for(40, views=8)
+    needed = prepared.reuse.boundary.bytes_per_image * 40 * (1 + 8)
     assert needed > 0
     monkeypatch.setattr(boundary, "MEMORY_BYTES", needed - 1)
     anew = forecast.measure(prepared, started=time.monotonic())

@@ -139,6 +139,18 @@ def test_without_room_for_what_is_below_the_cut_the_whole_network_is_gone_throug
     assert line.endswith("activations are too many to keep")
 
 
+def test_without_memory_for_what_is_below_the_cut_the_whole_network_is_gone_through(reuse, monkeypatch):
+    def allocated(*given, **about):
+        raise MemoryError("Unable to allocate 1 GiB")
+
+    monkeypatch.setattr(boundary, "_array", allocated)
+    found = reuse()
+    assert found.trained_part(images, views=2, count=COUNT)[0] is found.model
+    assert found.progress.lines == [
+        "frozen stages run in every epoch, their outputs are not kept: unable to allocate 1 gib"
+    ]
+
+
 @pytest.mark.parametrize("wanted", [2, 4])
 def test_features_of_more_views_are_those_of_the_images_in_the_augmentation_of_their_number(wanted):
     model = tk.zoo.create("timm:test_resnet", weights="none", num_classes=3, image_size=32).eval()

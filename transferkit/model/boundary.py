@@ -64,10 +64,6 @@ class Boundary:
         """Of one view, in single precision."""
         return 4 * sum(math.prod(shape) for shape in self.shapes)
 
-    def bytes_for(self, rows: int, *, views: int) -> int:
-        """Of so many images as they are, and in each of so many views."""
-        return self.bytes_per_image * rows * (1 + views)
-
     @torch.no_grad()
     def handed(self, x: Tensor, precision: str) -> tuple[np.ndarray, ...]:
         """What the lower part makes of images; its bits do not depend on which others they come with.

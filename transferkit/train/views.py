@@ -76,7 +76,7 @@ class ActivationReuse:
 
     def memory(self, *, views: int, count: int) -> int:
         """Bytes of memory that what is frozen leaves of so many views of so many images; 0 where none, or in files."""
-        needed = self.boundary.bytes_for(count, views=views) if self.boundary and views else 0
+        needed = self.boundary.bytes_per_image * count * (1 + views) if self.boundary and views else 0
         return needed if needed <= boundary.MEMORY_BYTES else 0
 
     def trained_part(self, images: ImageLoader, *, views: int, count: int) -> tuple[nn.Module, Loader]:
@@ -94,8 +94,8 @@ class ActivationReuse:
             return self.model, images
         try:  # for each view, and each image as it is
             kept = Activations(self.boundary, count, views=1 + views, folder=self.cache)
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
+        except (OSError, MemoryError) as error:
+            reason = (getattr(error, "strerror", None) or str(error)).lower()
             self.progress.say(f"frozen stages run in every epoch, their outputs are not kept: {reason}")
             return self.model, images
         above = loader.above(images, self.boundary, kept, precision=self.precision, device=self.device)
