@@ -29,7 +29,7 @@ class Options:
     backbone: str = option(
         "auto",
         NETWORK,
-        f"{sources.help_text()} auto: the best that is installed; on a GPU a larger one, if it can be downloaded. "
+        f"{sources.help_text()} auto: the best installed, beside the least; on a GPU a larger one, if it can be had. "
         "best: the one that `transferkit rank --commercial` puts first.",
         metavar="NAME",
     )

@@ -139,6 +139,7 @@ def _network(
         preprocessing = replace(model.card.preprocessing, bit_depth=config.bit_depth)
         model.card = replace(model.card, preprocessing=preprocessing)
     model.holds_statistics = config.weights != "none"  # those of pretraining are better than a few hundred images give
+    model.learn_apart()
     strategy = config.chosen_strategy
     dropout, dropconnect = (config.dropout, config.dropconnect) if strategy.trains_network else (0.0, 0.0)
     reset_head(model, classes, seed=config.seed, dropout=dropout, dropconnect=dropconnect)

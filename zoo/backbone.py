@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from transferkit.zoo import split
 from transferkit.zoo.card import ModelCard
 from transferkit.zoo.errors import UsageError
-from transferkit.zoo.final_layers import Head, final_layer, pooled
+from transferkit.zoo.final_layers import Head, MeanAnswer, final_layer, pooled
 from transferkit.zoo.layers import NOTHING_DROPPED, Dropping, new_head
 from transferkit.zoo.stages import name_groups, place_modules, separate_heads
 
@@ -163,21 +163,28 @@ class Backbone(nn.Module):
             self.model.set_submodule(name, nn.Identity())
             self.spec = {**self.spec, "linear_head": True}
 
+    def learn_apart(self) -> None:
+        """In training answer (B, n, K) where n networks lie side by side, so that each is led by its own answer."""
+        for module in self.model.modules():
+            if isinstance(module, MeanAnswer):
+                module.apart = True
+
     @torch.no_grad()
     def set_linear(self, weight: Tensor, bias: Tensor) -> None:
         """Make the logits `features @ weight.T + bias`; exact for several heads too, whose mean the logits are.
 
-        Shapes: weight (K, D), bias (K,).
+        Shapes: weight (K, D); bias (K,), or (H, K) that of each final layer, whose mean counts.
         Raises: UsageError if the shapes are not those of the network.
         """
         expected = (self.num_classes, self.num_features)
-        if tuple(weight.shape) != expected or tuple(bias.shape) != expected[:1]:
+        biases = bias.expand(len(self.heads), -1) if bias.ndim == 1 else bias
+        if tuple(weight.shape) != expected or tuple(biases.shape) != (len(self.heads), self.num_classes):
             raise UsageError(f"the head takes a weight of shape {expected}, not {tuple(weight.shape)}")
         self.make_linear()
         layers = self._layers()
-        for layer, part in zip(layers, weight.split(self.widths, dim=1)):
+        for layer, part, own in zip(layers, weight.split(self.widths, dim=1), biases):
             layer.weight.copy_((part * len(layers)).reshape(layer.weight.shape))
-            layer.get_parameter("bias").copy_(bias)
+            layer.get_parameter("bias").copy_(own)
 
     @torch.no_grad()
     def divide_logits(self, temperature: float) -> None:

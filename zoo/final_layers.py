@@ -25,6 +25,23 @@ class Head(nn.Module):
         return torch.stack(logits).mean(0)  # (B, K)
 
 
+class MeanAnswer(nn.Module):
+    """The mean of what several networks answer, each weighed by how many final layers it has.
+
+    In training, where they are `apart`, the answer of each. Shapes: (B, K) each -> (B, K), or (B, n, K).
+    """
+
+    def __init__(self, layers: Sequence[int]):
+        super().__init__()
+        self.apart = False
+        self._shares = [count / sum(layers) for count in layers]
+
+    def forward(self, *logits: Tensor) -> Tensor:
+        if self.apart and self.training:
+            return torch.stack(logits, 1)
+        return torch.stack([each * share for each, share in zip(logits, self._shares)]).sum(0)
+
+
 def final_layer(model: nn.Module, name: str) -> nn.Linear | nn.Conv2d:
     """The layer of that name. Raises: TypeError if it is not linear."""
     if isinstance(layer := model.get_submodule(name), (nn.Linear, nn.Conv2d)):

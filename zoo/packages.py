@@ -14,6 +14,7 @@ from transferkit.zoo.files import read_errors, sha256
 Shapes = Mapping[str, tuple[int, ...]]
 
 NAMES = ("efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2")  # from the least to the best on ImageNet
+PLAIN = NAMES[0]  # what this package asks for
 
 
 def distribution(name: str) -> str:
@@ -42,9 +43,14 @@ def find(name: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
+def is_installed(name: str) -> bool:
+    """Whether the weights of a network are there."""
+    return find(name) is not None
+
+
 def best() -> str:
     """The best network whose weights are installed; where none is, the one that this package asks for."""
-    return next(filter(find, reversed(NAMES)), NAMES[0])
+    return next(filter(is_installed, reversed(NAMES)), PLAIN)
 
 
 def converted(name: str, shapes: Callable[[], Shapes]) -> Path:

@@ -17,6 +17,7 @@ from transferkit.zoo import files, own_folder
 from transferkit.zoo.backbone import Anatomy, Backbone
 from transferkit.zoo.card import ModelCard, Preprocessing
 from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.final_layers import MeanAnswer
 from transferkit.zoo.names import SIDE_BY_SIDE
 from transferkit.zoo.weights import load_state
 
@@ -64,14 +65,13 @@ class SideBySide(nn.Module):
 
     def __init__(self, bodies: Sequence[nn.Module], prepares: Sequence[Prepare], heads: Sequence[int]):
         super().__init__()
+        self.prepares = nn.ModuleList(prepares)  # before what they feed: a cut leaves them on its lower side
         self.bodies = nn.ModuleList(bodies)
-        self.prepares = nn.ModuleList(prepares)
-        self._shares = [count / sum(heads) for count in heads]
+        self.mean = MeanAnswer(heads)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mean of the logits over all final layers."""
-        logits = [body(prepare(x)) * share for body, prepare, share in zip(self.bodies, self.prepares, self._shares)]
-        return torch.stack(logits).sum(0)
+        """The mean of the logits over all final layers; in training, where networks learn apart, those of each."""
+        return self.mean(*(body(prepare(x)) for body, prepare in zip(self.bodies, self.prepares)))
 
 
 def join(bodies: Sequence[Backbone]) -> Backbone:

@@ -197,6 +197,11 @@ def test_an_ensemble_and_a_network_that_is_not_of_timm_are_refused_with_what_to_
     tk.ensemble([run.folder, run.folder], tmp_path / "both")
     assert cli(["push", str(tmp_path / "both"), NAME]) == 2
     assert "push its members one by one" in capsys.readouterr().err
+    pair = tk.zoo.create("cifar_resnet+cifar_resnet", num_classes=2)
+    about = {"classes": ("a", "b"), "preprocessing": pair.card.preprocessing, "record": {}}
+    artifact.save(tmp_path / "pair", artifact.Artifact(backbone=pair, **about))
+    assert cli(["push", str(tmp_path / "pair"), NAME]) == 2
+    assert "this is cifar_resnet+cifar_resnet; push its members one by one: MODEL/members/0" in capsys.readouterr().err
     assert cli(["push", "cifar_resnet", NAME]) == 2
     assert "is no network of timm" in capsys.readouterr().err
 

@@ -34,7 +34,7 @@ def one_l2():
     """The L2 of a probe is not searched for, which is half of the time of a fit; tests/train/test_head.py has that."""
     search = head.fit_probe
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(head, "fit_probe", lambda problem, *, l2: search(problem, l2=l2 or 0.01))
+        patch.setattr(head, "fit_probe", lambda problem, *, l2, **given: search(problem, l2=l2 or 0.01, **given))
         yield
 
 

@@ -58,7 +58,9 @@ def test_it_is_cut_and_frozen_like_any_other(pair):
     x, stage = torch.randn(2, 3, 224, 224), pair.stages[1]
     below, above = pair.split(stage)
     assert not isinstance(below, torch.nn.Identity)
-    torch.testing.assert_close(above(below(x)), pair(x))
+    handed = below(x)
+    assert [each.shape[1] for each in handed] == [24, 16]  # channels of each network, and no images
+    torch.testing.assert_close(above(handed), pair(x))
     pair.freeze(pair.stages[:2])
     frozen = [name for name, parameter in pair.model.named_parameters() if not parameter.requires_grad]
     assert {name.split(".")[1] for name in frozen} == {"0", "1"}

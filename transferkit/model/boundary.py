@@ -18,7 +18,7 @@ from transferkit.model.build import Backbone, ModelCard
 from transferkit.model.timings import Conditions
 from transferkit.runtime import arithmetic
 
-MEMORY_BYTES = 1 << 30  # activations beyond it lie in a file
+MEMORY_BYTES = 2 << 30  # activations beyond it lie in a file
 FILE_BYTES = 20 << 30  # and half the space left, at most
 
 

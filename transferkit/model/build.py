@@ -16,7 +16,7 @@ from transferkit.zoo.layers import Dropping, he_normal, new_head
 from transferkit.zoo.lazy_network import assemble, describe
 from transferkit.zoo.mlp import CifarMlp
 from transferkit.zoo.names import DEPTH, SIDE_BY_SIDE, missing_folder
-from transferkit.zoo.packages import best
+from transferkit.zoo.packages import PLAIN, best, is_installed
 from transferkit.zoo.packed import pack, unpack
 from transferkit.zoo.resnet import CifarResNet
 from transferkit.zoo.side_by_side import bodies_of
@@ -71,11 +71,15 @@ EMBEDDED_DEFAULT = "cifar_resnet"
 def named(name: str, device: str) -> tuple[str, ...]:
     """The names of networks to take the first of that can be had: those that "auto" means, else the name itself.
 
-    On a CPU none of them needs a hub: a run is the same with a network and without.
+    On a CPU none of them needs a hub: a run is the same with a network and without. Where two are installed, the least
+    and the best of them are taken side by side.
     """
     if name != "auto":
         return (name,)
-    return (*(() if device == "cpu" else (GPU_DEFAULT,)), best(), EMBEDDED_DEFAULT)
+    own: tuple[str, ...] = (best(),)
+    if best() != PLAIN and is_installed(PLAIN):
+        own = (SIDE_BY_SIDE.join((PLAIN, best())), best(), PLAIN)
+    return (*(() if device == "cpu" else (GPU_DEFAULT,)), *own, EMBEDDED_DEFAULT)
 
 
 def open_backbone(
@@ -85,7 +89,9 @@ def open_backbone(
 
     Raises: UsageError, ModelFileError, NetworkError, StorageError, of the last one.
     """
-    *others, last = names[:1] if weights else names  # weights that are given are for the network that is meant
+    if weights:  # those that are given are for the network that is meant, and a file for one network
+        names = tuple(name for name in names if weights == "none" or SIDE_BY_SIDE not in name)[:1] or names[:1]
+    *others, last = names
     reason = ""
     for name in others:
         try:

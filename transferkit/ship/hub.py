@@ -50,7 +50,7 @@ def push(path: str | Path, repository: str, *, private: bool = False, out: Path 
     elif os.path.lexists(out):
         raise UsageError(f"{out} exists already; name a folder that does not")
     model = artifact.load(path)
-    if isinstance(model, Ensemble):
+    if isinstance(model, Ensemble) or build.bodies_of(model.backbone):
         raise UsageError(
             f"timm and transformers open one network and this is {model.name}; {ONE_BY_ONE.replace('export', 'push')}"
         )

@@ -64,7 +64,7 @@ def probed(
     if by_validation:
         judged += f"; the {len(problem.val.rows):,} of validation alone chose {by_validation}"
     features = kinds.present(problem.features)
-    problem.model.set_linear(found.final.weight, found.final.bias)
+    found.final.put_into(problem.model)
     alone = Fitted(
         chosen=chosen,
         networks=(problem.model,),

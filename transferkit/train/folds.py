@@ -59,7 +59,7 @@ def _others(problem: Problem, mode: TrainingMode, probe: ProbeFit, first: Way, *
         examples = replace(train, rows=np.setdiff1d(both, held))
         mode.restart()
         linear = head.fitted_like(probe, problem, examples.rows)
-        problem.model.set_linear(linear.weight, linear.bias)
+        linear.put_into(problem.model)
         start = {  # the head alone is another one
             name: old if torch.equal(old, tensor) else tensor
             for (name, old), tensor in zip(first.start.items(), state.snapshot(mode.network).values())

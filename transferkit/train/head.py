@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import kinds, ranks
+from transferkit.messages import Reporter
+from transferkit.model.build import bodies_of
 from transferkit.model.features import Features
 from transferkit.train import probe, selection
 from transferkit.train.feature_blocks import Rows, Scale
@@ -25,7 +27,7 @@ class ProbeFit:
 
     Fields: final is fitted on train and val, of_train on train alone; logits (n, K) are those of `rows` (n,), each from
     a fit without the image; mirrored, the same of mirror images, where these are wanted; by_cross_validation, whether
-    these and the L2 come from folds; note says it where not.
+    these and the L2 come from folds; note says it where not; each, the probes whose mean it is, where it is one.
     """
 
     final: probe.Linear
@@ -36,28 +38,64 @@ class ProbeFit:
     by_cross_validation: bool
     mirrored: np.ndarray | None = None
     note: str = ""
+    each: "tuple[ProbeFit, ...]" = ()
 
 
-def solve(problem: Problem, *, l2: float | None) -> ProbeFit:
+def solve(problem: Problem, *, l2: float | None, widest: int = 0) -> ProbeFit:
     """The probe; each rank solves for it, which takes no longer than waiting, and all take that of the first.
 
-    Args: l2, None to choose it.
+    Args: those of `fit_probe`.
     """
-    found = fit_probe(problem, l2=l2)
-    linear = [weights for fit in (found.final, found.of_train) for weights in (fit.weight, fit.bias)]
+    found = fit_probe(problem, l2=l2, widest=widest)
+    linear = [*found.final.tensors, *found.of_train.tensors]
     answers = [torch.from_numpy(logits) for logits in (found.logits, found.mirrored) if logits is not None]
     ranks.copy_first([*linear, *answers])
     return replace(found, l2=ranks.from_first(found.l2))
 
 
-def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
+def solve_each(problem: Problem) -> ProbeFit:
+    """The probe that training goes on from: where networks lie side by side, the mean of those of each alone.
+
+    Each has its own L2, the first's is `l2`.
+    """
+    parts = _apart(problem)
+    if len(parts) == 1:
+        return solve(problem, l2=None)
+    quiet = replace(problem.context, reporter=Reporter())
+    widest = max(kinds.present(part.features).plain.shape[1] for part in parts)
+    found = tuple(solve(replace(part, context=quiet), l2=None, widest=widest) for part in parts)
+    layers = [len(kinds.present(part.features).widths) for part in parts]
+    mirrored = [each.mirrored for each in found if each.mirrored is not None]
+    return replace(
+        found[0],
+        final=probe.mean([each.final for each in found], layers),
+        of_train=probe.mean([each.of_train for each in found], layers),
+        logits=np.average([each.logits for each in found], axis=0, weights=layers).astype(np.float32),
+        mirrored=np.average(mirrored, axis=0, weights=layers).astype(np.float32) if mirrored else None,
+        each=found,
+    )
+
+
+def _apart(problem: Problem) -> list[Problem]:
+    """The problem of each network that lies side by side with others, with its own features."""
+    layers = [len(body.heads) for body in bodies_of(problem.model)] or [len(problem.model.heads)]
+    features, ends = kinds.present(problem.features), np.cumsum(layers)
+    parts = []
+    for first, end in zip(ends - layers, ends):
+        start, widths = sum(features.widths[:first]), features.widths[first:end]
+        views = tuple(view[:, start : start + sum(widths)] for view in features.views)
+        parts.append(replace(problem, features=Features(views=views, widths=widths)))
+    return parts
+
+
+def fit_probe(problem: Problem, *, l2: float | None, widest: int = 0) -> ProbeFit:
     """Solve for a head on train and val, and on train alone; L2 by 5-fold cross-validation over both.
 
     Each image counts once a view; all views of an image, and all images of a group, lie in the same fold. Where rows x
     features x classes are more than `FOLDS_UP_TO`, the validation part takes the place of the folds; as many of its
     images judge as `JUDGED_UP_TO` allows.
 
-    Args: l2, None to choose it.
+    Args: l2, None to choose it; widest, the features of other networks whose probes are judged by the same images.
     """
     features, train, val = kinds.present(problem.features), problem.train, problem.val
     both = np.sort(np.concatenate([train.rows, val.rows]))
@@ -69,7 +107,7 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
         return Rows.of(features, rows, train)
 
     everything, mirrored, note = seen(both), None, ""
-    by_cross_validation = len(everything) * everything.width * train.num_classes <= FOLDS_UP_TO
+    by_cross_validation = len(everything) * max(everything.width, widest) * train.num_classes <= FOLDS_UP_TO
     if by_cross_validation:
         groups = None if problem.groups is None else problem.groups[both]
         folds = train.task.folds(everything.labels, FOLDS, seed=problem.hyperparameters.seed, groups=groups)
@@ -101,9 +139,18 @@ def fit_probe(problem: Problem, *, l2: float | None) -> ProbeFit:
 
 def fitted_like(found: ProbeFit, problem: Problem, rows: np.ndarray) -> probe.Linear:
     """The probe that images of `rows` (n,) alone give, with the L2 of `found`; each rank has that of the first."""
-    linear = fit_to(problem, rows, found.l2, start=found.final)
-    ranks.copy_first([linear.weight, linear.bias])
+    linear = fit_like(found, problem, rows)
+    ranks.copy_first(linear.tensors)
     return linear
+
+
+def fit_like(found: ProbeFit, problem: Problem, rows: np.ndarray) -> probe.Linear:
+    """The same, solved for by this rank."""
+    if not found.each:
+        return fit_to(problem, rows, found.l2, start=found.final)
+    parts = _apart(problem)
+    fits = [fit_to(part, rows, each.l2, start=each.final) for part, each in zip(parts, found.each)]
+    return probe.mean(fits, [len(kinds.present(part.features).widths) for part in parts])
 
 
 def fit_to(problem: Problem, rows: np.ndarray, l2: float, *, start: probe.Linear | None = None) -> probe.Linear:

@@ -88,7 +88,7 @@ def _drawn(problem: Problem, found: ProbeFit, count: int) -> Iterator[np.ndarray
         right = np.full(len(rows), np.nan)
         inside = part == number
         if inside.any() and not inside.all():
-            linear = head.fit_to(problem, rows[inside], found.l2)
+            linear = head.fit_like(found, problem, rows[inside])
             right[~inside] = task.right(linear.predict(plain, rows[~inside]), labels[~inside])
             yield right
 

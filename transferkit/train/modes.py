@@ -82,8 +82,7 @@ def on_features(problem: Problem, *, name: str) -> TrainingMode:
         return optim.make(given.optimizer, optim.groups_of(layer.parameters(), lr=lr, l2=l2))
 
     def settle() -> None:
-        found = features.for_raw(layer)
-        model.set_linear(found.weight, found.bias)
+        features.for_raw(layer).put_into(model)
 
     return TrainingMode(
         name=name,

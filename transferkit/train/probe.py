@@ -1,11 +1,13 @@
 """A linear classifier on fixed features: a convex problem, solved by L-BFGS over as many rows as there are."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from transferkit.model.build import Backbone
 from transferkit.tasks import SINGLE_LABEL, Task
 from transferkit.train import lbfgs
 from transferkit.train.feature_blocks import Blocks, Rows, Scale, standardised
@@ -14,10 +16,23 @@ from transferkit.train.objective import Objective, scaled, unscaled
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """A linear classifier. Shapes: weight (K, D), bias (K,)."""
+    """A linear classifier, or the mean of several on features that lie side by side.
+
+    Shapes: weight (K, D), bias (K,); biases (H, K), those of the final layers where they differ, whose mean is `bias`.
+    """
 
     weight: Tensor
     bias: Tensor
+    biases: Tensor | None = None
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """All of its numbers."""
+        return [each for each in (self.weight, self.bias, self.biases) if each is not None]
+
+    def put_into(self, model: Backbone) -> None:
+        """Make it the head of a network that has those features."""
+        model.set_linear(self.weight, self.bias if self.biases is None else self.biases)
 
     def logits(self, features: Tensor) -> Tensor:
         """Shapes: features (N, D) -> (N, K)."""
@@ -63,6 +78,17 @@ def linear(point: Tensor, scale: Scale) -> Linear:
     """The classifier for features as they are that `point` is on `scale`."""
     weight, bias = unscaled(point, scale)
     return Linear(weight=weight, bias=bias)
+
+
+def mean(parts: Sequence[Linear], layers: Sequence[int]) -> Linear:
+    """The classifiers of features that lie side by side as one, whose answer is the mean of theirs.
+
+    Args: layers, the final layers of the network that each of them is of, which count the same.
+    """
+    shares = [count / sum(layers) for count in layers]
+    biases = torch.cat([part.bias.expand(count, -1) for part, count in zip(parts, layers)])
+    weight = torch.cat([part.weight * share for part, share in zip(parts, shares)], 1)
+    return Linear(weight=weight, bias=biases.mean(0), biases=biases)
 
 
 def score(blocks: Blocks, classifier: Linear, task: Task = SINGLE_LABEL) -> dict[str, float]:

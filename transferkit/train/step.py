@@ -123,20 +123,29 @@ class Gradient:
         losses, right = [], []
         for piece, named in pieces:
             with arithmetic(named[0].labels.device, self.precision):
-                logits = self.network(piece).float()  # (B, K)
+                logits = self.network(piece).float()  # (B, K), or (B, n, K) of n networks
             loss, weight = self._loss(logits, named, rows)
-            of_all = loss * (share * weight * ranks.size())  # gradients are means over the ranks
+            networks = logits.shape[1] if logits.ndim == 3 else 1
+            # gradients are means over the ranks; each network learns as it does alone
+            of_all = loss * (share * weight * ranks.size() * networks)
             (scaler.scale(of_all) if scaler else of_all).backward()
             losses.append(loss.detach() if count == 1 else loss.detach() * weight)
-            right.append(self.task.right(logits, named[most].labels).sum())
+            answers = logits.mean(1) if logits.ndim == 3 else logits
+            right.append(self.task.right(answers, named[most].labels).sum())
         return functools.reduce(operator.add, losses), functools.reduce(operator.add, right)
 
     def _loss(self, logits: Tensor, targets: Sequence[Target], rows: np.ndarray) -> tuple[Tensor, float]:
         """A loss and what it counts in the mean of the batch: losses are linear in the labels, so shares mix them."""
-        terms = [(self.criterion(logits, each.labels), each.share * self._weight(each.rows, rows)) for each in targets]
+        terms = [(self._mean_loss(logits, each.labels), each.share * self._weight(each.rows, rows)) for each in targets]
         if len(terms) == 1:
             return terms[0]
         return functools.reduce(operator.add, [loss * weight for loss, weight in terms]), 1.0
+
+    def _mean_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The criterion; of the answers of several networks, the mean of theirs."""
+        if logits.ndim == 3:
+            labels, logits = labels.repeat_interleave(logits.shape[1], 0), logits.flatten(0, 1)
+        return self.criterion(logits, labels)
 
     def _weight(self, some: np.ndarray, rows: np.ndarray) -> float:
         """What `some` of the batch's rows count in its mean loss, from 0 to 1."""

@@ -51,12 +51,12 @@ def from_probe(problem: "Problem") -> "tuple[ProbeFit, TrainingMode, Callable[[]
 
     model = problem.model
     untouched = state.snapshot(model)
-    found = head.solve(problem, l2=None)
+    found = head.solve_each(problem)
 
     def restart() -> None:
         model.load_state_dict(untouched)
-        model.set_linear(found.final.weight, found.final.bias)
+        found.final.put_into(model)
 
     mode = modes.through_network(problem, name=LpFt.name, restart=restart, head_factor=1)
-    model.set_linear(found.of_train.weight, found.of_train.bias)
+    found.of_train.put_into(model)
     return found, mode, restart
