@@ -42,12 +42,15 @@ def loader(batches, epoch):
         yield X[torch.from_numpy(rows)], rows
 
 
+def task_of(labels):
+    return SINGLE_LABEL if labels.ndim == 1 else MultiLabel()
+
+
 def step(network, labels, *, optimizer, balance="none"):
     """One step of training on all of `X`; what it recorded."""
-    task = SINGLE_LABEL if labels.ndim == 1 else MultiLabel()
     plan = Plan(epochs=1, batch_size=12, max_gradient_norm=None, balance=balance)
     made = optim.make(optimizer, optim.groups_of(network.parameters(), lr=0.01, l2=0.0))
-    examples = Examples(rows=np.arange(12), labels=labels, num_classes=3, task=task)
+    examples = Examples(rows=np.arange(12), labels=labels, num_classes=3, task=task_of(labels))
     (record,) = loop.train_epochs(network, made, loader, examples, plan)
     return record["train"]
 
@@ -60,7 +63,10 @@ def test_a_step_of_several_networks_is_the_step_of_each_alone(pair, labels, bala
     for each in alone:
         each.holds_statistics = True
     pair.learn_apart()
+    with torch.no_grad():
+        right = task_of(labels).right(pair.eval()(X), torch.from_numpy(labels))  # by the mean of the answers
     together = step(pair, labels, optimizer=optimizer, balance=balance)
+    assert together["accuracy"] == pytest.approx(float(right.float().mean()))
     seen = [nn.Sequential(prepare, each) for prepare, each in zip(pair.model.prepares, alone)]
     losses = [step(each, labels, optimizer=optimizer, balance=balance)["loss"] for each in seen]
     for part, each in zip(side_by_side.bodies_of(pair), alone):
