@@ -58,9 +58,9 @@ def solve_each(problem: Problem) -> ProbeFit:
 
     Each has its own L2, the first's is `l2`.
     """
-    parts = _apart(problem)
-    if len(parts) == 1:
+    if not bodies_of(problem.model):
         return solve(problem, l2=None)
+    parts = _apart(problem)
     quiet = replace(problem.context, reporter=Reporter())
     widest = max(kinds.present(part.features).plain.shape[1] for part in parts)
     found = tuple(solve(replace(part, context=quiet), l2=None, widest=widest) for part in parts)
@@ -78,7 +78,7 @@ def solve_each(problem: Problem) -> ProbeFit:
 
 def _apart(problem: Problem) -> list[Problem]:
     """The problem of each network that lies side by side with others, with its own features."""
-    layers = [len(body.heads) for body in bodies_of(problem.model)] or [len(problem.model.heads)]
+    layers = [len(body.heads) for body in bodies_of(problem.model)]
     features, ends = kinds.present(problem.features), np.cumsum(layers)
     parts = []
     for first, end in zip(ends - layers, ends):

@@ -125,13 +125,12 @@ class Gradient:
             with arithmetic(named[0].labels.device, self.precision):
                 logits = self.network(piece).float()  # (B, K), or (B, n, K) of n networks
             loss, weight = self._loss(logits, named, rows)
-            networks = logits.shape[1] if logits.ndim == 3 else 1
+            answers = logits if logits.ndim == 3 else logits[:, None]  # (B, n, K)
             # gradients are means over the ranks; each network learns as it does alone
-            of_all = loss * (share * weight * ranks.size() * networks)
+            of_all = loss * (share * weight * ranks.size() * answers.shape[1])
             (scaler.scale(of_all) if scaler else of_all).backward()
             losses.append(loss.detach() if count == 1 else loss.detach() * weight)
-            answers = logits.mean(1) if logits.ndim == 3 else logits
-            right.append(self.task.right(answers, named[most].labels).sum())
+            right.append(self.task.right(answers.mean(1), named[most].labels).sum())
         return functools.reduce(operator.add, losses), functools.reduce(operator.add, right)
 
     def _loss(self, logits: Tensor, targets: Sequence[Target], rows: np.ndarray) -> tuple[Tensor, float]:
