@@ -85,9 +85,10 @@ def test_what_is_frozen_is_foretold_to_run_once_and_to_take_memory_where_it_is_k
     monkeypatch.setattr(
         forecast.pace, "measure", lambda *given, views: measured.append(views) or measure(*given, views=views)
     )
-    kept = forecast.measure(prepared, started=time.monotonic())
-    needed = prepared.reuse.boundary.bytes_per_image * 40 * (1 + 8)
+    needed = prepared.reuse.boundary.bytes_of(40, fitted=32, views=8)  # eight only test
     assert needed > 0
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", needed)
+    kept = forecast.measure(prepared, started=time.monotonic())
     monkeypatch.setattr(boundary, "MEMORY_BYTES", needed - 1)
     anew = forecast.measure(prepared, started=time.monotonic())
     assert [kept.views, anew.views] == measured == [8, 0]

@@ -114,12 +114,12 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         looked = first_batches.read(listing, preparation.reader_of(prepared, pool), size)
         taken, seconds = looked.taken, looked.read
         problem, of_views = _problem(config, taken, prepared, pool)
-        repeated = prepared.reuse.kept_views(config, count=count)
+        fitted = int((parts != "test").sum())
+        repeated = prepared.reuse.kept_views(config, images=count, fitted=fitted)
         found = pace.measure(problem, prepared.strategy, views=repeated) if problem.context.plan else None
     views = prepared.extractor.first_views if prepared.extractor else 1
     width = prepared.model.num_features if prepared.extractor else 0
     pixels, stored = _pixels(prepared, taken)
-    fitted = int((parts != "test").sum())
     held = 2 * 4 * width * views * count + min(HELD_BYTES, int(count * pixels))
     return Forecast(
         config=config,
@@ -133,7 +133,7 @@ def measure(prepared: Prepared, *, started: float, look: int = 0) -> Forecast:
         solved=_solved(problem, fitted) if prepared.extractor else 0.0,
         pace=found,
         views=repeated,
-        memory=_memory(prepared, held=held + prepared.reuse.memory(views=repeated, count=count)),
+        memory=_memory(prepared, held=held + prepared.reuse.memory(count, fitted=fitted, views=repeated)),
         disk=network.space_for(prepared.given, prepared.model),
         cache=int(unread[0] * (stored + 4 * width * views) + unread[1] * (stored + 4 * width)),
     )

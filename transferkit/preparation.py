@@ -226,12 +226,13 @@ def problem_of(
         pool=pool,
     )
     network, features, inputs = model, taken.features, images
+    rows = np.concatenate([train.rows, val.rows])
     if strategy.trains_network:
-        views = prepared.reuse.kept_views(config, count=len(prepared.listing.labels))
-        network, inputs = prepared.reuse.trained_part(images, views=views, count=len(listing.labels))
+        views = prepared.reuse.kept_views(config, images=len(listing.labels), fitted=len(rows))
+        network, inputs = prepared.reuse.trained_part(images, views=views, count=len(listing.labels), fitted=rows)
     elif not strategy.takes_one_pass(prepared.given):
         extractor, plain = kinds.present(prepared.extractor), kinds.present(features)
-        features = augmented(extractor, plain, images, np.concatenate([train.rows, val.rows]))
+        features = augmented(extractor, plain, images, rows)
     return Problem(
         model=model,
         features=features,

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from transferkit.zoo import files, own_folder
@@ -27,7 +29,8 @@ FAMILY = "side_by_side"
 class Prepare(nn.Module):
     """Images that are prepared for one network as another one wants them. Shapes: (B, 3, H, W) -> (B, 3, h, w).
 
-    A size is changed by two products with matrices, bilinear with antialiasing, which every exporter knows.
+    A size is changed by the filter by which the wanted one's photos are, as two products with matrices, which every
+    exporter knows.
     """
 
     rows: Tensor
@@ -44,7 +47,7 @@ class Prepare(nn.Module):
         shift = [(mean - other) / another for mean, _, other, another in pairs]
         if not self._is_same_size:
             for name, side, other in zip(("rows", "columns"), given.size_px, wanted.size_px):
-                self.register_buffer(name, _resizing(side, other), persistent=False)
+                self.register_buffer(name, _resizing(side, other, wanted.interpolation), persistent=False)
         self.register_buffer("scale", torch.tensor(scale).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", torch.tensor(shift).view(3, 1, 1), persistent=False)
 
@@ -54,10 +57,10 @@ class Prepare(nn.Module):
         return x if self._is_same else x * self.scale + self.shift
 
 
-def _resizing(side: int, other: int) -> Tensor:
+def _resizing(side: int, other: int, interpolation: str) -> Tensor:
     """What a column of `side` pixels is multiplied by to have `other` of them; shape (other, side)."""
-    one = torch.eye(side)[None, None]
-    return nn.functional.interpolate(one, (other, side), mode="bilinear", align_corners=False, antialias=True)[0, 0]
+    each_pixel = Image.fromarray(np.eye(side, dtype=np.float32))
+    return torch.from_numpy(np.array(each_pixel.resize((side, other), Image.Resampling[interpolation.upper()])))
 
 
 class SideBySide(nn.Module):

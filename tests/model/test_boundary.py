@@ -1,5 +1,6 @@
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,7 @@ def test_a_part_above_that_takes_several_tensors_is_validated_as_the_whole_netwo
     model = frozen_network("timm:coat_tiny", "parallel_blocks.4").eval()
     found, rows = boundary.find(model), np.arange(40)
     x = torch.randn(len(rows), 3, 64, 64, generator=torch.Generator().manual_seed(0))
-    kept = Activations(found, len(rows), views=2, folder=Path())
+    kept = Activations(found, len(rows), rows, views=1, folder=Path())
 
     def images(batches, epoch):
         return ((x[torch.from_numpy(batch)], batch) for batch in batches)
@@ -91,9 +92,9 @@ def test_modes_above_the_boundary_are_those_of_the_whole_network():
 def test_activations_are_the_same_in_memory_and_in_a_file(tmp_path, monkeypatch):
     found = boundary.find(frozen_network("timm:test_resnet", "layer1"))
     values, rows = found.handed(torch.randn(3, 3, 64, 64), "fp32"), np.array([4, 0, 2])
-    in_memory = Activations(found, 5, views=2, folder=tmp_path)
+    in_memory = Activations(found, 5, np.arange(5), views=1, folder=tmp_path)
     monkeypatch.setattr(boundary, "MEMORY_BYTES", 0)
-    in_file = Activations(found, 5, views=2, folder=tmp_path)
+    in_file = Activations(found, 5, np.arange(5), views=1, folder=tmp_path)
     for kept in (in_memory, in_file):
         assert kept.missing(np.array([4, 1, 4]), 1).tolist() == [1, 4]
         kept.put(rows, 1, values)
@@ -103,16 +104,35 @@ def test_activations_are_the_same_in_memory_and_in_a_file(tmp_path, monkeypatch)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("memory", [1 << 30, 0])
+def test_of_images_that_are_not_fitted_to_no_view_takes_room_or_is_given(memory, tmp_path, monkeypatch):
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", memory)
+    found = boundary.find(frozen_network("timm:test_resnet", "layer1"))
+    monkeypatch.setattr(boundary, "FILE_BYTES", (10 + 2 * 3) * found.bytes_of(1, fitted=0, views=0))
+    values, fitted = found.handed(torch.randn(3, 3, 64, 64), "fp32"), np.array([9, 7, 4])
+    kept = Activations(found, 10, fitted, views=2, folder=tmp_path)
+    assert kept.missing(np.array([4, 9, 7]), 2).tolist() == [4, 7, 9]
+    kept.put(np.array([4, 9, 7]), 2, values)
+    assert kept.missing(fitted, 2).tolist() == []
+    assert np.array_equal(kept.get(fitted, 2, device="cpu").numpy(), values[0][[1, 2, 0]])
+    one = tuple(value[:1] for value in values)
+    kept.put(np.array([3]), 0, one)
+    assert np.array_equal(kept.get(np.array([3]), 0, device="cpu").numpy(), one[0])
+    for asked in (kept.missing, partial(kept.get, device="cpu"), partial(kept.put, values=one)):
+        with pytest.raises(IndexError):
+            asked(np.array([3]), 2)
+
+
 def test_no_room_is_an_error_before_anything_is_computed(tmp_path, monkeypatch):
     found = boundary.find(frozen_network("timm:test_resnet", "layer1"))
     (tmp_path / "file").touch()
-    Activations(found, 100, views=2, folder=tmp_path / "file")  # in memory no folder is needed
+    Activations(found, 100, np.arange(100), views=1, folder=tmp_path / "file")  # in memory no folder is needed
     monkeypatch.setattr(boundary, "MEMORY_BYTES", 1000)
     with pytest.raises(OSError):
-        Activations(found, 100, views=2, folder=tmp_path / "file")
+        Activations(found, 100, np.arange(100), views=1, folder=tmp_path / "file")
     monkeypatch.setattr(boundary, "FILE_BYTES", 1000)
     with pytest.raises(OSError, match="too many to keep"):
-        Activations(found, 100, views=2, folder=tmp_path)
+        Activations(found, 100, np.arange(100), views=1, folder=tmp_path)
 
 
 class Heard(Progress):
@@ -129,6 +149,20 @@ def test_where_activations_cannot_be_kept_the_run_says_so_and_goes_on(data, tmp_
     heard = Heard()
     trained(data, tmp_path / "run", views=2, progress=heard)
     assert sum("frozen stages run in every epoch" in line for line in heard.lines) == 1
+
+
+def test_a_run_takes_room_for_the_images_that_it_trains_and_validates_on(tmp_path, monkeypatch):
+    for part, per_class in (("train", 8), ("test", 4)):
+        write_digits(tmp_path / "digits" / part, classes=(0, 1), per_class=per_class)
+    begin, counts = Activations.__init__, []
+
+    def counted(self, found, images, fitted, **about):
+        counts.extend((images, len(fitted)))
+        begin(self, found, images, fitted, **about)
+
+    monkeypatch.setattr(Activations, "__init__", counted)
+    run, _ = trained(tmp_path / "digits", tmp_path / "run", views=2)
+    assert (run.metrics["test"]["n"], counts) == (8, [24, 16])
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import transferkit as tk
+from transferkit.model import feature_cache
 from transferkit.model.feature_cache import FeatureCache, key_of, weights_hash
 from transferkit.zoo.cache_folder import KINDS
 
@@ -88,12 +89,15 @@ def test_a_full_disk_costs_the_entry_and_no_more(tmp_path):
     assert not [file for file in tmp_path.rglob("*") if file.is_file()]
 
 
-def test_the_key_tells_weights_preprocessing_and_threads_apart_but_not_the_head():
+def test_the_key_tells_weights_preprocessing_and_our_own_code_apart_but_not_the_head(monkeypatch):
     model = tk.zoo.create("timm:test_resnet", weights="none", num_classes=2)
     first = key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu")
     tk.reset_head(model, 5)
     assert key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu") == first
     assert key_of(model, weights=weights_hash(model), pixels={"rule": 2}, device="cpu") != first
+    with monkeypatch.context() as patch:
+        patch.setattr(feature_cache, "FORMAT", feature_cache.FORMAT + 1)
+        assert key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu") != first
     with torch.no_grad():
         next(model.parameters()).view(-1)[0] += 1e-6
     assert key_of(model, weights=weights_hash(model), pixels={"rule": 1}, device="cpu") != first

@@ -76,31 +76,32 @@ def test_a_network_that_is_not_cut_has_new_views_in_each_epoch(reuse):
 )
 def test_what_is_frozen_is_kept_of_each_epochs_view_where_it_is_small(options, kept, reuse, monkeypatch):
     found = reuse()
-    monkeypatch.setattr(boundary, "MEMORY_BYTES", (1 + 5) * COUNT * found.boundary.bytes_per_image)
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", found.boundary.bytes_of(COUNT, fitted=30, views=5))
     config = FinetuneConfig(data="photos", **{"epochs": 5, "views": 0} | options)
-    assert found.kept_views(config, count=COUNT) == kept
-    assert found.kept_views(config, count=COUNT + 1) == (kept if config.views else 0)
-    assert reuse(device="cuda").kept_views(config, count=COUNT) == (config.views or 0)
-    assert reuse("").kept_views(config, count=COUNT) == (config.views or 0)
+    assert found.kept_views(config, images=COUNT, fitted=30) == kept
+    for more in ({"images": COUNT + 1, "fitted": 30}, {"images": COUNT, "fitted": 31}):
+        assert found.kept_views(config, **more) == (kept if config.views else 0)
+    assert reuse(device="cuda").kept_views(config, images=COUNT, fitted=30) == (config.views or 0)
+    assert reuse("").kept_views(config, images=COUNT, fitted=30) == (config.views or 0)
 
 
 def test_the_memory_that_this_takes_is_that_of_each_image_as_it_is_and_in_each_view(reuse, monkeypatch):
     found = reuse()
-    _, inputs = found.trained_part(images, views=3, count=COUNT)
-    for epoch in (None, 0, 1, 2):
-        ((x, _),) = inputs([np.arange(COUNT)], epoch)
-    assert found.memory(views=3, count=COUNT) == 4 * x.nbytes
-    assert found.memory(views=0, count=COUNT) == reuse("").memory(views=3, count=COUNT) == 0
-    monkeypatch.setattr(boundary, "MEMORY_BYTES", 4 * x.nbytes - 1)
-    assert found.memory(views=3, count=COUNT) == 0  # a file
+    _, inputs = found.trained_part(images, views=3, count=COUNT, fitted=np.arange(30))
+    rows = {None: np.arange(COUNT), 0: np.arange(30), 1: np.arange(30), 2: np.arange(30)}
+    handed = [x.nbytes for epoch, some in rows.items() for x, _ in inputs([some], epoch)]
+    assert found.memory(COUNT, fitted=30, views=3) == sum(handed)
+    assert found.memory(COUNT, fitted=30, views=0) == reuse("").memory(COUNT, fitted=30, views=3) == 0
+    monkeypatch.setattr(boundary, "MEMORY_BYTES", sum(handed) - 1)
+    assert found.memory(COUNT, fitted=30, views=3) == 0  # a file
 
 
 def test_training_goes_through_the_whole_network_where_no_view_is_repeated_or_nothing_is_cut(reuse):
     found = reuse()
-    assert found.trained_part(images, views=0, count=COUNT) == (found.model, images)
+    assert found.trained_part(images, views=0, count=COUNT, fitted=np.arange(COUNT)) == (found.model, images)
     for stage, lines in ((None, 0), ("layer2", 1)):
         whole = reuse(stage, boundary=None)
-        network, inputs = whole.trained_part(images, views=3, count=COUNT)
+        network, inputs = whole.trained_part(images, views=3, count=COUNT, fitted=np.arange(COUNT))
         assert network is whole.model
         seen = [float(next(iter(inputs([np.array([0])], epoch)))[0].mean()) for epoch in (0, 1, 2, 3, 4, None)]
         assert seen == [0, 1, 2, 0, 1, 9]
@@ -109,7 +110,7 @@ def test_training_goes_through_the_whole_network_where_no_view_is_repeated_or_no
 
 def test_what_is_below_the_cut_is_handed_on_as_it_was_computed_in_the_view_of_the_epoch(reuse):
     found, batches = reuse(), [np.array([3, 39]), np.array([0])]
-    network, inputs = found.trained_part(images, views=2, count=COUNT)
+    network, inputs = found.trained_part(images, views=2, count=COUNT, fitted=np.arange(COUNT))
     network.eval()
     for epoch, view in ((0, 0), (1, 1), (2, 0), (None, None), (3, 1), (None, None)):
         for (x, rows), (pixels, expected) in zip(inputs(batches, epoch), images(batches, view), strict=True):
@@ -121,7 +122,7 @@ def test_what_is_below_the_cut_is_handed_on_as_it_was_computed_in_the_view_of_th
 def test_images_that_judge_are_computed_in_single_precision_whatever_those_are_that_train(reuse):
     rough, exact = reuse(precision="bf16"), reuse()
     exact.model.load_state_dict(rough.model.state_dict())
-    inputs = [each.trained_part(images, views=2, count=COUNT)[1] for each in (rough, exact)]
+    inputs = [each.trained_part(images, views=2, count=COUNT, fitted=np.arange(COUNT))[1] for each in (rough, exact)]
     for epoch, is_same in ((None, True), (0, False)):
         (one, _), (other, _) = (next(iter(made([np.arange(3)], epoch))) for made in inputs)
         assert torch.equal(one, other) == is_same
@@ -131,7 +132,7 @@ def test_without_room_for_what_is_below_the_cut_the_whole_network_is_gone_throug
     monkeypatch.setattr(boundary, "MEMORY_BYTES", 0)
     monkeypatch.setattr(boundary, "FILE_BYTES", 0)
     found = reuse()
-    network, inputs = found.trained_part(images, views=2, count=COUNT)
+    network, inputs = found.trained_part(images, views=2, count=COUNT, fitted=np.arange(COUNT))
     assert network is found.model
     assert float(next(iter(inputs([np.array([0])], 2)))[0].mean()) == 0
     (line,) = found.progress.lines
@@ -145,7 +146,7 @@ def test_without_memory_for_what_is_below_the_cut_the_whole_network_is_gone_thro
 
     monkeypatch.setattr(boundary, "_array", allocated)
     found = reuse()
-    assert found.trained_part(images, views=2, count=COUNT)[0] is found.model
+    assert found.trained_part(images, views=2, count=COUNT, fitted=np.arange(COUNT))[0] is found.model
     assert found.progress.lines == [
         "frozen stages run in every epoch, their outputs are not kept: unable to allocate 1 gib"
     ]

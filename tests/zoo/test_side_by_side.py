@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
 import transferkit as tk
@@ -13,8 +14,10 @@ from transferkit.ship import artifact
 from transferkit.ship.artifact import Artifact
 from transferkit.ship.classifier import load
 from transferkit.zoo import create, describe, hashes, side_by_side
+from transferkit.zoo.card import INTERPOLATIONS, Preprocessing
 from transferkit.zoo.catalog import files_of
 from transferkit.zoo.errors import ModelFileError, UsageError
+from transferkit.zoo.side_by_side import Prepare
 
 PAIR = "cifar_resnet+cifar_mlp"
 UNLIKE = "cifar_resnet+efficientnet_lite0"  # 32 and 224 px, and other means
@@ -35,9 +38,22 @@ def test_each_network_sees_the_image_as_it_was_trained_to(pair):
         return (x - mean) / std
 
     given = normalised(photo, large.card.preprocessing)
-    shrunk = functional.interpolate(photo, small.card.preprocessing.size_px, mode="bilinear", antialias=True)
+    size_px, mode = small.card.preprocessing.size_px, small.card.preprocessing.interpolation
+    shrunk = functional.interpolate(photo, size_px, mode=mode, antialias=True)
     expected = small.features(normalised(shrunk, small.card.preprocessing)), large.features(given)
     torch.testing.assert_close(pair.features(given), torch.cat(expected, 1), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+@pytest.mark.parametrize("size_px", [(24, 31), (48, 63)])
+def test_an_image_is_resized_by_the_filter_of_the_network_it_is_for(interpolation, size_px):
+    given = Preprocessing(size_px=(36, 40), interpolation="nearest")
+    wanted = Preprocessing(size_px=size_px, interpolation=interpolation)
+    photo = np.random.default_rng(0).random((36, 40), np.float32)
+    filter_ = Image.Resampling[interpolation.upper()]
+    expected = np.array(Image.fromarray(photo).resize(size_px[::-1], filter_))
+    found = Prepare(given, wanted)(torch.from_numpy(photo).expand(1, 3, -1, -1))
+    assert np.allclose(found, expected, atol=1e-5)
 
 
 def test_a_linear_head_over_all_features_is_a_head_for_each(pair):

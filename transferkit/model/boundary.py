@@ -59,10 +59,9 @@ class Boundary:
     above: Above
     shapes: tuple[tuple[int, ...], ...]
 
-    @property
-    def bytes_per_image(self) -> int:
-        """Of one view, in single precision."""
-        return 4 * sum(math.prod(shape) for shape in self.shapes)
+    def bytes_of(self, images: int, *, fitted: int, views: int) -> int:
+        """What is handed over, in single precision, of images as they are, and of those to fit to in so many views."""
+        return 4 * sum(math.prod(shape) for shape in self.shapes) * (images + views * fitted)
 
     @torch.no_grad()
     def handed(self, x: Tensor, precision: str) -> tuple[np.ndarray, ...]:
@@ -127,41 +126,49 @@ def saving(model: Backbone, boundary: Boundary, *, epochs: int, views: int, wher
 
 
 class Activations:
-    """What the lower part hands over, for the rows and views of a data set that were put in so far.
+    """What the lower part hands over, for those of some rows and views of a data set that were put in so far.
 
     Up to `MEMORY_BYTES` in memory, else in files without a name in `folder`, which are gone with the process. Their
     blocks are taken at once: a disk that fills up later would end the process without a word.
 
-    Raises: OSError if there is no room, or `folder` cannot be written.
+    Args: images, how many there are, each of which may be asked for as it is (view 0); fitted, (N,), the rows of those
+    that may be asked for in the `views` after that.
+    Raises: OSError if there is no room, or `folder` cannot be written; IndexError of its methods for other rows.
     """
 
-    def __init__(self, boundary: Boundary, rows: int, *, views: int, folder: Path):
-        needed = boundary.bytes_per_image * rows * views
+    def __init__(self, boundary: Boundary, images: int, fitted: np.ndarray, *, views: int, folder: Path):
+        needed = boundary.bytes_of(images, fitted=len(fitted), views=views)
         in_memory = needed <= MEMORY_BYTES
         if not in_memory:
             folder.mkdir(parents=True, exist_ok=True)
             if needed > min(FILE_BYTES, shutil.disk_usage(folder).free // 2):
                 raise OSError(errno.ENOSPC, f"{needed >> 20} MB of activations are too many to keep")
         self.views = views
+        places = np.full(images, len(fitted))  # which is beyond the end
+        places[fitted] = np.arange(len(fitted))
+        self._places = [np.arange(images)] + [places] * views
+        counts = [images] + [len(fitted)] * views
         self._values = [
-            [_array((rows, *shape), folder=None if in_memory else folder) for shape in boundary.shapes]
-            for _ in range(views)
+            [_array((count, *shape), folder=None if in_memory else folder) for shape in boundary.shapes]
+            for count in counts
         ]
-        self._is_there = np.zeros((views, rows), bool)
+        self._is_there = [np.zeros(count, bool) for count in counts]
 
     def missing(self, rows: np.ndarray, view: int) -> np.ndarray:
         """Those of `rows` that are not there, each once, in ascending order."""
-        return np.unique(rows[~self._is_there[view, rows]])
+        return np.unique(rows[~self._is_there[view][self._places[view][rows]]])
 
     def put(self, rows: np.ndarray, view: int, values: tuple[np.ndarray, ...]) -> None:
         """Keep `values`, (B, ...) each, for those rows."""
+        places = self._places[view][rows]
         for held, value in zip(self._values[view], values):
-            held[rows] = value
-        self._is_there[view, rows] = True
+            held[places] = value
+        self._is_there[view][places] = True
 
     def get(self, rows: np.ndarray, view: int, *, device: str) -> Tensor | tuple[Tensor, ...]:
         """What the upper part takes for those rows."""
-        values = [torch.from_numpy(held[rows]).to(device) for held in self._values[view]]
+        places = self._places[view][rows]
+        values = [torch.from_numpy(held[places]).to(device) for held in self._values[view]]
         return tuple(values) if len(values) > 1 else values[0]
 
 

@@ -17,6 +17,8 @@ from transferkit.model.eval_batch import EVAL_BATCH, batch_of
 from transferkit.zoo import cache_folder, files
 from transferkit.zoo.disk_cache import DiskCache
 
+FORMAT = 1  # to be raised with every change that computes other features with the same weights from the same files
+
 
 class FeatureCache:
     """The features that one network gives images, by the SHA-256 of their files and the name of a view.
@@ -96,6 +98,7 @@ def key_of(model: Backbone, *, weights: str, pixels: dict[str, Any], device: str
     whether single precision is that.
     """
     key: dict[str, Any] = {
+        "format": FORMAT,
         "network": model.spec,
         "weights": weights,
         "preprocessing": repr(model.card.preprocessing),

@@ -87,12 +87,12 @@ def repeated(images: ImageLoader, views: int) -> ImageLoader:
 def above(images: ImageLoader, boundary: Boundary, kept: Activations, *, precision: str, device: str) -> Loader:
     """Batches of what the part above `boundary` takes; what lies below runs once for each image and view of `kept`.
 
-    Args: images, which repeat after as many epochs as `kept` has views, less one for the images as they are. precision,
-    that of the views to train on; images as they are, which judge, are computed in single precision.
+    Args: images, which repeat after as many epochs as `kept` has views. precision, that of the views to train on;
+    images as they are, which judge, are computed in single precision.
     """
 
     def loader(rows: list[np.ndarray], epoch: int | None) -> Iterator[tuple[Inputs, np.ndarray]]:
-        view = 0 if epoch is None else 1 + epoch % (kept.views - 1)
+        view = 0 if epoch is None else 1 + epoch % kept.views
         missing = kept.missing(np.concatenate(rows), view)
         for x, some in images(eval_batches(missing, batch_of(boundary.above.whole)), epoch):
             kept.put(some, view, boundary.handed(x, FP32 if epoch is None else precision))

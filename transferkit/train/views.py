@@ -60,30 +60,32 @@ class ActivationReuse:
         self.progress.say(f"frozen stages run once for each of {VIEWS} views of an image: {saving:.1f} times as fast")
         return VIEWS
 
-    def kept_views(self, options: Options, *, count: int) -> int:
+    def kept_views(self, options: Options, *, images: int, fitted: int) -> int:
         """Of how many views what is frozen runs once: those that epochs repeat, else one for each epoch, if small.
 
         Several trainings, whose epochs have the same views, share it then, without a disk. A GPU computes it anew
         sooner than it gets it.
 
-        Args: count, how many images there are.
+        Args: images, how many there are; fitted, how many of them are trained and validated on.
         """
         mixes = options.mixup or options.cutmix
         if options.views or mixes or self.boundary is None or self.device != "cpu":
             return options.views or 0
         epochs = kinds.present(options.epochs)
-        return epochs if self.memory(views=epochs, count=count) else 0
+        return epochs if self.memory(images, fitted=fitted, views=epochs) else 0
 
-    def memory(self, *, views: int, count: int) -> int:
-        """Bytes of memory that what is frozen leaves of so many views of so many images; 0 where none, or in files."""
-        needed = self.boundary.bytes_per_image * count * (1 + views) if self.boundary and views else 0
+    def memory(self, images: int, *, fitted: int, views: int) -> int:
+        """Bytes of memory for what is frozen of so many images, and of so many views of some; 0 if none or in files."""
+        needed = self.boundary.bytes_of(images, fitted=fitted, views=views) if self.boundary and views else 0
         return needed if needed <= boundary.MEMORY_BYTES else 0
 
-    def trained_part(self, images: ImageLoader, *, views: int, count: int) -> tuple[nn.Module, Loader]:
+    def trained_part(
+        self, images: ImageLoader, *, views: int, count: int, fitted: np.ndarray
+    ) -> tuple[nn.Module, Loader]:
         """What training goes through and its inputs: the part above the boundary where there is room for what it takes.
 
         Args: images, of the whole network; views, how many of each the epochs repeat, 0 for none; count, how many
-        images there are.
+        images there are; fitted, (N,), the rows of those to train and validate on.
         """
         if not views:
             return self.model, images
@@ -92,8 +94,8 @@ class ActivationReuse:
             if self.model.frozen:
                 self.progress.say("the network cannot be cut where it is frozen: its frozen stages run in every epoch")
             return self.model, images
-        try:  # for each view, and each image as it is
-            kept = Activations(self.boundary, count, views=1 + views, folder=self.cache)
+        try:
+            kept = Activations(self.boundary, count, fitted, views=views, folder=self.cache)
         except (OSError, MemoryError) as error:
             reason = (getattr(error, "strerror", None) or str(error)).lower()
             self.progress.say(f"frozen stages run in every epoch, their outputs are not kept: {reason}")
