@@ -23,12 +23,14 @@ class Anatomy:
 
     `heads`: the final linear layers, whose outputs are averaged. `groups`: the parameters, shallow to deep.
     `nonlinear`: modules between the final layers and the logits that a new head removes, because features would not map
-    to logits linearly.
+    to logits linearly. `bodies`: how names begin that a network has inside another, one for each of several
+    side by side; stages are named without it.
     """
 
     heads: tuple[str, ...]
     groups: list[list[str]]
     nonlinear: tuple[str, ...] = ()
+    bodies: tuple[str, ...] = ("",)
 
 
 class Backbone(nn.Module):
@@ -49,7 +51,7 @@ class Backbone(nn.Module):
         self.frozen: frozenset[str] = frozenset()
         self.holds_statistics = False
         sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
-        groups = name_groups(separate_heads(anatomy.groups, anatomy.heads), sizes)
+        groups = name_groups(separate_heads(anatomy.groups, anatomy.heads), sizes, bodies=anatomy.bodies)
         self.stages = tuple(groups)
         self._stage_of_parameter = {name: stage for stage, names in groups.items() for name in names}
         self._stages_of_module = place_modules(model, self._stage_of_parameter)

@@ -170,4 +170,5 @@ def _anatomy(backbone: Backbone, added: int) -> Anatomy:
         heads=(*(f"body.{name}" for name in own.heads), *heads),
         groups=groups,
         nonlinear=tuple(f"body.{name}" for name in own.nonlinear),
+        bodies=tuple(f"body.{start}" for start in own.bodies),
     )

@@ -89,7 +89,8 @@ def assemble(content: dict[str, Any], state: Mapping[str, Tensor], *, build: Cal
     Args: build, what gives the native network, in evaluation mode.
     """
     fields = content["anatomy"]
-    anatomy = Anatomy(heads=tuple(fields["heads"]), groups=fields["groups"], nonlinear=tuple(fields["nonlinear"]))
+    lists = {name: tuple(fields[name]) for name in ("heads", "nonlinear", "bodies")}
+    anatomy = Anatomy(groups=fields["groups"], **lists)
     model = LazyNetwork({name: state[name] for name in content["names"]}, anatomy, build=build)
     for name, value in content["attributes"].items():
         setattr(model, name, value)

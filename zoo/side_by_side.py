@@ -190,17 +190,23 @@ def joined_card(cards: Sequence[ModelCard]) -> ModelCard:
 
 def _anatomy(bodies: Sequence[Backbone]) -> Anatomy:
     """Where the parts of all are; their groups pair up by depth."""
-    heads, nonlinear = [], []
+    heads, nonlinear, starts = [], [], []
     depth = max(len(body.anatomy.groups) for body in bodies)
     groups: list[list[str]] = [[] for _ in range(depth)]
     for number, body in enumerate(bodies):
         start, own = f"bodies.{number}.", body.anatomy
         heads += [start + name for name in own.heads]
         nonlinear += [start + name for name in own.nonlinear]
+        starts += [start + name for name in own.bodies]
         for place, group in enumerate(own.groups):
             level = round(place * (depth - 1) / max(len(own.groups) - 1, 1))
             groups[level] += [start + name for name in group]
-    return Anatomy(heads=tuple(heads), groups=[group for group in groups if group], nonlinear=tuple(nonlinear))
+    return Anatomy(
+        heads=tuple(heads),
+        groups=[group for group in groups if group],
+        nonlinear=tuple(nonlinear),
+        bodies=tuple(starts),
+    )
 
 
 def _part(whole: Anatomy, start: str) -> Anatomy:
@@ -210,4 +216,5 @@ def _part(whole: Anatomy, start: str) -> Anatomy:
         return [name.removeprefix(start) for name in names if name.startswith(start)]
 
     groups = [part for group in whole.groups if (part := below(group))]
-    return Anatomy(heads=tuple(below(whole.heads)), groups=groups, nonlinear=tuple(below(whole.nonlinear)))
+    heads, nonlinear, bodies = (tuple(below(names)) for names in (whole.heads, whole.nonlinear, whole.bodies))
+    return Anatomy(heads=heads, groups=groups, nonlinear=nonlinear, bodies=bodies)

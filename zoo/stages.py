@@ -1,7 +1,7 @@
 """The stages of a network, shallow to deep: which parameters make one, its name, and which modules belong to it."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from torch import nn
 from torch.nn.modules.dropout import _DropoutNd
@@ -43,27 +43,43 @@ def separate_heads(groups: list[list[str]], heads: tuple[str, ...]) -> list[list
     return [group for group in rest if group] + [[name for name, claim in is_head.items() if claim]]
 
 
-def name_groups(groups: list[list[str]], sizes: dict[str, int]) -> dict[str, list[str]]:
+def name_groups(
+    groups: list[list[str]], sizes: dict[str, int], *, bodies: Sequence[str] = ("",)
+) -> dict[str, list[str]]:
     """Map a name to each group: of the modules that lie wholly inside the group, the one with the most weights.
 
-    Two groups cannot share such a module, so the names are unique.
+    Of networks inside another, whose names begin with `bodies`, a group has the name that each of them gives its part,
+    all of them where they differ.
 
     >>> name_groups([["token", "stem.weight", "blocks.0.weight"], ["blocks.1.weight"]], {"blocks.0.weight": 9})
     {'blocks.0': ['token', 'stem.weight', 'blocks.0.weight'], 'blocks.1': ['blocks.1.weight']}
+    >>> list(name_groups([["0.stem.bias", "1.stem.bias"], ["0.fc.bias", "1.head.bias"]], {}, bodies=("0.", "1.")))
+    ['stem', 'fc+head']
     """
+    alone = []
+    for body in bodies:
+        parts = [[name.removeprefix(body) for name in group if name.startswith(body)] for group in groups]
+        alone.append(_names(parts, {name.removeprefix(body): size for name, size in sizes.items()}))
+    joined = ["+".join(dict.fromkeys(filter(None, names))) for names in zip(*alone, strict=True)]
+    are_unique = len(set(joined)) == len(groups)
+    return dict(zip(joined if are_unique else _names(groups, sizes), groups, strict=True))
+
+
+def _names(groups: list[list[str]], sizes: dict[str, int]) -> list[str]:
+    """The name of each group, "" of an empty one; two groups cannot share such a module, so they are unique."""
     owners: dict[str, set[int]] = defaultdict(set)  # dotted prefix -> the groups with a parameter under it
     for index, group in enumerate(groups):
         for name in group:
             for prefix in _prefixes(name):
                 owners[prefix].add(index)
-    named = {}
+    found = []
     for group in groups:
         weights: dict[str, int] = defaultdict(int)
         for name in group:
             outermost = next(prefix for prefix in _prefixes(name) if len(owners[prefix]) == 1)
             weights[outermost] += sizes.get(name, 0)
-        named[max(weights, key=weights.__getitem__)] = group
-    return named
+        found.append(max(weights, key=weights.__getitem__, default=""))
+    return found
 
 
 def _prefixes(name: str) -> Iterator[str]:

@@ -65,7 +65,8 @@ def test_a_linear_head_over_all_features_is_a_head_for_each_part(deep):
 
 def test_it_is_cut_and_frozen_like_any_other(deep):
     x, stages = torch.randn(2, 3, 224, 224), deep.stages
-    for stage in ("body.blocks.2", "body.blocks.5", stages[-2]):  # before the stage it takes features of, and after
+    assert stages == create("efficientnet_lite0").stages
+    for stage in ("blocks.2", "blocks.5", stages[-2]):  # before the stage it takes features of, and after
         below, above = deep.split(stage)
         assert not isinstance(below, torch.nn.Identity)
         with torch.no_grad():

@@ -56,7 +56,7 @@ def same_state(one, other):
 def test_a_shell_has_the_state_stages_and_head_of_the_network(network):
     unbuilt = lazy(network, never)
     assert same_state(list(unbuilt.model.state_dict().items()), list(network.model.state_dict().items()))
-    for attribute in ("heads", "stages", "num_features", "num_classes", "card"):
+    for attribute in ("anatomy", "heads", "stages", "num_features", "num_classes", "card"):
         assert getattr(unbuilt, attribute) == getattr(network, attribute)
     assert json.dumps(unbuilt.spec) == json.dumps(network.spec)
     names = [
@@ -65,6 +65,12 @@ def test_a_shell_has_the_state_stages_and_head_of_the_network(network):
     ]
     assert names[0] == names[1]
     assert not any(module.training for module in unbuilt.modules())
+
+
+def test_a_shell_names_the_stages_of_networks_side_by_side_as_they_do():
+    pair = zoo.create("cifar_resnet+cifar_mlp")
+    unbuilt = lazy(pair, never)
+    assert (unbuilt.stages, unbuilt.anatomy) == (pair.stages, pair.anatomy)
 
 
 def test_a_shell_is_fitted_as_the_network_is(network):

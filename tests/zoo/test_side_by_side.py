@@ -18,6 +18,7 @@ from transferkit.zoo.card import INTERPOLATIONS, Preprocessing
 from transferkit.zoo.catalog import files_of
 from transferkit.zoo.errors import ModelFileError, UsageError
 from transferkit.zoo.side_by_side import Prepare
+from transferkit.zoo.stages import name_groups
 
 PAIR = "cifar_resnet+cifar_mlp"
 UNLIKE = "cifar_resnet+efficientnet_lite0"  # 32 and 224 px, and other means
@@ -68,6 +69,24 @@ def test_a_linear_head_over_all_features_is_a_head_for_each(pair):
     assert side_by_side.bodies_of(parts[0]) == []
     alone = [create(name) for name in UNLIKE.split("+")]
     assert [(part.heads, part.stages) for part in parts] == [(each.heads, each.stages) for each in alone]
+
+
+def test_its_stages_are_named_as_the_networks_name_theirs(pair):
+    middle = ("blocks.0", "stage1+blocks.1", "blocks.2", "stage2+blocks.3", "blocks.4", "stage3+blocks.5", "blocks.6")
+    assert pair.stages == ("stem+conv_stem", *middle, "fc+classifier")
+    alone = create("efficientnet_lite0")
+    twice = side_by_side.join([alone, create("efficientnet_lite0")])
+    assert twice.stages == alone.stages
+    parameters = [name for name, _ in twice.stage_parameters()["blocks.1"]]
+    own = [name for name, _ in alone.stage_parameters()["blocks.1"]]
+    assert parameters == [f"bodies.{number}.{name}" for number in (0, 1) for name in own]
+
+
+def test_stages_that_would_have_one_name_keep_their_long_ones():
+    groups = [["0.a.bias", "1.b.bias", "2.a.bias"], ["1.a.bias", "2.b.bias"]]
+    found = name_groups(groups, {}, bodies=("0.", "1.", "2."))
+    assert list(found.values()) == groups
+    assert all(name in ("0", "0.a", "1.a", "1.b", "2.a", "2.b") for name in found)
 
 
 def test_it_is_cut_and_frozen_like_any_other(pair):

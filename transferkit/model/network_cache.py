@@ -22,7 +22,7 @@ from transferkit.zoo import cache_folder, files
 from transferkit.zoo.disk_cache import DiskCache
 from transferkit.zoo.errors import ModelFileError, NetworkError, StorageError, UsageError
 
-FORMAT = 1  # to be raised with every change that builds another network from the same files
+FORMAT = 2  # to be raised with every change that builds another network from the same files
 SLOW_FAMILIES = ("timm", "torchvision")  # those that are embedded are built in a moment
 HUB_VARIABLES = ("HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME")  # where the hub's files are looked for
 
