@@ -103,7 +103,8 @@ def _list(what: str, entries: Sequence[tuple[str, str]], file: str, progress: Pr
 class Reporter:
     """Hears how fitting goes: each line of metrics.jsonl goes to `append`, and what a person should know to `progress`.
 
-    Args: epochs, how many there will be at most, where there are any; has_budget, whether the time is limited.
+    Args: epochs, how many there will be at most, where there are any; has_budget, whether the time is limited;
+    network, of several the one that the lines are of, which they name.
     """
 
     def __init__(
@@ -113,11 +114,19 @@ class Reporter:
         append: Callable[[dict[str, Any]], None] | None = None,
         epochs: int | None = None,
         has_budget: bool = False,
+        network: str = "",
     ):
         self._progress = progress or Progress()
         self._append = append
         self._epochs = epochs
         self._has_budget = has_budget
+        self._network = network
+
+    def of(self, network: str) -> "Reporter":
+        """One that hears of that network alone, of several, and tells the same people."""
+        return Reporter(
+            self._progress, append=self._append, epochs=self._epochs, has_budget=self._has_budget, network=network
+        )
 
     def phase(self, name: str, images: int) -> None:
         """Work on so many images begins."""
@@ -130,10 +139,11 @@ class Reporter:
     def record(self, line: dict[str, Any]) -> None:
         """A line of metrics.jsonl is there."""
         if self._append:
-            self._append(line)
+            self._append(line | ({"network": self._network} if self._network else {}))
         val = ", ".join(f"val {name.replace('_', ' ')} {value:.3f}" for name, value in line["val"].items())
         if line["phase"] == "probe":
-            self._progress.note(f"probe, L2 {line['l2']:g}: {val}")
+            whose = f" of {self._network}" if self._network else ""
+            self._progress.note(f"probe{whose}, L2 {line['l2']:g}: {val}")
             return
         number = line["epoch"] + 1
         is_notable = number == self._epochs or "snapshot" in line or "stopped" in line

@@ -5,7 +5,7 @@ import math
 import os
 import subprocess
 import sys
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
 import pytest
@@ -165,6 +165,17 @@ def test_a_probe_is_drawn_over_its_l2_with_the_best_marked():
     assert "best L2: 0.1" in legend_of(figure)
     x, y = labelled(figure.axes[0], "validation").get_data()
     assert dict(zip(x, y)) == {1.0: 0.6, 0.1: 0.4, 0.01: 0.5}
+
+
+def test_the_probe_of_each_network_side_by_side_is_a_figure_of_its_own():
+    lines = [line | {"network": name} for name, line in product(("one", "other"), probe())]
+    lines[-1]["val"] = half(0.1)
+    figures = curves.draw([*lines, *epochs(2)], chosen=None)
+    *probes, last = figures
+    assert probes == [f"Loss and accuracy over the L2 of the probe of {name}" for name in ("one", "other")]
+    assert "epochs" in last
+    assert ["best L2: 0.1" in legend_of(figures[name]) for name in probes] == [True, False]
+    assert "best L2: 0.01" in legend_of(figures[probes[1]])
 
 
 @pytest.mark.parametrize(

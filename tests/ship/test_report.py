@@ -197,12 +197,14 @@ def test_the_page_asks_nothing_of_any_network_and_runs_nothing(page):
 def test_hostile_names_stay_text_and_control_characters_become_visible(tmp_path):
     classes = [HOSTILE, "b", "c"]
     run = make_run(tmp_path / HOSTILE.replace("/", "-"), CONFUSION, classes)
+    (run / "metrics.jsonl").write_text(json.dumps(line("probe", 1, l2=0.1, network=f"/{HOSTILE}")) + "\n")
     predictions = [(f"{tmp_path}/it\"s <b>'x'.png", HOSTILE, "b", [0.9]), ("half\udcff.png", "b", HOSTILE, [0.8])]
     path = report.write(run, predictions=predictions)
     page, source = Page(path), path.read_text(encoding="utf-8")
     assert "script" not in page.tags
     assert page.tags.count("b") == 2  # the two marks of the headline's scale
     assert "<script>alert(1)</script>\"'&\\x1b[2J\\u202e" in page.text
+    assert "the probe of /<script>" in page.text
     for name in ("it\"s <b>'x'.png", "half\\xff.png", "bad\\xff.jpg"):
         assert name in page.text
     assert not [c for c in source if not c.isprintable() and c not in "\n\u202f"]

@@ -2,6 +2,7 @@
 
 import json
 import os
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -123,6 +124,39 @@ def test_a_tracker_that_fails_is_told_of_once_and_the_run_goes_on_but_does_not_b
     with pytest.raises(UsageError, match=r"^--log tensorboard: OSError: no such server$"):
         tk.finetune(digit_folder, out=str(tmp_path / "s"), seed=9, **options)
     assert not (tmp_path / "s").exists()
+
+
+class Keeps(trackers.Tracker):
+    name = "tensorboard"
+    names: ClassVar[list[str]] = []
+
+    def __init__(self, folder, name, options): ...
+
+    def scalars(self, values, step):
+        self.names.extend(values)
+
+    def picture(self, name, png):
+        self.names.append(name)
+
+    def end(self, *, is_complete): ...
+
+
+def test_of_networks_side_by_side_each_probe_has_a_name_that_all_trackers_take(digit_folder, tmp_path, monkeypatch):
+    monkeypatch.setitem(trackers.TABLE, "tensorboard", Keeps)
+    twice = {"backbone": "cifar_resnet+cifar_resnet", "strategy": "lp-ft", "epochs": 1, "freeze": "stage2"}
+    run = tk.finetune(digit_folder, out=str(tmp_path / "r"), log="tensorboard", augment="none", **twice)
+    caption = "Loss and accuracy over the L2 of the probe"
+    assert {"probe/cifar_resnet__1_/l2", "probe/cifar_resnet__2_/val/loss"} < set(Keeps.names)
+    assert f"{caption} of cifar_resnet (1)" in Keeps.names
+    listeners = trackers.Listeners()
+    listeners.open(tmp_path, {"log": "tensorboard"}, name="", say=print)
+    line = next(each for each in lines_of(run.folder) if each["phase"] == "probe") | {"network": "hf-hub:a/b"}
+    (run.folder / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    listeners.line(line)
+    listeners.result(run.folder, run.metrics)
+    assert {"probe/hf-hub_a_b/l2", f"{caption} of hf-hub:a_b"} < set(Keeps.names)
+    listeners.line({key: value for key, value in line.items() if key != "network"})
+    assert "probe/l2" in Keeps.names
 
 
 def test_a_tracker_that_is_unknown_or_not_installed_is_named_before_anything_is_read(tmp_path, monkeypatch):

@@ -155,6 +155,18 @@ def test_a_run_trains_each_from_its_own_probe(tmp_path):
         one, other = (each - each.mean(1, keepdims=True) for each in logs)
         assert np.corrcoef(one.ravel(), other.ravel())[0, 1] > 0.999  # but for the temperature
     assert first_loss(both) == pytest.approx(np.mean(losses), rel=1e-3)
+    of_both, *alone = (probe_lines(each) for each in (both.folder, tmp_path / "0", tmp_path / "1"))
+    assert {name for name, *_ in alone[0] + alone[1]} == {None}
+    for number in (1, 2):
+        expected = [line[number] for line in alone[0] + alone[1]]
+        np.testing.assert_allclose([line[number] for line in of_both], expected, 1e-3)
+    assert [name for name, *_ in of_both] == [names[0]] * len(alone[0]) + [names[1]] * len(alone[1])
+
+
+def probe_lines(run):
+    """Network, L2 and validation loss of what its probes tried."""
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(line.get("network"), line["l2"], line["val"]["loss"]) for line in lines if line["phase"] == "probe"]
 
 
 def first_loss(run):

@@ -19,7 +19,7 @@ PARTS = tuple(Examples(rows=rows, labels=LABELS, num_classes=2) for rows in (np.
 
 class Told(Progress):
     def __init__(self):
-        self.phases, self.lines = [], []
+        self.phases, self.lines, self.notes = [], [], []
 
     def start(self, what, total):
         self.phases.append([what, total, 0])
@@ -29,6 +29,9 @@ class Told(Progress):
 
     def say(self, line):
         self.lines.append(line)
+
+    def note(self, line):
+        self.notes.append(line)
 
 
 def loader(batches, epoch):
@@ -85,6 +88,16 @@ def test_of_few_images_those_that_train_and_validate_are_fitted_to_together(
         **small,
     )
     assert ("refitting" in [name for name, *_ in told.phases]) == again
+
+
+def test_of_networks_side_by_side_the_one_that_a_figure_is_of_is_named():
+    told, lines = Told(), []
+    reporter = Reporter(told, append=lines.append)
+    line = {"phase": "probe", "l2": 0.1, "val": {"loss": 0.5}}
+    for each in (reporter, reporter.of("small")):
+        each.record(line)
+    assert told.notes == ["probe, L2 0.1: val loss 0.500", "probe of small, L2 0.1: val loss 0.500"]
+    assert lines == [line, line | {"network": "small"}]
 
 
 @pytest.mark.parametrize(

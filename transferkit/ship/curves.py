@@ -63,15 +63,16 @@ def draw(lines: Sequence[Line], *, chosen: str | None) -> "dict[str, Figure]":
     """
     from matplotlib import rc_context
 
-    fits = {
-        line["l2"]: line for line in lines if line["phase"] == "probe"
-    }  # a sample's gives way to that of all images
-    probe = [fits[l2] for l2 in sorted(fits)]
+    probes: dict[str, dict[float, Line]] = {}  # by network, where several lie side by side, and L2
+    for line in lines:
+        if line["phase"] == "probe":  # a sample's gives way to that of all images
+            probes.setdefault(line.get("network", ""), {})[line["l2"]] = line
     epochs = [line for line in lines if line["phase"] != "probe"]
     figures = {}
     with rc_context(STYLE):
-        if probe:
-            figures["Loss and accuracy over the L2 of the probe"] = _draw_probe(probe)
+        for network, fits in probes.items():
+            of = f" of {network}" if network else ""
+            figures[f"Loss and accuracy over the L2 of the probe{of}"] = _draw_probe([fits[l2] for l2 in sorted(fits)])
         if epochs:
             figures["Loss, accuracy and learning rate over the epochs"] = _draw_epochs(epochs, chosen)
     return figures

@@ -147,7 +147,7 @@ def _facts(record: dict[str, Any], scores: dict[str, Any], *, validation: str) -
 
 def _curves(drawn: "dict[str, Figure]") -> str:
     figures = [
-        f'<figure><figcaption>{caption}</figcaption><img alt="{caption}" '
+        f'<figure><figcaption>{shown(caption)}</figcaption><img alt="{shown(caption)}" '
         f'src="data:image/svg+xml;base64,{base64.b64encode(curves.svg(figure).encode()).decode()}"></figure>'
         for caption, figure in drawn.items()
     ]

@@ -235,6 +235,7 @@ class ProbeLine(Struct, tag="probe", tag_field="phase"):
     l2: Positive
     train: Measured
     val: Measured
+    network: str | UnsetType = UNSET  # of several that lie side by side
 
 
 class EpochLine(Struct):

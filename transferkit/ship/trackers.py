@@ -7,6 +7,7 @@ One that is resumed tells all its lines again, to a record of its own; that of T
 
 import io
 import os
+import re
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -176,7 +177,9 @@ class Listeners:
         values = {f"{part}/{key}": value for part in ("train", "val") for key, value in line[part].items()}
         values |= {key: line[key] for key in ("lr", "l2", "seconds") if line.get(key) is not None}
         if line["phase"] == "probe":
-            values = {f"probe/{key}": value for key, value in values.items()}
+            network = re.sub(r"[^\w.-]", "_", line.get("network", ""))  # MLflow takes few other characters
+            place = "/".join(filter(None, ("probe", network)))
+            values = {f"{place}/{key}": value for key, value in values.items()}
         self._all("scalars", values, line["epoch"])
 
     def result(self, run: Path, metrics: Mapping[str, Any]) -> None:
@@ -189,7 +192,7 @@ class Listeners:
             self._all("scalars", scores, 0)
         chosen = (metrics["snapshots"] or {}).get("chosen")
         for name, figure in curves.draw(curves.read(run), chosen=chosen).items():
-            self._all("picture", name, curves.png(figure))
+            self._all("picture", name.replace("/", "_"), curves.png(figure))  # MLflow makes a path of it
         judged = metrics["test"] or metrics["val"]
         if "confusion" in judged:
             self._all("picture", "confusion", pictures.confusion(judged["confusion"], metrics["classes"]))

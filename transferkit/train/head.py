@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 from transferkit import kinds, ranks
-from transferkit.messages import Reporter
 from transferkit.model.build import bodies_of
 from transferkit.model.features import Features
 from transferkit.train import probe, selection
@@ -61,9 +60,8 @@ def solve_each(problem: Problem) -> ProbeFit:
     if not bodies_of(problem.model):
         return solve(problem, l2=None)
     parts = _apart(problem)
-    quiet = replace(problem.context, reporter=Reporter())
     widest = max(kinds.present(part.features).plain.shape[1] for part in parts)
-    found = tuple(solve(replace(part, context=quiet), l2=None, widest=widest) for part in parts)
+    found = tuple(solve(part, l2=None, widest=widest) for part in parts)
     layers = [len(kinds.present(part.features).widths) for part in parts]
     mirrored = [each.mirrored for each in found if each.mirrored is not None]
     return replace(
@@ -77,14 +75,17 @@ def solve_each(problem: Problem) -> ProbeFit:
 
 
 def _apart(problem: Problem) -> list[Problem]:
-    """The problem of each network that lies side by side with others, with its own features."""
-    layers = [len(body.heads) for body in bodies_of(problem.model)]
-    features, ends = kinds.present(problem.features), np.cumsum(layers)
+    """The problem of each network that lies side by side with others, with its own features and records."""
+    bodies, features = bodies_of(problem.model), kinds.present(problem.features)
+    layers, names = [len(body.heads) for body in bodies], [body.card.name for body in bodies]
+    ends = np.cumsum(layers)
     parts = []
-    for first, end in zip(ends - layers, ends):
+    for number, (first, end, name) in enumerate(zip(ends - layers, ends, names), 1):
         start, widths = sum(features.widths[:first]), features.widths[first:end]
         views = tuple(view[:, start : start + sum(widths)] for view in features.views)
-        parts.append(replace(problem, features=Features(views=views, widths=widths)))
+        own = problem.context.reporter.of(name if names.count(name) == 1 else f"{name} ({number})")
+        context = replace(problem.context, reporter=own)
+        parts.append(replace(problem, features=Features(views=views, widths=widths), context=context))
     return parts
 
 
