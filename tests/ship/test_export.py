@@ -331,6 +331,14 @@ def test_wrong_requests_are_usage_errors_and_change_nothing(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["mine"]
 
 
+def test_of_networks_side_by_side_timm_is_offered_each(tmp_path):
+    network = create("timm:test_resnet+timm:test_vit", num_classes=3, weights="none")
+    model = Artifact(backbone=network, classes=CLASSES, preprocessing=network.card.preprocessing, record={})
+    said = "the other formats take it, or export its members one by one: MODEL/members/0 and so on"
+    with pytest.raises(UsageError, match=f"is no timm network; {said}$"):
+        export(model, format="timm", out=tmp_path / "folder", count=1)
+
+
 def class_list(name: str) -> exporters.Exporter:
     """An exporter that writes a folder with the classes of a model or an ensemble, and is told to be compared."""
 

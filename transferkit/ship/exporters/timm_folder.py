@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from transferkit import scratch
-from transferkit.ship.exporters.exporter import COMPARED, Agreement, Exporter, Wanted
+from transferkit.ship.exporters.exporter import COMPARED, ONE_BY_ONE, Agreement, Exporter, Wanted
 from transferkit.zoo.errors import UsageError
 
 FAMILY = "timm"  # of the networks that plain timm builds
@@ -18,11 +18,13 @@ def write(model: "Artifact", out: Path, *, wanted: Wanted) -> Agreement:
     """Write the model folder. Raises: UsageError if the network is not timm's, ParityError, StorageError."""
     import timm
 
+    from transferkit.model.build import bodies_of
     from transferkit.ship import artifact
     from transferkit.ship.exporters import parity
 
     if model.backbone.spec["family"] != FAMILY:
-        raise UsageError(f"{model.name} is no timm network; the other formats take it")
+        instead = f", or {ONE_BY_ONE}" if bodies_of(model.backbone) else ""
+        raise UsageError(f"{model.name} is no timm network; the other formats take it{instead}")
     with scratch.folder("export") as folder:
         artifact.save(folder / "model", model)
         opened = timm.create_model(f"local-dir:{folder}/model", pretrained=True).eval()
