@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import write_digits
-from transferkit import budget, durations, first_batches, fitting, flow, forecast, messages
+from transferkit import budget, durations, first_batches, fitting, flow, forecast, messages, preparation
 from transferkit.audit import near_copies
 from transferkit.cli.main import run as cli
 from transferkit.config import FinetuneConfig
@@ -76,6 +76,14 @@ def test_measuring_leaves_the_network_as_it_was(data, tmp_path, options):
     assert found.images == {"train": 26, "val": 6, "test": 8}
     assert found.memory > 100e6
     assert found.cache == 40 * 4 * prepared.model.num_features + 32 * 4 * prepared.model.num_features
+
+
+def test_images_are_divided_in_a_forecast_as_the_run_divides_them(data, tmp_path):
+    prepared = prepare(data, cache_dir=str(tmp_path), backbone="cifar_resnet", strategy="auto", precision="fp32")
+    foretold = forecast.measure(prepared, started=time.monotonic()).images
+    assert foretold == {"train": 22, "val": 10, "test": 8}  # a third of 16 in each of two classes, rounded
+    listing = preparation.read_images(prepared, Progress())[0].listing
+    assert {part: int((listing.parts == part).sum()) for part in foretold} == foretold
 
 
 def test_what_is_frozen_is_foretold_to_run_once_and_to_take_memory_where_it_is_kept(data, tmp_path, monkeypatch):

@@ -21,4 +21,6 @@ RULES = {  # defaults that depend on other options, or on the images
     "views": "2 for a head alone, 1 where --augment does not mirror; else 0, or 4 with --freeze STAGE where that "
     "saves much, since what is frozen runs once a view; of a network with lbfgs 4, all in each step, or 1 with "
     "--augment none",
+    "val_fraction": "0.2; with auto a third, of up to 2,000 images and a pretrained network, but for --snapshots and "
+    "lbfgs",
 }

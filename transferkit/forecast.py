@@ -143,7 +143,7 @@ def _parts(prepared: Prepared) -> np.ndarray:
     """The part of each image, were every one of them readable and none a copy of another; shape (N,)."""
     listing, given = prepared.listing, prepared.given
     return listing.task.assign_parts(
-        listing.labels, listing.parts, fraction=given.val_fraction, seed=given.seed, groups=listing.groups
+        listing.labels, listing.parts, fraction=prepared.val_fraction, seed=given.seed, groups=listing.groups
     )
 
 

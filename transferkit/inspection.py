@@ -54,7 +54,7 @@ def _judged(prepared: Prepared, taken: FirstPass, progress: Progress) -> tuple[S
     """The suspects, and notes; None where too few images are there to judge by."""
     given = prepared.given
     try:
-        divided = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=Progress())
+        divided = division.divide(taken, fraction=prepared.val_fraction, seed=given.seed, progress=Progress())
     except DataError as error:
         return None, [f"no label was judged: {error}"]
     config = numbers(prepared, divided.listing.parts)

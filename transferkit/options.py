@@ -43,13 +43,7 @@ class Options:
         metavar="STAGE",
     )
     epochs: int | None = option(
-        None,
-        TRAINING,
-        "Passes over the images.",
-        rule=RULES["epochs"],
-        low=1,
-        high=100_000,
-        needs=BATCHES,
+        None, TRAINING, "Passes over the images.", rule=RULES["epochs"], low=1, high=100_000, needs=BATCHES
     )
     batch_size: int | None = option(
         None, TRAINING, "Images a step.", rule=RULES["batch_size"], low=2, high=65_536, needs=BATCHES
@@ -181,7 +175,9 @@ class Options:
     test_fraction: float | None = option(
         None, DATA, "Share set aside to test, before all else, if DATA has no test/.", low=0.01, high=0.9, metavar="F"
     )
-    val_fraction: float = option(0.2, DATA, "Share kept for validation if DATA has no val/.", low=0.01, high=0.9)
+    val_fraction: float | None = option(
+        None, DATA, "Share kept for validation if DATA has no val/.", rule=RULES["val_fraction"], low=0.01, high=0.9
+    )
     patience: int = option(
         8, TRAINING, "Stop so many epochs after the best; auto of few images never.", low=1, high=100_000, needs=BATCHES
     )

@@ -61,6 +61,11 @@ class Prepared:
     deadline: Deadline = field(default_factory=Deadline)
 
     @property
+    def val_fraction(self) -> float:
+        """The share of the images that validates, where the data do not say which do."""
+        return self.strategy.validates(self.given, are_few=self.are_few)
+
+    @property
     def fits_mirrored(self) -> bool:
         """Whether the network, or its head, is fitted to mirror images."""
         return self.given.mirrors and (self.extractor is None or self.extractor.first_views > 1)
@@ -159,7 +164,7 @@ def read_images(
     reader, cache = reader_of(prepared, pool), caches.folder_of(given)
     taken = near_copies.read_images(prepared.listing, reader, progress=progress, cache=cache)
     messages.left_out(taken.quarantine, progress)
-    taken = division.divide(taken, fraction=given.val_fraction, seed=given.seed, progress=progress)
+    taken = division.divide(taken, fraction=prepared.val_fraction, seed=given.seed, progress=progress)
     return taken, numbers(prepared, taken.listing.parts)
 
 
@@ -178,7 +183,7 @@ def numbers(prepared: Prepared, parts: np.ndarray) -> ResolvedConfig:
     """The options with every number filled in. Shapes: parts (N,), that of each image."""
     given, strategy = prepared.given, prepared.strategy
     config = given.resolved(images=int((parts == "train").sum()), are_few=prepared.are_few)
-    found: dict[str, Any] = {"precision": str(prepared.precision)}
+    found: dict[str, Any] = {"precision": str(prepared.precision), "val_fraction": prepared.val_fraction}
     if config.backbone == "auto":
         found["backbone"] = prepared.model.card.name
     if strategy.trains_network:
@@ -219,11 +224,7 @@ def problem_of(
         for part in ("train", "val")
     )
     images = loader.image_loader(
-        listing.paths,
-        Views(prepared.augment, config.seed),
-        photos=prepared.photos,
-        device=prepared.device,
-        pool=pool,
+        listing.paths, Views(prepared.augment, config.seed), photos=prepared.photos, device=prepared.device, pool=pool
     )
     network, features, inputs = model, taken.features, images
     rows = np.concatenate([train.rows, val.rows])

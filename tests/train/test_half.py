@@ -12,7 +12,7 @@ from transferkit.train import wise_ft
 
 @pytest.fixture
 def half_way(monkeypatch):
-    """Half of the way is kept of five fits, whatever they come to."""
+    """Half of the way is kept of all fits, whatever they come to."""
     monkeypatch.setattr(wise_ft, "_posterior_mean", lambda losses: 0.5)
     monkeypatch.setattr(wise_ft, "_is_ridge", lambda *given: False)
     monkeypatch.setattr(wise_ft, "_is_worse", lambda *given: False)
@@ -36,8 +36,8 @@ def test_half_of_a_pretrained_network_keeps_its_bits_unless_none_is_to_be_frozen
         two_digits, out=tmp_path / "run", backbone="cifar_resnet", freeze=asked, strategy="auto", epochs=1, lr=0.01
     )
     config = json.loads((run.folder / "run.json").read_text())["config"]
-    assert (config["freeze"], config["views"]) == (named, views)
-    assert run.metrics["tried"]["fits"] == 5
+    assert (config["freeze"], config["views"], config["val_fraction"]) == (named, views, 1 / 3)
+    assert run.metrics["tried"]["fits"] == 3
     assert "epochs of each fit: 1" in run.metrics["notes"]
     assert ("frozen: stem, stage1" in run.metrics["notes"]) == bool(kept)
     before, after = tk.zoo.create("cifar_resnet"), tk.zoo.create(str(run.folder / "model"))
@@ -59,6 +59,6 @@ def test_the_frozen_half_runs_once_for_each_epochs_view_of_an_image_whatever_the
 
     monkeypatch.setattr(boundary.Boundary, "handed", counted)
     run = tk.finetune(two_digits, out=tmp_path, backbone="cifar_resnet", epochs=2, precision="fp32", lr=0.001)
-    assert run.metrics["tried"]["fits"] == 5
+    assert (run.metrics["tried"]["fits"], run.metrics["tried"]["images"]) == (3, 30)
     assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == 0
     assert len(seen) == 30 * (1 + 2) + 6  # as it is, and in the views of two epochs; those of the test as they are

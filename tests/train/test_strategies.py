@@ -109,6 +109,29 @@ def test_a_network_is_passed_through_for_what_the_strategy_needs(options, phases
 
 
 @pytest.mark.parametrize(
+    ("options", "share"),
+    [
+        ({"strategy": "auto"}, 1 / 3),
+        ({"strategy": "auto", "freeze": "layer2"}, 1 / 3),
+        ({"strategy": "auto", "mixup": 0.2, "views": 2}, 1 / 3),
+        ({"strategy": "auto", "val_fraction": 0.2}, 0.2),
+        ({"strategy": "auto", "val_fraction": 0.4}, 0.4),
+        ({"strategy": "auto", "freeze": "backbone"}, 0.2),
+        ({"strategy": "auto", "weights": "none"}, 0.2),
+        ({"strategy": "auto", "snapshots": 2}, 0.2),
+        ({"strategy": "auto", "optimizer": "lbfgs"}, 0.2),
+        ({"strategy": "probe"}, 0.2),
+        ({"strategy": "lp-ft"}, 0.2),
+        ({"strategy": "finetune", "val_fraction": 0.1}, 0.1),
+    ],
+)
+def test_a_third_of_few_images_validates_in_auto_else_a_fifth_or_the_share_that_is_asked_for(options, share):
+    strategy, made = chosen(**options)
+    assert strategy.validates(made, are_few=True) == share
+    assert strategy.validates(made, are_few=False) == options.get("val_fraction", 0.2)
+
+
+@pytest.mark.parametrize(
     ("options", "views", "one_pass"),
     [
         ({"strategy": "probe"}, 2, True),

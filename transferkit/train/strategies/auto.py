@@ -22,13 +22,14 @@ if TYPE_CHECKING:
 
 EPOCHS = 4  # how far to go is chosen afterwards
 EPOCHS_OF_FEW = 8  # of each fit to few images
+THIRD = 1 / 3  # of few images, for the first of three fits to be judged by
 STEPS_OF_FEW = 5  # an epoch, at least, where that leaves batches of `LEAST_BATCH` or more
 LOOKS = 7  # at each of the shares, and at the one that is chosen
 OF_MEAN = 2  # of several fits: at their mean, and by each of them at images that it has seen
 
 
 class Auto(LpFt):
-    """Between probe and lp-ft, of few images half of the stages on five parts of them; a frozen backbone is a probe."""
+    """Between probe and lp-ft, of few images half of the stages on three parts of them; if frozen, a probe."""
 
     name = "auto"
     help = "lp-ft, then the weights between it and the probe that validation favours"
@@ -45,9 +46,19 @@ class Auto(LpFt):
 
         But nothing where images are mixed whose views are kept: frozen stages would see each of them alone.
         """
-        suits = are_few and options.weights != "none" and not options.snapshots
         mixes_kept = options.views and (options.mixup or options.cutmix)
-        return HALF if options.freeze is None and suits and not mixes_kept else options.freeze
+        suits = self._was_measured(options, are_few=are_few) and not mixes_kept
+        return HALF if options.freeze is None and suits else options.freeze
+
+    def validates(self, options: Options, *, are_few: bool) -> float:
+        """Of few images a third, so that three fits judge all of them, each by the one that has not seen it."""
+        if options.val_fraction is None and self._was_measured(options, are_few=are_few):
+            return THIRD
+        return super().validates(options, are_few=are_few)
+
+    def _was_measured(self, options: Options, *, are_few: bool) -> bool:
+        """Whether it is what the defaults for few images were chosen by: a pretrained network, one network kept."""
+        return are_few and options.weights != "none" and not options.snapshots
 
     def defaults(self, options: Options, images: int, *, are_few: bool) -> dict[str, Any]:
         """Some epochs, of which the share of the way that is kept makes less where that is better."""
@@ -142,6 +153,6 @@ def _chosen(
 class AutoOnFullBatch(FullBatch, Auto):
     """Between the probe and the network that was trained from it by L-BFGS, all of it."""
 
-    def freezes(self, options: Options, *, are_few: bool) -> str | None:
-        """What is asked for."""
-        return options.freeze
+    def _was_measured(self, options: Options, *, are_few: bool) -> bool:
+        """By L-BFGS nothing was."""
+        return False

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 IMAGE_PASSES = 3000  # a fine-tuning shows about as many images, counted once an epoch: 12 epochs of 240, 5 of 600
 DECOUPLED_DECAY = 0.05  # of adamw
 L2 = 1e-4  # of a network, in the loss
+VAL_FRACTION = 0.2
 LEAST_BATCH, MOST_BATCH = 4, 32  # images
 
 
@@ -104,6 +105,13 @@ class Strategy(ABC):
         Args: are_few, whether all images are trained on again.
         """
         return options.freeze
+
+    def validates(self, options: Options, *, are_few: bool) -> float:
+        """The share of the images that validates, where the data do not say which.
+
+        Args: are_few, whether all images are trained on again.
+        """
+        return options.val_fraction or VAL_FRACTION
 
     def feature_views(self, options: Options) -> int:
         """How many views features are computed of: the image as it is, mirrored if that may be, then augmented ones."""
