@@ -1,6 +1,7 @@
 """auto of few images: the first half of a pretrained network stays as it is, to the bit, unless it is to be trained."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -62,3 +63,17 @@ def test_the_frozen_half_runs_once_for_each_epochs_view_of_an_image_whatever_the
     assert (run.metrics["tried"]["fits"], run.metrics["tried"]["images"]) == (3, 30)
     assert json.loads((run.folder / "run.json").read_text())["config"]["views"] == 0
     assert len(seen) == 30 * (1 + 2) + 6  # as it is, and in the views of two epochs; those of the test as they are
+
+
+@pytest.mark.usefixtures("half_way")
+@pytest.mark.parametrize("divided", ["by --val-fraction", "by val/"])
+def test_with_a_fifth_that_validates_there_are_five_fits(two_digits, tmp_path, divided):
+    data, options = tmp_path / "data", {"val_fraction": 0.2} if divided == "by --val-fraction" else {}
+    shutil.copytree(two_digits, data)
+    if not options:
+        for folder in sorted((data / "train").iterdir()):
+            (data / "val" / folder.name).mkdir(parents=True)
+            for photo in sorted(folder.iterdir())[:3]:
+                photo.rename(data / "val" / folder.name / photo.name)
+    run = tk.finetune(data, out=tmp_path / "run", backbone="cifar_resnet", epochs=1, lr=0.001, **options)
+    assert (run.metrics["tried"]["fits"], run.metrics["tried"]["images"]) == (5, 30)
